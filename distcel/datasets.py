@@ -1,0 +1,207 @@
+"""Seeded splits, kept decoded as Arrow files, and the subsets that base learners specialise on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from distcel.sources import Pool, read_source, source_stamp
+from distcel.storage import DamagedFileError, content_key, read_samples, write_samples
+from distcel.types import (
+    SPLIT_NAMES,
+    Experiment,
+    InvalidInputError,
+    LearnerSpec,
+    SplitName,
+    require,
+)
+
+Indices = NDArray[np.int64]
+# The test split is the same whatever the seed, so that no seed ever trains on another's test.
+_TEST_SEED = 0
+
+
+class SplitOverlapError(RuntimeError):
+    """A sample is in two splits."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: ids, labels (S,) and uint8 images (S, channels, height, width), read-only."""
+
+    sample_ids: pa.StringArray
+    labels: NDArray[np.int64]
+    images: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of a data set, with the digest of all that they hold."""
+
+    class_names: tuple[str, ...]
+    by_name: Mapping[SplitName, Split]
+    digest: str
+
+    def __getitem__(self, name: SplitName) -> Split:
+        return self.by_name[name]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        _, channels, height, width = self["train"].images.shape
+        return channels, height, width
+
+    def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel over the train split, in [0, 1]."""
+        images = self["train"].images
+        levels = np.arange(256) / 255
+        means, stds = [], []
+        for channel in range(images.shape[1]):
+            counts = np.bincount(images[:, channel].ravel(), minlength=256)
+            means.append(float(np.average(levels, weights=counts)))
+            variance = float(np.average((levels - means[-1]) ** 2, weights=counts))
+            stds.append(max(variance**0.5, 1 / 255))
+        return tuple(means), tuple(stds)
+
+
+def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int) -> Splits:
+    """The train, valid and test splits; decoded once and then memory-mapped from `folder`.
+
+    A test split that the data set brings stays as it is; otherwise it is drawn by class, the same
+    for every seed. The valid split is drawn by class out of the rest, by the seed.
+
+    Raises:
+        InvalidInputError: the data are missing, unreadable or too few to split.
+        SplitOverlapError: the splits share a sample id.
+    """
+    stamp = source_stamp(data_dir) if experiment.dataset != "digits" else []
+    request = {
+        "dataset": experiment.dataset,
+        "data_dir": str(data_dir.resolve()),
+        "source": stamp,
+        "image_size": experiment.image_size,
+        "valid_share": experiment.valid_share,
+        "test_share": experiment.test_share,
+        "max_samples": experiment.max_samples,
+        "seed": seed,
+    }
+    key = content_key(request)
+    paths = {name: folder / f"{name}-{key}.arrow" for name in SPLIT_NAMES}
+    try:
+        return _open_splits(paths)
+    except (FileNotFoundError, DamagedFileError):
+        _write_splits(experiment, data_dir, paths, seed)
+        return _open_splits(paths)
+
+
+def _write_splits(
+    experiment: Experiment, data_dir: Path, paths: Mapping[SplitName, Path], seed: int
+) -> None:
+    source = read_source(experiment.dataset, data_dir, experiment.image_size)
+    train, test = source.train, source.test
+    present = np.unique(train.labels)
+    require(
+        len(present) >= 2,
+        "at least two classes",
+        [source.class_names[c] for c in present],
+        "add images of another class",
+    )
+    if test is None:
+        train, test = _divide(train, experiment.test_share, _TEST_SEED)
+    train, valid = _divide(train, experiment.valid_share, seed)
+    pools: dict[SplitName, Pool] = {"train": train, "valid": valid, "test": test}
+    if experiment.max_samples is not None:
+        pools = {name: _thin(pool, experiment.max_samples) for name, pool in pools.items()}
+    _require_disjoint(pools)
+    digest = _digest(pools)
+    for name, pool in pools.items():
+        metadata = {"class_names": json.dumps(source.class_names), "splits_digest": digest}
+        ids = pa.array(pool.sample_ids, pa.string())
+        write_samples(paths[name], "image", ids, pool.labels, pool.images, metadata)
+
+
+def _open_splits(paths: Mapping[SplitName, Path]) -> Splits:
+    tables = {name: read_samples(path, "image") for name, path in paths.items()}
+    facts = tables["train"].metadata
+    by_name = {name: Split(t.sample_ids, t.labels, t.values) for name, t in tables.items()}
+    return Splits(tuple(json.loads(facts["class_names"])), by_name, facts["splits_digest"])
+
+
+def _divide(pool: Pool, share: float, seed: int) -> tuple[Pool, Pool]:
+    """Draw `share` of each class into the second part; both keep the pool's order."""
+    indices = np.arange(len(pool.labels))
+    try:
+        kept, drawn = train_test_split(
+            indices, test_size=share, stratify=pool.labels, random_state=seed
+        )
+    except ValueError as error:
+        raise InvalidInputError(
+            f"enough samples of every class to draw a share of {share} must exist, but got "
+            f"{np.bincount(pool.labels).tolist()} a class ({error}): add images"
+        ) from None
+    return _take(pool, np.sort(kept)), _take(pool, np.sort(drawn))
+
+
+def _thin(pool: Pool, max_samples: int) -> Pool:
+    if len(pool.labels) <= max_samples:
+        return pool
+    return _divide(pool, max_samples / len(pool.labels), _TEST_SEED)[1]
+
+
+def _take(pool: Pool, indices: Indices) -> Pool:
+    ids = tuple(pool.sample_ids[i] for i in indices)
+    return Pool(ids, pool.labels[indices], pool.images[indices])
+
+
+def _require_disjoint(pools: Mapping[SplitName, Pool]) -> None:
+    seen: dict[str, str] = {}
+    for name, pool in pools.items():
+        for sample_id in pool.sample_ids:
+            if sample_id in seen:
+                raise SplitOverlapError(f"sample {sample_id} is in {seen[sample_id]} and in {name}")
+            seen[sample_id] = name
+
+
+def _digest(pools: Mapping[SplitName, Pool]) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for name, pool in pools.items():
+        digest.update(json.dumps([name, pool.sample_ids, pool.images.shape]).encode())
+        digest.update(np.ascontiguousarray(pool.labels).data)
+        digest.update(np.ascontiguousarray(pool.images).data)
+    return digest.hexdigest()
+
+
+def specialised_indices(
+    labels_S: NDArray[np.int64], spec: LearnerSpec, share: float, seed: int
+) -> Indices:
+    """The training samples of one base learner: `share` of them belong to its classes.
+
+    All samples of its classes and a random draw of the others; where the others are too few, all
+    of those and a random draw of its own. A learner whose classes are all there are takes all.
+
+    Args:
+        labels_S: labels of the train split, shape (S,).
+        spec: the learner.
+        share: the specialty share, in (0, 1).
+        seed: of the draw.
+
+    Returns:
+        Indices: sorted, without repetition.
+    """
+    own = np.flatnonzero(np.isin(labels_S, spec.classes))
+    others = np.flatnonzero(~np.isin(labels_S, spec.classes))
+    if len(others) == 0:
+        return own
+    total = min(len(own) / share, len(others) / (1 - share))
+    generator = np.random.default_rng(seed)
+    own = generator.choice(own, round(total * share), replace=False)
+    others = generator.choice(others, round(total * (1 - share)), replace=False)
+    return np.sort(np.concatenate([own, others]))

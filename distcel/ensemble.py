@@ -1,0 +1,116 @@
+"""The smart ensemble (Eqs. 8-14) and the training of its selection net."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from distcel.knapsack import KnapsackLayer
+from distcel.predictions import CachedSplit
+from distcel.training import DivergedError, Training, accuracy, to_tensor
+from distcel.types import EpochResult, Recipe, SelectionParams
+
+
+class SmartEnsemble(nn.Module):
+    """Selects k of N base learners for each image and lets them vote.
+
+    The selection net scores the learners (Eq. 8), the scores are divided by their L2 norm (Eq. 9),
+    the knapsack layer turns them into a mask b (Eq. 10), and the prediction is the softmax of
+    sum_i b_i y_i (Eqs. 11-12), where y_i is learner i's own softmax output.
+    """
+
+    def __init__(self, selection_net: nn.Module, layer: KnapsackLayer) -> None:
+        super().__init__()
+        self.selection_net, self.layer = selection_net, layer
+
+    def select(self, images_BCHW: Tensor) -> Tensor:
+        """The 0/1 mask of the learners selected for each image, shape (B, N)."""
+        mask_BN: Tensor = self.layer(normalize(self.selection_net(images_BCHW), dim=-1))
+        return mask_BN
+
+    def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
+        """Sum of the selected learners' outputs, shape (B, C): the logits of the vote.
+
+        The softmax that follows (Eq. 11) is the one inside the cross entropy; applying it here as
+        well would put a floor under the loss.
+        """
+        mask_BN = self.select(images_BCHW)
+        return torch.bmm(mask_BN[:, None, :], probs_BNC).squeeze(1)
+
+
+class SelectionTraining:
+    """Trains a selection net on cached predictions (Algorithm 1), an epoch a call.
+
+    Args:
+        selection_net: a network with N outputs, on `device`.
+        train: the split it is trained on; its labels give the cross entropy of Eq. 14.
+        valid: the split that is reported after every epoch.
+        params: k, epsilon, m, lr and the gradient.
+        recipe: everything else about the training; its lr is replaced by the params'.
+        seed: of the order of the samples and of the layer's noise.
+        device: that the arrays are put on.
+
+    Raises:
+        InvalidInputError: k is above N.
+    """
+
+    def __init__(
+        self,
+        selection_net: nn.Module,
+        train: CachedSplit,
+        valid: CachedSplit,
+        params: SelectionParams,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        params.require_k_within(train.probs_SNC.shape[1])
+        generator = torch.Generator(device).manual_seed(seed)
+        layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient, generator)
+        self.ensemble = SmartEnsemble(selection_net, layer)
+        self.valid = DeviceSplit(valid, device)
+        self.epoch = 0
+        data = DeviceSplit(train, device)
+
+        def batch_loss(batch_B: Tensor) -> Tensor:
+            logits_BC = self.ensemble(data.images[batch_B], data.probs[batch_B])
+            return cross_entropy(logits_BC, data.labels[batch_B])
+
+        indices_S = torch.arange(len(data.labels), device=device)
+        self.training = Training(selection_net, batch_loss, indices_S, recipe, seed)
+
+    def run_epoch(self) -> EpochResult:
+        """Train for one epoch and measure the valid split.
+
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        started = time.monotonic()
+        train_loss = self.training.run_epoch()
+        logits_SC = self.valid.vote(self.ensemble)
+        valid_loss = float(cross_entropy(logits_SC, self.valid.labels))
+        if valid_loss != valid_loss:
+            raise DivergedError("the validation loss became NaN: try a smaller lr")
+        self.epoch += 1
+        valid_accuracy = accuracy(logits_SC, self.valid.labels)
+        seconds = time.monotonic() - started
+        return EpochResult(self.epoch, train_loss, valid_loss, valid_accuracy, seconds)
+
+
+class DeviceSplit:
+    """A CachedSplit's arrays as tensors on a device."""
+
+    def __init__(self, split: CachedSplit, device: torch.device) -> None:
+        self.images = to_tensor(split.images_SCHW, device)
+        self.labels = to_tensor(split.labels_S, device)
+        self.probs = to_tensor(split.probs_SNC, device)
+
+    @torch.inference_mode()
+    def vote(self, ensemble: SmartEnsemble, batch_size: int = 256) -> Tensor:
+        """The ensemble's logits for every sample, shape (S, C), in evaluation mode."""
+        ensemble.eval()
+        batches = zip(self.images.split(batch_size), self.probs.split(batch_size), strict=True)
+        return torch.cat([ensemble(images, probs) for images, probs in batches])

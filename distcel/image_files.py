@@ -1,0 +1,73 @@
+"""Decodes and resizes image files, refusing what is unreadable or absurdly large."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from distcel.types import InvalidInputError, require
+
+Images = NDArray[np.uint8]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+MAX_PIXELS = 64_000_000
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image file below the folder, sorted; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> Images:
+    """Decode the files to one array (S, channels, H, W).
+
+    Args:
+        paths: image files, at least one.
+        mode: `RGB` or `L` (grey).
+        image_size: side that each is resized to; None keeps their own, which must then be equal.
+
+    Raises:
+        InvalidInputError: a file is unreadable or has more than MAX_PIXELS pixels.
+    """
+
+    def decode(path: Path) -> Images:
+        try:
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"it has more than {MAX_PIXELS} pixels")
+                return _to_array(image, mode, image_size)
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            raise InvalidInputError(
+                f"every image must be readable, but got {str(path)!r} ({error}): "
+                "replace or remove the file"
+            ) from None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        arrays = list(pool.map(decode, paths, chunksize=64))
+    shapes = {array.shape for array in arrays}
+    require(len(shapes) == 1, "one image size", sorted(shapes)[:3], "set image_size")
+    return np.stack(arrays)
+
+
+def _to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:
+    converted = image.convert(mode)
+    if image_size is not None and converted.size != (image_size, image_size):
+        converted = converted.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    array = np.asarray(converted)
+    return array[None] if mode == "L" else array.transpose(2, 0, 1)
+
+
+def resize_images(images: Images, image_size: int | None) -> Images:
+    """Resize an array (S, channels, H, W) as `decode_images` resizes files."""
+    if image_size is None or images.shape[2:] == (image_size, image_size):
+        return images
+    mode = "L" if images.shape[1] == 1 else "RGB"
+    pictures: Iterable[Images] = images[:, 0] if mode == "L" else images.transpose(0, 2, 3, 1)
+    return np.stack([_to_array(Image.fromarray(p), mode, image_size) for p in pictures])

@@ -1,0 +1,313 @@
+"""The knapsack layer (Eqs. 4-7): hard top-k forward, a smoothed gradient backward.
+
+Forward it is K(c), the 0/1 mask b with sum(b) = k that maximises <c, b>. Backward it uses the
+Jacobian J(c) of P(c) = E[K(c + epsilon z)], z standard normal (Eq. 5), computed in one of three
+ways. J is symmetric, its rows sum to 0 and <g, J g> >= 0, so J g is the gradient for upstream g.
+
+This module needs nothing but torch. Shapes: B rows, N learners, M noise samples, T quadrature
+nodes, W points on the circle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from distcel.types import Gradient, require, require_count, require_positive
+
+# Bounds the temporaries, a few megabytes each, so that the allocator reuses them.
+_BLOCK_ELEMENTS = 1 << 20
+
+
+def top_k_mask(scores_BN: Tensor, k: int) -> Tensor:
+    """K(c): the 0/1 mask of each row's k largest scores (Eq. 4); ties still give exactly k ones.
+
+    Args:
+        scores_BN: scores, shape (B, N).
+        k: how many are selected, 1 <= k <= N.
+
+    Returns:
+        Tensor: shape (B, N), of the scores' dtype.
+
+    Raises:
+        InvalidInputError: k outside 1..N.
+    """
+    n = scores_BN.shape[-1]
+    require(1 <= k <= n, f"1 <= k <= n = {n}", k, "give a k in the range")
+    chosen_BK = scores_BN.topk(k, dim=-1, sorted=False).indices
+    return torch.zeros_like(scores_BN).scatter_(-1, chosen_BK, 1.0)
+
+
+class KnapsackLayer(nn.Module):
+    """Selects k of N learners from their scores; the gradient is smoothed, the mask is hard.
+
+    Args:
+        k: how many learners are selected.
+        epsilon: temperature of the smoothing, in the scores' unit.
+        m: noise samples a row; `exact` needs none and ignores it.
+        gradient: `exact` (quadrature, no draws), `conditional` (Rao-Blackwellised draws) or
+            `paper` (Eq. 7).
+        generator: source of the draws, torch's default one if None.
+
+    Raises:
+        InvalidInputError: k or m below 1, epsilon not positive and finite, unknown gradient.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        epsilon: float,
+        m: int,
+        gradient: Gradient = "exact",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        require_count("k", k)
+        require_positive("epsilon", epsilon)
+        require_count("m", m)
+        known = get_args(Gradient)
+        require(gradient in known, f"gradient in {known}", gradient, "choose one")
+        self.k, self.epsilon, self.m = k, epsilon, m
+        self.gradient: Gradient = gradient
+        self.generator = generator
+
+    def forward(self, scores_BN: Tensor) -> Tensor:
+        """The 0/1 mask, shape (B, N), of the k best scores in each row; nothing is sampled here."""
+        mask_BN: Tensor = _SmoothedTopK.apply(scores_BN, self.k, self._jacobian_product)
+        return mask_BN
+
+    def _jacobian_product(self, scores_BN: Tensor, upstream_BN: Tensor) -> Tensor:
+        if self.gradient == "exact":
+            return exact_product(scores_BN, upstream_BN, self.k, self.epsilon)
+        sampled = conditional_product if self.gradient == "conditional" else paper_product
+        return sampled(scores_BN, upstream_BN, self.k, self.epsilon, self.m, self.generator)
+
+    def extra_repr(self) -> str:
+        """The hyperparameters, for printing."""
+        return f"k={self.k}, epsilon={self.epsilon}, m={self.m}, gradient={self.gradient!r}"
+
+
+class _SmoothedTopK(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, scores_BN: Tensor, k: int, product: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        ctx.save_for_backward(scores_BN)
+        ctx.k, ctx.product = k, product
+        return top_k_mask(scores_BN, k)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_BN: Tensor) -> tuple[Tensor, None, None]:
+        (scores_BN,) = ctx.saved_tensors
+        if ctx.k == scores_BN.shape[-1]:  # the mask is constant
+            return torch.zeros_like(scores_BN), None, None
+        return ctx.product(scores_BN, upstream_BN), None, None
+
+
+def paper_product(
+    scores_BN: Tensor,
+    upstream_BN: Tensor,
+    k: int,
+    epsilon: float,
+    m: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """J(c) g by Eq. 7: the mean over m draws of <g, K(c + epsilon z)> z / epsilon.
+
+    Contracted with g first, so no Jacobian is formed. The leave-one-out mean of <g, K> is
+    subtracted as a baseline: unbiased, and a quarter of the variance. Eq. 7 leaves the 1/epsilon
+    out; with it, epsilon is not tangled with the learning rate.
+
+    Returns:
+        Tensor: shape (B, N).
+    """
+    value_B1 = scores_BN.new_zeros(scores_BN.shape[0], 1)
+    noise_BN = torch.zeros_like(scores_BN)
+    product_BN = torch.zeros_like(scores_BN)
+    for noise_MBN in _noise(scores_BN, m, generator):
+        chosen_MBK = (scores_BN + epsilon * noise_MBN).topk(k, dim=-1, sorted=False).indices
+        value_MB = upstream_BN.expand_as(noise_MBN).gather(-1, chosen_MBK).sum(-1)
+        value_B1 += value_MB.sum(0)[:, None]
+        noise_BN += noise_MBN.sum(0)
+        product_BN += torch.einsum("mb,mbn->bn", value_MB, noise_MBN)
+    if m > 1:
+        product_BN = (product_BN - value_B1 * noise_BN / m) * (m / (m - 1))
+    return product_BN / (m * epsilon)
+
+
+def conditional_product(
+    scores_BN: Tensor,
+    upstream_BN: Tensor,
+    k: int,
+    epsilon: float,
+    m: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """J(c) g from m draws with each learner's own noise integrated out (Rao-Blackwell).
+
+    Given the other noises, learner i is selected when its score passes t_i, the k-th largest of
+    the other perturbed scores: dP(i in)/dc_i = phi((c_i - t_i) / epsilon) / epsilon, and the
+    learner j at t_i loses as much. For a selected i, j is the (k+1)-th best; else the k-th. Half
+    of each pair's flow is booked from either side, so every estimate is a Laplacian as J itself
+    is. The relative error is about 1/sqrt(m), whatever N and k.
+
+    Returns:
+        Tensor: shape (B, N).
+    """
+    product_BN = torch.zeros_like(scores_BN)
+    for noise_MBN in _noise(scores_BN, m, generator):
+        upstream_MBN = upstream_BN.expand_as(noise_MBN)
+        top = (scores_BN + epsilon * noise_MBN).topk(k + 1, dim=-1)
+        last_in_MB1, first_out_MB1 = top.indices[..., k - 1 : k], top.indices[..., k:]
+        selected_MBN = torch.zeros_like(noise_MBN, dtype=torch.bool)
+        selected_MBN.scatter_(-1, top.indices[..., :k], True)
+        threshold_MBN = torch.where(selected_MBN, top.values[..., k:], top.values[..., k - 1 : k])
+        tied_upstream_MBN = torch.where(
+            selected_MBN,
+            upstream_MBN.gather(-1, first_out_MB1),
+            upstream_MBN.gather(-1, last_in_MB1),
+        )
+        density_MBN = torch.exp(-0.5 * ((scores_BN - threshold_MBN) / epsilon).square())
+        flow_MBN = density_MBN * (upstream_MBN - tied_upstream_MBN)
+        selected_flow_MB1 = flow_MBN.where(selected_MBN, 0.0).sum(-1, keepdim=True)
+        flow_MB1 = flow_MBN.sum(-1, keepdim=True)
+        flow_MBN.scatter_add_(-1, first_out_MB1, -selected_flow_MB1)
+        flow_MBN.scatter_add_(-1, last_in_MB1, selected_flow_MB1 - flow_MB1)
+        product_BN += flow_MBN.sum(0)
+    return product_BN / (2 * m * epsilon * math.sqrt(2 * math.pi))
+
+
+def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float) -> Tensor:
+    """J(c) g without draws, by quadrature; relative error about 1e-3 or better.
+
+    J is a weighted graph's Laplacian, (J g)_i = sum_j W_ij (g_i - g_j), where W_ij is the density
+    of learners i and j tying for the last place:
+
+        W_ij = integral over t of d_i(t) d_j(t) Pr(exactly k - 1 of the others lie above t),
+
+    d_i the normal density of c_i + epsilon z_i. With s_l = Pr(c_l + epsilon z_l > t), the
+    probability is the coefficient of w^(k-1) in prod_l (1 - s_l + s_l w) over the others. It is
+    read off by a Fourier sum over points w of a circle, with i and j divided out; as the sum over
+    j then factorises, the cost is O(N T W) a row. Needs 1 <= k < N.
+
+    Returns:
+        Tensor: shape (B, N).
+    """
+    n = scores_BN.shape[-1]
+    spread = math.sqrt(k * (1 - k / n))  # bounds the standard deviation of the count above t
+    n_circle = max(5, math.ceil(2 * spread + 1.5))
+    n_nodes = 11 if 1 < k < n - 1 else 15  # an extreme score's distribution is skewed
+    rows = max(1, _BLOCK_ELEMENTS // (n * n_nodes * n_circle))
+    if scores_BN.device.type != "cpu":
+        rows = scores_BN.shape[0]
+    # Subtracting the means changes nothing and keeps the differences exact in float32.
+    unit_BN = (scores_BN - scores_BN.mean(-1, keepdim=True)) / epsilon
+    centred_BN = upstream_BN - upstream_BN.mean(-1, keepdim=True)
+    blocks = zip(unit_BN.split(rows), centred_BN.split(rows), strict=True)
+    return torch.cat([_quadrature(c, g, k, n_nodes, n_circle) for c, g in blocks]) / epsilon
+
+
+_NODE_SPACING = 0.95  # in standard deviations of the integrand
+
+
+def _quadrature(
+    scores_BN: Tensor, upstream_BN: Tensor, k: int, n_nodes: int, n_circle: int
+) -> Tensor:
+    """J g of one block of rows, scores in units of epsilon: a sum over nodes t and points w."""
+    centre_B1, width_B1 = _threshold(scores_BN, k)
+    offsets_T = torch.arange(n_nodes, dtype=scores_BN.dtype, device=scores_BN.device)
+    offsets_T = _NODE_SPACING * (offsets_T - (n_nodes - 1) / 2)
+    distance_BTN = scores_BN[:, None, :] - (centre_B1 + width_B1 * offsets_T)[:, :, None]
+    above_BTN = 0.5 * torch.erfc(-distance_BTN / math.sqrt(2))
+    below_BTN = 0.5 * torch.erfc(distance_BTN / math.sqrt(2))
+
+    # The circle's radius tilts every s_l to p_l with sum(p_l) = k, the saddle point: there the
+    # wanted coefficient is the largest one, and few points on the circle are enough.
+    log_odds_BTN = _log(above_BTN) - _log(below_BTN)
+    log_radius_BT1 = torch.zeros_like(log_odds_BTN[..., :1])
+    for _ in range(2):
+        tilted_BTN = torch.sigmoid(log_odds_BTN + log_radius_BT1)
+        excess_BT1 = tilted_BTN.sum(-1, keepdim=True) - k
+        variance_BT1 = (tilted_BTN * (1 - tilted_BTN)).sum(-1, keepdim=True)
+        log_radius_BT1 = log_radius_BT1 - (excess_BT1 / (variance_BT1 + 0.3)).clamp(-3, 3)
+    tilted_BTN = torch.sigmoid(log_odds_BTN + log_radius_BT1)
+    scale_BTN = below_BTN + above_BTN * log_radius_BT1.exp()
+    density_BTN = torch.exp(-0.5 * distance_BTN.square()) / math.sqrt(2 * math.pi) / scale_BTN
+    weight_BT1 = (_log(scale_BTN).sum(-1, keepdim=True) - (k - 1) * log_radius_BT1).exp()
+
+    # Half the circle: the other half is the complex conjugate.
+    angles_W = torch.arange(n_circle, dtype=scores_BN.dtype, device=scores_BN.device)
+    angles_W = angles_W * (2 * math.pi / (2 * n_circle - 1))
+    halves_W = torch.full_like(angles_W, 2 / (2 * n_circle - 1))
+    halves_W[0] /= 2
+    point_BTWN = torch.complex(
+        1 - tilted_BTN[:, :, None, :] * (1 - angles_W.cos()[:, None]),
+        tilted_BTN[:, :, None, :] * angles_W.sin()[:, None],
+    )
+    product_BTW = weight_BT1 * point_BTWN.prod(-1) * torch.polar(halves_W, -(k - 1) * angles_W)
+    share_BTWN = density_BTN[:, :, None, :] / point_BTWN
+    total_BTW1 = (product_BTW * share_BTWN.sum(-1))[..., None]
+    upstream_total_BTW1 = (product_BTW * (share_BTWN * upstream_BN[:, None, None, :]).sum(-1))[
+        ..., None
+    ]
+    own_BN = (share_BTWN * total_BTW1).real.sum((1, 2)) * upstream_BN
+    others_BN = (share_BTWN * upstream_total_BTW1).real.sum((1, 2))
+    return (own_BN - others_BN) * width_B1 * _NODE_SPACING
+
+
+def _threshold(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Where on the scale of t the ties for the last place lie: centre and width, each (B, 1).
+
+    By Newton's method on logit(mean of s_l) = logit(k / N), then one step to the mode of
+    log(sum of d_i d_j over i != j) minus half the squared standard score of the count.
+    """
+    n = scores_BN.shape[-1]
+    best = scores_BN.topk(k + 1, dim=-1).values
+    centre_B1 = (best[:, k - 1 : k] + best[:, k:]) / 2
+    for _ in range(6):
+        above_BN, density_BN, _ = _above_and_density(scores_BN, centre_B1)
+        mean_B1 = above_BN.mean(-1, keepdim=True).clamp(1e-6, 1 - 1e-6)
+        slope_B1 = density_BN.mean(-1, keepdim=True) / (mean_B1 * (1 - mean_B1)) + 1e-12
+        error_B1 = torch.logit(mean_B1) - math.log(k / (n - k))
+        centre_B1 = centre_B1 + (error_B1 / slope_B1).clamp(-1, 1)
+    above_BN, d_BN, x_BN = _above_and_density(scores_BN, centre_B1)
+
+    def total(terms_BN: Tensor) -> Tensor:
+        return terms_BN.sum(-1, keepdim=True)
+
+    first_B1, second_B1 = total(x_BN * d_BN), total((x_BN.square() - 1) * d_BN)
+    sum_B1, squares_B1 = total(d_BN), d_BN.square()
+    pairs_B1 = sum_B1.square() - total(squares_B1) + 1e-30
+    pairs_slope_B1 = 2 * sum_B1 * first_B1 - total(2 * x_BN * squares_B1)
+    pairs_curve_B1 = (
+        2 * first_B1.square() + 2 * sum_B1 * second_B1 - total((4 * x_BN.square() - 2) * squares_B1)
+    )
+    slope_B1 = pairs_slope_B1 / pairs_B1
+    curvature_B1 = slope_B1.square() - pairs_curve_B1 / pairs_B1
+    variance_B1 = total(above_BN * (1 - above_BN))
+    precision_B1 = curvature_B1.clamp(0.5, 2) + sum_B1.square() / (variance_B1 + 1)
+    return centre_B1 + (slope_B1 / precision_B1).clamp(-1, 1), precision_B1.rsqrt()
+
+
+def _above_and_density(scores_BN: Tensor, t_B1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x_BN = scores_BN - t_B1
+    above_BN = 0.5 * torch.erfc(-x_BN / math.sqrt(2))
+    return above_BN, torch.exp(-0.5 * x_BN.square()) / math.sqrt(2 * math.pi), x_BN
+
+
+def _log(positive: Tensor) -> Tensor:
+    return positive.clamp_min(torch.finfo(positive.dtype).tiny).log()
+
+
+def _noise(scores_BN: Tensor, m: int, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """M draws of standard normal noise a row, in blocks that bound the memory."""
+    block = max(1, _BLOCK_ELEMENTS // scores_BN.numel())
+    for start in range(0, m, block):
+        shape = (min(block, m - start), *scores_BN.shape)
+        yield torch.randn(
+            shape, dtype=scores_BN.dtype, device=scores_BN.device, generator=generator
+        )

@@ -1,0 +1,216 @@
+"""The stages in their order: data, base learners, search, refit, test. Each one resumes."""
+
+from __future__ import annotations
+
+import inspect
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.distributions import BaseDistribution, distribution_to_json
+
+from distcel import ensemble, knapsack, training
+from distcel.datasets import Splits, load_splits
+from distcel.ensemble import SmartEnsemble
+from distcel.fleet import ActorPool, Fleet
+from distcel.knapsack import KnapsackLayer
+from distcel.learners import learner_key
+from distcel.networks import NetworkPlan
+from distcel.predictions import PredictionCache
+from distcel.report import Evaluation, evaluate, tables
+from distcel.search import SelectionTask, first_point, refit, run_search, search_space
+from distcel.storage import content_key, write_atomically, write_json
+from distcel.tracking import LiveUpdates, Tracker
+from distcel.trials import TrialStore, best_trial
+from distcel.types import Experiment, LearnerSpec, TrialRecord, learner_specs
+
+_PACKAGES = ("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a launch chooses beside the experiment.
+
+    Attributes:
+        preset: name of the experiment's preset, for titles.
+        data_dir: where the data are.
+        run_dir: where everything that is made goes.
+        seed: of the valid split, the networks, the layer's noise and the search.
+        num_samples: trials in all; None takes the experiment's.
+        time_budget: seconds for the search; None sets no limit.
+        mlflow_uri: absolute tracking URI.
+        fixed: hyperparameters that are not searched.
+    """
+
+    preset: str
+    data_dir: Path
+    run_dir: Path
+    seed: int
+    num_samples: int | None
+    time_budget: float | None
+    mlflow_uri: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A launch whose input is read and found valid; nothing of Ray has started yet."""
+
+    experiment: Experiment
+    options: Options
+    splits: Splits
+    specs: tuple[LearnerSpec, ...]
+    keys: tuple[str, ...]
+    plan: NetworkPlan
+    space: Mapping[str, BaseDistribution]
+    seconds: dict[str, float]
+
+    @property
+    def cache(self) -> PredictionCache:
+        """The predictions of the base learners."""
+        return PredictionCache(self.options.run_dir / "learners")
+
+    @property
+    def num_samples(self) -> int:
+        """Trials in all."""
+        return self.options.num_samples or self.experiment.num_samples
+
+    def search_key(self) -> str:
+        """The digest of everything that determines a trial's result, but for its parameters."""
+        code = [inspect.getsource(module) for module in (knapsack, ensemble, training)]
+        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
+        recipe = asdict(self.experiment.selector_recipe)
+        return content_key([self.keys, recipe, space, self.options.seed, torch.__version__, code])
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - started, 2)
+
+
+def prepare(experiment: Experiment, options: Options) -> Prepared:
+    """Read the data and check everything that the user gave.
+
+    Raises:
+        InvalidInputError: something of it is unusable.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "data"):
+        splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
+    specs = learner_specs(splits.class_names)
+    space = search_space(experiment, len(specs), options.fixed)
+    first_point(experiment, len(specs), options.fixed)
+    mean, std = splits.channel_statistics()
+    plan = NetworkPlan(experiment.architecture, splits.image_shape, mean, std)
+    plan.build(len(specs), options.seed)  # the architecture must fit the images
+    keys = tuple(learner_key(experiment, spec, splits, options.seed, None) for spec in specs)
+    return Prepared(experiment, options, splits, specs, keys, plan, space, seconds)
+
+
+def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
+    """Run the stages that are not done yet, on the cluster that Ray is connected to.
+
+    Returns:
+        dict: the content of `results.json`, whose keys the README lists.
+    """
+    experiment, options, seconds = prepared.experiment, prepared.options, prepared.seconds
+    with _timed(seconds, "base_learners"):
+        fleet = Fleet(
+            experiment, prepared.splits, prepared.cache, pool, prepared.plan, options.seed
+        )
+        trained = fleet.train(prepared.specs, prepared.keys)
+    print(f"{trained} base learners trained, {len(prepared.keys) - trained} from the cache")
+
+    def cached(split: Any) -> Any:
+        return prepared.cache.load(prepared.specs, prepared.keys, prepared.splits[split], split)
+
+    key = prepared.search_key()
+    folder = options.run_dir / "search" / key
+    store = TrialStore(folder / "trials")
+    task = SelectionTask(experiment, prepared.plan, cached("train"), cached("valid"), options.seed)
+    title = f"{experiment.dataset}, preset {options.preset}, seed {options.seed}"
+    tracker = _tracker(prepared, key, title)
+    with _timed(seconds, "search"), LiveUpdates(tracker, store.snapshot):
+        records = run_search(
+            task,
+            store,
+            pool,
+            folder / "tune",
+            prepared.num_samples,
+            options.time_budget,
+            options.fixed,
+        )
+    best = best_trial(records)
+    with _timed(seconds, "refit"):
+        weights, last_epoch = refit(task, best.params, pool)
+    print(f"refit of trial {best.number}: valid {last_epoch.valid_accuracy:.4f}")
+    with _timed(seconds, "test"):
+        smart = _smart_ensemble(prepared, best, weights)
+        evaluation = evaluate(smart, task.train, cached("test"), prepared.specs, options.seed)
+    report = tables(experiment, evaluation, best, len(prepared.specs), title)
+    results = _results(prepared, best, last_epoch.valid_accuracy, evaluation)
+    _publish(prepared, tracker, report, results)
+    print(report)
+    return results
+
+
+def _tracker(prepared: Prepared, key: str, title: str) -> Tracker:
+    options = prepared.options
+    tags = {
+        "dataset": prepared.experiment.dataset,
+        "preset": options.preset,
+        "seed": str(options.seed),
+        "run_dir": str(options.run_dir.resolve()),
+    }
+    artifacts = options.run_dir.parent / "mlflow-artifacts"
+    return Tracker(options.mlflow_uri, prepared.experiment.dataset, title, key, tags, artifacts)
+
+
+def _smart_ensemble(
+    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Any]
+) -> SmartEnsemble:
+    net = prepared.plan.build(len(prepared.specs), prepared.options.seed)
+    net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    params = best.params
+    return SmartEnsemble(net, KnapsackLayer(params.k, params.epsilon, params.m, params.gradient))
+
+
+def _results(
+    prepared: Prepared, best: TrialRecord, valid_accuracy: float, evaluation: Evaluation
+) -> dict[str, Any]:
+    published = prepared.experiment.published
+    return {
+        "dataset": prepared.experiment.dataset,
+        "preset": prepared.options.preset,
+        "seed": prepared.options.seed,
+        "n_learners": len(prepared.specs),
+        "n_classes": len(prepared.splits.class_names),
+        "best": best.params.as_dict(),
+        "accuracy": dict(evaluation.accuracy),
+        "valid_accuracy": valid_accuracy,
+        "specialised": evaluation.specialised,
+        "complementary": evaluation.complementary,
+        "overall": evaluation.overall,
+        "paper": asdict(published) if published else None,
+        "seconds": prepared.seconds,
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in _PACKAGES},
+    }
+
+
+def _publish(prepared: Prepared, tracker: Tracker, report: str, results: dict[str, Any]) -> None:
+    run_dir = prepared.options.run_dir
+    report_path, results_path = run_dir / "report.md", run_dir / "results.json"
+    write_atomically(report_path, lambda file: file.write(report.encode()))
+    write_json(results_path, results)
+    accuracies = {f"test_{name}": value for name, value in results["accuracy"].items()}
+    metrics = {**accuracies, "best_valid_accuracy": results["valid_accuracy"]}
+    tracker.finish(metrics, [report_path, results_path])

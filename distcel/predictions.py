@@ -1,0 +1,127 @@
+"""The prediction cache: what every base learner says of every sample, one Arrow file each.
+
+`FOLDER/<split>/<learner>-<key>.arrow` has the columns sample_id, label and probabilities (a
+fixed-size list of C float32). The key is the digest of everything that determines the content, so
+"what is still to be trained" is "which files are missing".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from distcel.datasets import Split, Splits
+from distcel.storage import (
+    DamagedFileError,
+    read_samples,
+    verify,
+    write_atomically,
+    write_samples,
+)
+from distcel.types import SPLIT_NAMES, LearnerSpec, SplitName
+
+Probabilities = NDArray[np.float32]
+Weights = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class CachedSplit:
+    """One split with its cached predictions: images and labels of S samples, probs (S, N, C)."""
+
+    images_SCHW: NDArray[np.uint8]
+    labels_S: NDArray[np.int64]
+    probs_SNC: Probabilities
+
+
+@dataclass(frozen=True)
+class PredictionCache:
+    """Predictions and weights of base learners, by the key of what determines them."""
+
+    folder: Path
+
+    def path(self, spec: LearnerSpec, key: str, split: SplitName) -> Path:
+        """Where the learner's predictions for one split are kept."""
+        return self.folder / split / f"{_file_name(spec)}-{key}.arrow"
+
+    def weights_path(self, spec: LearnerSpec, key: str) -> Path:
+        """Where the learner's weights are kept, as safetensors."""
+        return self.folder / "weights" / f"{_file_name(spec)}-{key}.safetensors"
+
+    def holds(self, spec: LearnerSpec, key: str) -> bool:
+        """Whether the learner's weights and all its predictions are there, undamaged."""
+        paths = [self.path(spec, key, split) for split in SPLIT_NAMES]
+        try:
+            for path in [*paths, self.weights_path(spec, key)]:
+                verify(path)
+        except (FileNotFoundError, DamagedFileError):
+            return False
+        return True
+
+    def write(
+        self,
+        spec: LearnerSpec,
+        key: str,
+        splits: Splits,
+        probs_by_split: Mapping[SplitName, Probabilities],
+        weights: Weights,
+    ) -> None:
+        """Keep one learner's weights and predictions."""
+        content = save_tensors(weights)
+        write_atomically(self.weights_path(spec, key), lambda file: file.write(content))
+        for name, probs_SC in probs_by_split.items():
+            split = splits[name]
+            facts = {"learner": spec.name, "split": name, "key": key}
+            write_samples(
+                self.path(spec, key, name),
+                "probabilities",
+                split.sample_ids,
+                split.labels,
+                probs_SC,
+                facts,
+            )
+
+    def weights(self, spec: LearnerSpec, key: str) -> Weights:
+        """The learner's weights.
+
+        Raises:
+            DamagedFileError: the file's bytes have changed.
+        """
+        path = self.weights_path(spec, key)
+        verify(path)
+        try:
+            return load_tensors(path.read_bytes())
+        except SafetensorError as error:
+            raise DamagedFileError(f"{path} is damaged: {error}") from None
+
+    def load(
+        self, specs: Sequence[LearnerSpec], keys: Sequence[str], split: Split, name: SplitName
+    ) -> CachedSplit:
+        """One split with the predictions of all learners, in the order of `specs`.
+
+        Raises:
+            DamagedFileError: a file's bytes have changed, or it is about other samples.
+        """
+        probs_SNC: Probabilities | None = None
+        for i, (spec, key) in enumerate(zip(specs, keys, strict=True)):
+            path = self.path(spec, key, name)
+            table = read_samples(path, "probabilities")
+            if not table.sample_ids.equals(split.sample_ids):
+                raise DamagedFileError(f"{path} is about other samples than the {name} split's")
+            if probs_SNC is None:
+                shape = (len(split.labels), len(specs), table.values.shape[1])
+                probs_SNC = np.empty(shape, np.float32)
+            probs_SNC[:, i] = table.values
+        assert probs_SNC is not None, "there is at least one learner"
+        return CachedSplit(split.images, split.labels, probs_SNC)
+
+
+def _file_name(spec: LearnerSpec) -> str:
+    return re.sub(r"[^\w+.-]", "_", spec.name)[:100]

@@ -1,0 +1,175 @@
+"""Measures the test split, once, and sets the numbers beside the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distcel.consensus import (
+    ConsensusRule,
+    PluralityVote,
+    RandomSelection,
+    SuperLearner,
+    UnweightedAverage,
+    oracle_accuracy,
+)
+from distcel.ensemble import DeviceSplit, SmartEnsemble
+from distcel.predictions import CachedSplit
+from distcel.types import Experiment, LearnerSpec, Published, TrialRecord
+
+RANDOM_DRAWS = 20
+RULE_TITLES = {
+    "e2e_cel": "e2e-CEL",
+    "super_learner": "SL",
+    "unweighted_average": "UA",
+    "plurality_vote": "PV",
+    "random_selection": "RS",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies, as fractions, on one set of samples; the first three are Table 1's."""
+
+    n_samples: int
+    specialised: float
+    complementary: float
+    overall: float
+    accuracy: Mapping[str, float]
+
+
+def evaluate(
+    ensemble: SmartEnsemble,
+    train: CachedSplit,
+    test: CachedSplit,
+    specs: tuple[LearnerSpec, ...],
+    seed: int,
+) -> Evaluation:
+    """Measure the base learners, the smart ensemble and every consensus rule on `test`.
+
+    Random selection is the mean over 20 draws of as many learners as the ensemble selects.
+    """
+    rules: dict[str, ConsensusRule] = {
+        "super_learner": SuperLearner(),
+        "unweighted_average": UnweightedAverage(),
+        "plurality_vote": PluralityVote(),
+    }
+    logits_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
+    accuracies = {"e2e_cel": _accuracy(logits_SC, test.labels_S)}
+    for name, rule in rules.items():
+        accuracies[name] = _accuracy(rule.fit(train)(test), test.labels_S)
+    draws = [RandomSelection(ensemble.layer.k, seed + i).fit(train) for i in range(RANDOM_DRAWS)]
+    accuracies["random_selection"] = float(
+        np.mean([_accuracy(vote(test), test.labels_S) for vote in draws])
+    )
+    specialised, complementary, overall = learner_accuracies(test, specs)
+    accuracies |= {"oracle": oracle_accuracy(test), "single_mean": overall}
+    return Evaluation(len(test.labels_S), specialised, complementary, overall, accuracies)
+
+
+def learner_accuracies(
+    split: CachedSplit, specs: tuple[LearnerSpec, ...]
+) -> tuple[float, float, float]:
+    """Table 1: mean accuracy of the learners on their own classes, on the others, on all.
+
+    A learner whose classes are all there are has no others and is left out of their mean.
+    """
+    right_SN = split.probs_SNC.argmax(-1) == split.labels_S[:, None]
+    own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
+    return (
+        _mean_of_columns(right_SN, own_SN),
+        _mean_of_columns(right_SN, ~own_SN),
+        float(right_SN.mean()),
+    )
+
+
+def _mean_of_columns(right_SN: NDArray[np.bool_], where_SN: NDArray[np.bool_]) -> float:
+    counted_N = where_SN.sum(0)
+    hits_N = (right_SN & where_SN).sum(0)
+    return float((hits_N[counted_N > 0] / counted_N[counted_N > 0]).mean())
+
+
+def _accuracy(scores_SC: Tensor, labels_S: NDArray[np.int64]) -> float:
+    return float((scores_SC.argmax(-1).numpy() == labels_S).mean())
+
+
+def tables(
+    experiment: Experiment,
+    evaluation: Evaluation,
+    best: TrialRecord,
+    n_learners: int,
+    title: str,
+) -> str:
+    """The paper's Tables 1 to 3 as Markdown, accuracies in percent, its numbers beside ours."""
+    paper, ours = experiment.published, evaluation
+    rows = [("distcel", _percent_table_1(ours)), ("paper", _percent_table_1(paper))]
+    text = [
+        f"# {title}",
+        "",
+        f"Accuracy in % on the {ours.n_samples} samples of the test split.",
+        *([experiment.note] if experiment.note else []),
+        "",
+        "Table 1, base learners (mean)",
+        "",
+        *_markdown(["", "specialised", "complementary", "overall"], rows),
+        "",
+        "Table 2, smart ensemble and consensus rules",
+        "",
+        *_markdown(
+            ["", *RULE_TITLES.values(), "oracle"],
+            [
+                ("distcel", _percent_table_2(ours.accuracy)),
+                ("paper", _percent_table_2(vars(paper) if paper else {})),
+            ],
+        ),
+        "",
+        "Table 3, best sub-ensemble",
+        "",
+        *_markdown(
+            ["", "k", "n", "epsilon", "m", "lr", "gradient", "valid accuracy"],
+            [
+                (
+                    "distcel",
+                    [
+                        str(best.params.k),
+                        str(n_learners),
+                        f"{best.params.epsilon:.3g}",
+                        str(best.params.m),
+                        f"{best.params.lr:.3g}",
+                        best.params.gradient,
+                        f"{100 * best.valid_accuracy:.2f}",
+                    ],
+                ),
+                ("paper", [str(paper.k) if paper else "-", str(n_learners)] + ["-"] * 5),
+            ],
+        ),
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _percent_table_1(numbers: Evaluation | Published | None) -> list[str]:
+    if numbers is None:
+        return ["-"] * 3
+    return [_percent(x) for x in (numbers.specialised, numbers.complementary, numbers.overall)]
+
+
+def _percent_table_2(accuracy: Mapping[str, float]) -> list[str]:
+    return [_percent(accuracy[n]) if n in accuracy else "-" for n in (*RULE_TITLES, "oracle")]
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
+
+
+def _markdown(header: list[str], rows: list[tuple[str, list[str]]]) -> list[str]:
+    cells = [header, ["---"] * len(header), *[[name, *values] for name, values in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]

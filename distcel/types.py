@@ -1,0 +1,227 @@
+"""Frozen records that validate themselves. Nothing heavy is imported here.
+
+Shapes are written as suffixes, with this legend throughout the project:
+S samples of a split, B samples of a batch, N base learners, C classes, M noise samples.
+Images are uint8 of shape (S, channels, height, width); probabilities are float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Gradient = Literal["exact", "conditional", "paper"]
+SplitName = Literal["train", "valid", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
+
+
+class InvalidInputError(ValueError):
+    """Something the user gave is unusable; the message is one line with the remedy."""
+
+
+def require(holds: bool, rule: str, value: object, remedy: str) -> None:
+    """Raise InvalidInputError naming the rule, the value and the remedy unless `holds`."""
+    if not holds:
+        raise InvalidInputError(f"{rule} must hold, but got {value!r}: {remedy}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise InvalidInputError unless `value` is a finite number above zero."""
+    finite = isinstance(value, (int, float)) and math.isfinite(value)
+    require(finite and value > 0, f"0 < {name} < infinity", value, f"give a positive {name}")
+
+
+def require_count(name: str, value: int) -> None:
+    """Raise InvalidInputError unless `value` is a whole number of at least one."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    require(whole and value >= 1, f"whole number {name} >= 1", value, f"give a {name} of 1 or more")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's family and the widths of its convolutions.
+
+    `lenet` takes two widths, `resnet9` four; `resnet18` is torchvision's and takes none.
+    """
+
+    family: Literal["lenet", "resnet9", "resnet18"]
+    channels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0}
+        require(self.family in widths, f"family in {sorted(widths)}", self.family, "choose one")
+        require(
+            len(self.channels) == widths[self.family] and all(w >= 1 for w in self.channels),
+            f"{widths[self.family]} positive channel widths for {self.family}",
+            self.channels,
+            "give that many",
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained: optimizer, schedule and batches, all by cross entropy.
+
+    `step` multiplies the learning rate by 0.9 after every epoch (the paper's StepLR gamma);
+    `one_cycle` is OneCycleLR, one step a batch, with `lr` as its maximum.
+    """
+
+    optimizer: Literal["adadelta", "adam", "sgd"]
+    lr: float
+    epochs: int
+    batch_size: int
+    schedule: Literal["constant", "step", "one_cycle"] = "constant"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    augmentation: Literal["none", "flip", "crop", "flip_crop"] = "none"
+
+    def __post_init__(self) -> None:
+        require_positive("lr", self.lr)
+        require_count("epochs", self.epochs)
+        require_count("batch_size", self.batch_size)
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """A base learner, named after the one or two classes that it specialises in."""
+
+    name: str
+    classes: tuple[int, ...]
+
+
+def learner_specs(class_names: tuple[str, ...]) -> tuple[LearnerSpec, ...]:
+    """One spec per class and per pair of classes: n = c + C(c, 2).
+
+    Raises:
+        InvalidInputError: fewer than two classes, which leave nothing to select.
+    """
+    count = len(class_names)
+    require(count >= 2, "at least two classes", list(class_names), "add images of another class")
+    groups = [(i,) for i in range(count)] + list(combinations(range(count), 2))
+    return tuple(LearnerSpec("+".join(class_names[i] for i in group), group) for group in groups)
+
+
+@dataclass(frozen=True)
+class SelectionParams:
+    """A point of the search space.
+
+    k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
+    gradient (`exact` draws none and ignores m); lr is the selection net's learning rate.
+    """
+
+    k: int
+    epsilon: float
+    m: int
+    lr: float
+    gradient: Gradient
+
+    def __post_init__(self) -> None:
+        require_count("k", self.k)
+        require_positive("epsilon", self.epsilon)
+        require_count("m", self.m)
+        require_positive("lr", self.lr)
+        gradients = get_args(Gradient)
+        require(self.gradient in gradients, f"gradient in {gradients}", self.gradient, "choose one")
+
+    def require_k_within(self, n_learners: int) -> None:
+        """Raise InvalidInputError unless 1 <= k <= n_learners."""
+        require(
+            self.k <= n_learners, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The paper's numbers for one data set: Tables 1 and 2 as fractions, Table 3 as a count."""
+
+    specialised: float
+    complementary: float
+    overall: float
+    e2e_cel: float
+    super_learner: float
+    unweighted_average: float
+    plurality_vote: float
+    random_selection: float
+    k: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything about one data set and preset that decides a run's results, but for the seed.
+
+    Attributes:
+        dataset: name of the reader in `distcel.sources`.
+        image_size: side in pixels that images are resized to; None keeps their own.
+        specialty_share: fraction of a base learner's training samples that belong to its classes.
+        architecture: of the base learners and of the selection net alike, as in the paper.
+        learner_recipe: how a base learner is trained.
+        selector_recipe: how the selection net is trained; each trial brings its own lr.
+        space: Optuna distribution of each of epsilon, m, lr and gradient; k is 1..n without one.
+        first_trial: the point that the search begins with, the paper's own where it has one.
+        num_samples: trials of the search.
+        published: the paper's numbers, where it has any for this data set.
+        valid_share: fraction of the training samples that becomes the valid split.
+        test_share: fraction that becomes the test split, where the data set comes without one.
+        max_samples: cap on the samples of each split, drawn by class; None keeps all.
+        note: in one line, how this differs from the published recipe.
+    """
+
+    dataset: str
+    image_size: int | None
+    specialty_share: float
+    architecture: Architecture
+    learner_recipe: Recipe
+    selector_recipe: Recipe
+    space: Mapping[str, BaseDistribution] = field(hash=False)
+    first_trial: SelectionParams
+    num_samples: int
+    published: Published | None = None
+    valid_share: float = 0.1
+    test_share: float = 0.2
+    max_samples: int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("specialty_share", "valid_share", "test_share"):
+            share = getattr(self, name)
+            require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
+        require_count("num_samples", self.num_samples)
+        if self.image_size is not None:
+            require_count("image_size", self.image_size)
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of a trial measured; losses are mean cross entropies in nats."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    valid_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the run directory keeps it; `state` is RUNNING, COMPLETE or FAILED."""
+
+    number: int
+    params: SelectionParams
+    state: Literal["RUNNING", "COMPLETE", "FAILED"]
+    epochs: tuple[EpochResult, ...] = ()
+    reason: str = ""
+
+    @property
+    def valid_accuracy(self) -> float:
+        """Accuracy on the valid split after the last epoch that ran."""
+        return self.epochs[-1].valid_accuracy

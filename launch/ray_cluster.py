@@ -1,0 +1,43 @@
+"""Connects to Ray: a local cluster with its dashboard on 127.0.0.1, or one that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+import distcel
+import search_spaces
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[str]:
+    """Be connected while the context is open; yields the dashboard's URL.
+
+    Args:
+        address: of a running cluster, whose workers get this code; None starts one here.
+    """
+    if address is None:
+        context = ray.init(
+            address="local",
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    else:
+        context = ray.init(
+            address=address,
+            runtime_env={"py_modules": [distcel, search_spaces]},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    try:
+        yield f"http://{context.dashboard_url}"
+    finally:
+        ray.shutdown()
