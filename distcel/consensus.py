@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from distcel.predictions import CachedSplit
 
@@ -69,33 +70,34 @@ class RandomSelection:
 
 @dataclass(frozen=True)
 class SuperLearner:
-    """A weighted average of the learners, the weights on the simplex.
+    """A weighted sum of the learners' softmax outputs, one weight a learner (Ju et al. 2018).
 
-    They minimise the cross entropy of sum_i w_i y_i on the train split (van der Laan et al. 2007;
-    as a network in Ju et al. 2018), by L-BFGS on the logits of w.
+    The weights minimise the cross entropy of softmax(sum_i w_i y_i) on the train split: the smart
+    ensemble's own objective, with the same vote for every sample. It is convex; L-BFGS solves it.
+    Weights on the simplex by likelihood or non-negative least squares, and weights fitted on the
+    valid split, were worse on digits and CIFAR-10.
     """
 
     max_iterations: int = 100
 
     def fit(self, train: CachedSplit) -> Vote:
         """Find the weights."""
-        labels = train.labels_S[:, None, None]
-        own_probs_SN = torch.from_numpy(np.take_along_axis(train.probs_SNC, labels, 2)[..., 0])
-        logits_N = torch.zeros(own_probs_SN.shape[1], requires_grad=True)
+        probs_SNC, labels_S = torch.tensor(train.probs_SNC), torch.tensor(train.labels_S)
+        weights_N = torch.ones(probs_SNC.shape[1], requires_grad=True)
         optimizer = torch.optim.LBFGS(
-            [logits_N], max_iter=self.max_iterations, line_search_fn="strong_wolfe"
+            [weights_N], max_iter=self.max_iterations, line_search_fn="strong_wolfe"
         )
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            mixed_S = own_probs_SN @ logits_N.softmax(0)
-            negative_log_likelihood = -mixed_S.clamp_min(1e-12).log().mean()
-            negative_log_likelihood.backward()
-            return negative_log_likelihood
+            logits_SC = torch.einsum("snc,n->sc", probs_SNC, weights_N)
+            cross = cross_entropy(logits_SC, labels_S)
+            cross.backward()
+            return cross
 
         optimizer.step(loss)
-        weights_N = logits_N.detach().softmax(0).numpy()
-        return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, weights_N))
+        found_N = weights_N.detach().numpy()
+        return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, found_N))
 
 
 def oracle_accuracy(split: CachedSplit) -> float:

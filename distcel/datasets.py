@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from distcel.sources import Pool, read_source, source_stamp
+from distcel.image_files import Images
+from distcel.sources import Indices, Pool, read_source, source_stamp
 from distcel.storage import DamagedFileError, content_key, read_samples, write_samples
 from distcel.types import (
     SPLIT_NAMES,
@@ -24,7 +25,6 @@ from distcel.types import (
     require,
 )
 
-Indices = NDArray[np.int64]
 # The test split is the same whatever the seed, so that no seed ever trains on another's test.
 _TEST_SEED = 0
 
@@ -102,18 +102,19 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
         return _open_splits(paths)
 
 
-def _write_splits(
-    experiment: Experiment, data_dir: Path, paths: Mapping[SplitName, Path], seed: int
-) -> None:
-    source = read_source(experiment.dataset, data_dir, experiment.image_size)
+def draw_splits(
+    experiment: Experiment, data_dir: Path, seed: int
+) -> tuple[tuple[str, ...], dict[SplitName, Pool]]:
+    """The class names and the samples of each split, their images not read yet.
+
+    Raises:
+        InvalidInputError: the data are missing, unreadable or too few to split.
+        SplitOverlapError: the splits share a sample id.
+    """
+    source = read_source(experiment.dataset, data_dir)
     train, test = source.train, source.test
-    present = np.unique(train.labels)
-    require(
-        len(present) >= 2,
-        "at least two classes",
-        [source.class_names[c] for c in present],
-        "add images of another class",
-    )
+    present = [source.class_names[c] for c in np.unique(train.labels)]
+    require(len(present) >= 2, "at least two classes", present, "add images of another class")
     if test is None:
         train, test = _divide(train, experiment.test_share, _TEST_SEED)
     train, valid = _divide(train, experiment.valid_share, seed)
@@ -121,11 +122,22 @@ def _write_splits(
     if experiment.max_samples is not None:
         pools = {name: _thin(pool, experiment.max_samples) for name, pool in pools.items()}
     _require_disjoint(pools)
-    digest = _digest(pools)
+    return source.class_names, pools
+
+
+def _write_splits(
+    experiment: Experiment, data_dir: Path, paths: Mapping[SplitName, Path], seed: int
+) -> None:
+    class_names, pools = draw_splits(experiment, data_dir, seed)
+    images = {
+        name: pool.read(np.arange(len(pool.labels)), experiment.image_size)
+        for name, pool in pools.items()
+    }
+    digest = _digest(pools, images)
+    metadata = {"class_names": json.dumps(class_names), "splits_digest": digest}
     for name, pool in pools.items():
-        metadata = {"class_names": json.dumps(source.class_names), "splits_digest": digest}
         ids = pa.array(pool.sample_ids, pa.string())
-        write_samples(paths[name], "image", ids, pool.labels, pool.images, metadata)
+        write_samples(paths[name], "image", ids, pool.labels, images[name], metadata)
 
 
 def _open_splits(paths: Mapping[SplitName, Path]) -> Splits:
@@ -158,7 +170,7 @@ def _thin(pool: Pool, max_samples: int) -> Pool:
 
 def _take(pool: Pool, indices: Indices) -> Pool:
     ids = tuple(pool.sample_ids[i] for i in indices)
-    return Pool(ids, pool.labels[indices], pool.images[indices])
+    return Pool(ids, pool.labels[indices], lambda chosen, size: pool.read(indices[chosen], size))
 
 
 def _require_disjoint(pools: Mapping[SplitName, Pool]) -> None:
@@ -170,12 +182,12 @@ def _require_disjoint(pools: Mapping[SplitName, Pool]) -> None:
             seen[sample_id] = name
 
 
-def _digest(pools: Mapping[SplitName, Pool]) -> str:
+def _digest(pools: Mapping[SplitName, Pool], images: Mapping[SplitName, Images]) -> str:
     digest = hashlib.blake2b(digest_size=12)
     for name, pool in pools.items():
-        digest.update(json.dumps([name, pool.sample_ids, pool.images.shape]).encode())
+        digest.update(json.dumps([name, pool.sample_ids, images[name].shape]).encode())
         digest.update(np.ascontiguousarray(pool.labels).data)
-        digest.update(np.ascontiguousarray(pool.images).data)
+        digest.update(np.ascontiguousarray(images[name]).data)
     return digest.hexdigest()
 
 

@@ -22,7 +22,8 @@ def image_files(folder: Path) -> list[Path]:
     """Every image file below the folder, sorted; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return sorted(p for p in found if not p.name.startswith("."))
 
 
 def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> Images:

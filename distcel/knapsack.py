@@ -153,7 +153,7 @@ def conditional_product(
     the other perturbed scores: dP(i in)/dc_i = phi((c_i - t_i) / epsilon) / epsilon, and the
     learner j at t_i loses as much. For a selected i, j is the (k+1)-th best; else the k-th. Half
     of each pair's flow is booked from either side, so every estimate is a Laplacian as J itself
-    is. The relative error is about 1/sqrt(m), whatever N and k.
+    is. The relative error is a small multiple of 1/sqrt(m): 2 at N = 55, 5 at N = 200.
 
     Returns:
         Tensor: shape (B, N).

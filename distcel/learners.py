@@ -48,7 +48,7 @@ class TrainedLearner:
 
 
 def learner_key(
-    experiment: Experiment, spec: LearnerSpec, splits: Splits, seed: int, weights_digest: str | None
+    experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
     """The digest of everything that determines a base learner: data, recipe, seed and code."""
     code = [inspect.getsource(module) for module in (datasets, networks, training)]
@@ -58,9 +58,8 @@ def learner_key(
             "splits": splits.digest,
             "spec": asdict(spec),
             "share": experiment.specialty_share,
-            "architecture": asdict(experiment.architecture),
+            "plan": plan.description(),
             "recipe": asdict(experiment.learner_recipe),
-            "imagenet_weights": weights_digest,
             "seed": seed,
             "torch": torch.__version__,
             "code": content_key(code),

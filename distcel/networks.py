@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from distcel.types import Architecture, require
+from distcel.types import Architecture, InvalidInputError, require
 
 # Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -50,6 +55,19 @@ class NetworkPlan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     imagenet_weights: dict[str, Tensor] | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Everything that determines the networks, as JSON; the weights by their digest."""
+        digest = hashlib.blake2b(digest_size=12)
+        for name, value in sorted((self.imagenet_weights or {}).items()):
+            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return {
+            "architecture": asdict(self.architecture),
+            "image_shape": self.image_shape,
+            "mean": self.mean,
+            "std": self.std,
+            "imagenet_weights": digest.hexdigest() if self.imagenet_weights else None,
+        }
 
     def build(self, n_outputs: int, seed: int) -> Network:
         """A network on the CPU; the same seed gives the same initial weights.
@@ -159,3 +177,34 @@ def _resnet18(
             "give a file saved from torchvision's resnet18",
         )
     return network
+
+
+def imagenet_weights(source: str) -> dict[str, Tensor] | None:
+    """ResNet18's ImageNet weights.
+
+    Args:
+        source: `torchvision` (its cache, or else a download), `none`, or a file of a state dict,
+            safetensors or what torch.save wrote.
+
+    Raises:
+        InvalidInputError: they cannot be had from there.
+    """
+    if source == "none":
+        return None
+    weights: dict[str, Tensor]
+    try:
+        if source == "torchvision":
+            from torchvision.models import ResNet18_Weights
+
+            weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        elif source.endswith(".safetensors"):
+            weights = load_file(source)
+        else:
+            weights = torch.load(source, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise InvalidInputError(
+            f"ImageNet weights of ResNet18 must be there, but got {source!r} ({reason}): give "
+            "--imagenet-weights FILE, or --imagenet-weights none to start from random weights"
+        ) from None
+    return weights

@@ -7,11 +7,12 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from optuna.distributions import BaseDistribution, distribution_to_json
 
@@ -21,14 +22,21 @@ from distcel.ensemble import SmartEnsemble
 from distcel.fleet import ActorPool, Fleet
 from distcel.knapsack import KnapsackLayer
 from distcel.learners import learner_key
-from distcel.networks import NetworkPlan
-from distcel.predictions import PredictionCache
+from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
+from distcel.predictions import CachedSplit, PredictionCache
 from distcel.report import Evaluation, evaluate, tables
-from distcel.search import SelectionTask, first_point, refit, run_search, search_space
+from distcel.search import SelectionTask, refit, run_search, search_space
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracking import LiveUpdates, Tracker
 from distcel.trials import TrialStore, best_trial
-from distcel.types import Experiment, LearnerSpec, TrialRecord, learner_specs
+from distcel.types import (
+    Experiment,
+    LearnerSpec,
+    SplitName,
+    TrialRecord,
+    first_point,
+    learner_specs,
+)
 
 _PACKAGES = ("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
 
@@ -45,6 +53,7 @@ class Options:
         num_samples: trials in all; None takes the experiment's.
         time_budget: seconds for the search; None sets no limit.
         mlflow_uri: absolute tracking URI.
+        imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
         fixed: hyperparameters that are not searched.
     """
 
@@ -55,6 +64,7 @@ class Options:
     num_samples: int | None
     time_budget: float | None
     mlflow_uri: str
+    imagenet_weights: str = "torchvision"
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -75,6 +85,15 @@ class Prepared:
     def cache(self) -> PredictionCache:
         """The predictions of the base learners."""
         return PredictionCache(self.options.run_dir / "learners")
+
+    def cached(self, split: SplitName) -> CachedSplit:
+        """One split with the predictions of all base learners."""
+        return self.cache.load(self.specs, self.keys, self.splits[split], split)
+
+    @property
+    def title(self) -> str:
+        """What the run is called in MLflow and in its report."""
+        return f"{self.experiment.dataset}, preset {self.options.preset}, seed {self.options.seed}"
 
     @property
     def num_samples(self) -> int:
@@ -108,11 +127,19 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     specs = learner_specs(splits.class_names)
     space = search_space(experiment, len(specs), options.fixed)
     first_point(experiment, len(specs), options.fixed)
-    mean, std = splits.channel_statistics()
-    plan = NetworkPlan(experiment.architecture, splits.image_shape, mean, std)
+    plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
-    keys = tuple(learner_key(experiment, spec, splits, options.seed, None) for spec in specs)
+    keys = tuple(learner_key(experiment, spec, splits, plan, options.seed) for spec in specs)
     return Prepared(experiment, options, splits, specs, keys, plan, space, seconds)
+
+
+def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:
+    architecture, image_shape = experiment.architecture, splits.image_shape
+    if architecture.family == "resnet18":
+        weights = imagenet_weights(options.imagenet_weights)
+        if weights is not None:
+            return NetworkPlan(architecture, image_shape, IMAGENET_MEAN, IMAGENET_STD, weights)
+    return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
 
 
 def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
@@ -129,64 +156,65 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
         trained = fleet.train(prepared.specs, prepared.keys)
     print(f"{trained} base learners trained, {len(prepared.keys) - trained} from the cache")
 
-    def cached(split: Any) -> Any:
-        return prepared.cache.load(prepared.specs, prepared.keys, prepared.splits[split], split)
-
+    train, valid = prepared.cached("train"), prepared.cached("valid")
+    task = SelectionTask(experiment, prepared.plan, train, valid, options.seed)
     key = prepared.search_key()
     folder = options.run_dir / "search" / key
     store = TrialStore(folder / "trials")
-    task = SelectionTask(experiment, prepared.plan, cached("train"), cached("valid"), options.seed)
-    title = f"{experiment.dataset}, preset {options.preset}, seed {options.seed}"
-    tracker = _tracker(prepared, key, title)
+    tracker = _tracker(prepared, key)
     with _timed(seconds, "search"), LiveUpdates(tracker, store.snapshot):
-        records = run_search(
-            task,
-            store,
-            pool,
-            folder / "tune",
-            prepared.num_samples,
-            options.time_budget,
-            options.fixed,
-        )
+        n, budget = prepared.num_samples, options.time_budget
+        records = run_search(task, store, pool, folder / "tune", n, budget, options.fixed)
     best = best_trial(records)
     with _timed(seconds, "refit"):
         weights, last_epoch = refit(task, best.params, pool)
-    print(f"refit of trial {best.number}: valid {last_epoch.valid_accuracy:.4f}")
+    best = replace(best, epochs=(last_epoch,))
+    print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
+
     with _timed(seconds, "test"):
-        smart = _smart_ensemble(prepared, best, weights)
-        evaluation = evaluate(smart, task.train, cached("test"), prepared.specs, options.seed)
-    report = tables(experiment, evaluation, best, len(prepared.specs), title)
-    results = _results(prepared, best, last_epoch.valid_accuracy, evaluation)
+        evaluations = _test(prepared, best, weights, train)
+    report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
+    results = _results(prepared, best, evaluations)
     _publish(prepared, tracker, report, results)
     print(report)
     return results
 
 
-def _tracker(prepared: Prepared, key: str, title: str) -> Tracker:
-    options = prepared.options
+def _test(
+    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Any], train: CachedSplit
+) -> dict[str, Evaluation]:
+    """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
+    net = prepared.plan.build(len(prepared.specs), prepared.options.seed)
+    net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    p = best.params
+    smart = SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
+    test, seed = prepared.cached("test"), prepared.options.seed
+    evaluations = {"": evaluate(smart, train, test, prepared.specs, seed)}
+    ids = prepared.splits["test"].sample_ids.to_pylist()
+    private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
+    if private_S.any() and not private_S.all():
+        private = test.where(private_S)
+        title = f"PrivateTest alone ({len(private.labels_S)})"
+        evaluations[title] = evaluate(smart, train, private, prepared.specs, seed)
+    return evaluations
+
+
+def _tracker(prepared: Prepared, key: str) -> Tracker:
+    options, dataset = prepared.options, prepared.experiment.dataset
     tags = {
-        "dataset": prepared.experiment.dataset,
+        "dataset": dataset,
         "preset": options.preset,
         "seed": str(options.seed),
         "run_dir": str(options.run_dir.resolve()),
     }
     artifacts = options.run_dir.parent / "mlflow-artifacts"
-    return Tracker(options.mlflow_uri, prepared.experiment.dataset, title, key, tags, artifacts)
-
-
-def _smart_ensemble(
-    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Any]
-) -> SmartEnsemble:
-    net = prepared.plan.build(len(prepared.specs), prepared.options.seed)
-    net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
-    params = best.params
-    return SmartEnsemble(net, KnapsackLayer(params.k, params.epsilon, params.m, params.gradient))
+    return Tracker(options.mlflow_uri, dataset, prepared.title, key, tags, artifacts)
 
 
 def _results(
-    prepared: Prepared, best: TrialRecord, valid_accuracy: float, evaluation: Evaluation
+    prepared: Prepared, best: TrialRecord, evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Any]:
-    published = prepared.experiment.published
+    published, (whole, *parts) = prepared.experiment.published, evaluations.values()
     return {
         "dataset": prepared.experiment.dataset,
         "preset": prepared.options.preset,
@@ -194,11 +222,12 @@ def _results(
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
         "best": best.params.as_dict(),
-        "accuracy": dict(evaluation.accuracy),
-        "valid_accuracy": valid_accuracy,
-        "specialised": evaluation.specialised,
-        "complementary": evaluation.complementary,
-        "overall": evaluation.overall,
+        "accuracy": dict(whole.accuracy),
+        "private_test_accuracy": dict(parts[0].accuracy) if parts else None,
+        "valid_accuracy": best.valid_accuracy,
+        "specialised": whole.specialised,
+        "complementary": whole.complementary,
+        "overall": whole.overall,
         "paper": asdict(published) if published else None,
         "seconds": prepared.seconds,
         "versions": {"python": platform.python_version()}

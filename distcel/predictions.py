@@ -40,6 +40,12 @@ class CachedSplit:
     labels_S: NDArray[np.int64]
     probs_SNC: Probabilities
 
+    def where(self, chosen_S: NDArray[np.bool_]) -> CachedSplit:
+        """The samples that are chosen."""
+        return CachedSplit(
+            self.images_SCHW[chosen_S], self.labels_S[chosen_S], self.probs_SNC[chosen_S]
+        )
+
 
 @dataclass(frozen=True)
 class PredictionCache:

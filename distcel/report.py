@@ -100,56 +100,47 @@ def _accuracy(scores_SC: Tensor, labels_S: NDArray[np.int64]) -> float:
 
 def tables(
     experiment: Experiment,
-    evaluation: Evaluation,
+    evaluations: Mapping[str, Evaluation],
     best: TrialRecord,
     n_learners: int,
     title: str,
 ) -> str:
-    """The paper's Tables 1 to 3 as Markdown, accuracies in percent, its numbers beside ours."""
-    paper, ours = experiment.published, evaluation
-    rows = [("distcel", _percent_table_1(ours)), ("paper", _percent_table_1(paper))]
-    text = [
+    """The paper's Tables 1 to 3 as Markdown, accuracies in percent, its numbers beside ours.
+
+    Args:
+        experiment: its published numbers and its note.
+        evaluations: by the name of their row; the first one is of the whole test split.
+        best: the trial whose parameters the smart ensemble has.
+        n_learners: N.
+        title: heading.
+    """
+    paper, n_samples = experiment.published, next(iter(evaluations.values())).n_samples
+    ours = {f"distcel{name and ', ' + name}": e for name, e in evaluations.items()}
+    specialties = [(name, _percent_table_1(e)) for name, e in ours.items()]
+    rules = [(name, _percent_table_2(e.accuracy)) for name, e in ours.items()]
+    p = best.params
+    point = [str(p.k), str(n_learners), f"{p.epsilon:.3g}", str(p.m), f"{p.lr:.3g}", p.gradient]
+    published = [str(paper.k) if paper else "-", str(n_learners)] + ["-"] * 5
+    sections = [
         f"# {title}",
-        "",
-        f"Accuracy in % on the {ours.n_samples} samples of the test split.",
-        *([experiment.note] if experiment.note else []),
-        "",
+        f"Accuracy in % on the {n_samples} samples of the test split. {experiment.note}".strip(),
         "Table 1, base learners (mean)",
-        "",
-        *_markdown(["", "specialised", "complementary", "overall"], rows),
-        "",
-        "Table 2, smart ensemble and consensus rules",
-        "",
-        *_markdown(
-            ["", *RULE_TITLES.values(), "oracle"],
-            [
-                ("distcel", _percent_table_2(ours.accuracy)),
-                ("paper", _percent_table_2(vars(paper) if paper else {})),
-            ],
+        _markdown(
+            ["", "specialised", "complementary", "overall"],
+            [*specialties, ("paper", _percent_table_1(paper))],
         ),
-        "",
+        "Table 2, smart ensemble and consensus rules",
+        _markdown(
+            ["", *RULE_TITLES.values(), "oracle"],
+            [*rules, ("paper", _percent_table_2(vars(paper) if paper else {}))],
+        ),
         "Table 3, best sub-ensemble",
-        "",
-        *_markdown(
+        _markdown(
             ["", "k", "n", "epsilon", "m", "lr", "gradient", "valid accuracy"],
-            [
-                (
-                    "distcel",
-                    [
-                        str(best.params.k),
-                        str(n_learners),
-                        f"{best.params.epsilon:.3g}",
-                        str(best.params.m),
-                        f"{best.params.lr:.3g}",
-                        best.params.gradient,
-                        f"{100 * best.valid_accuracy:.2f}",
-                    ],
-                ),
-                ("paper", [str(paper.k) if paper else "-", str(n_learners)] + ["-"] * 5),
-            ],
+            [("distcel", [*point, _percent(best.valid_accuracy)]), ("paper", published)],
         ),
     ]
-    return "\n".join(text) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _percent_table_1(numbers: Evaluation | Published | None) -> list[str]:
@@ -166,10 +157,11 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
-def _markdown(header: list[str], rows: list[tuple[str, list[str]]]) -> list[str]:
+def _markdown(header: list[str], rows: list[tuple[str, list[str]]]) -> str:
     cells = [header, ["---"] * len(header), *[[name, *values] for name, values in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    return [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+    lines = (
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in cells
-    ]
+    )
+    return "\n".join(f"| {line} |" for line in lines)

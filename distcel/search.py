@@ -37,6 +37,7 @@ from distcel.types import (
     Gradient,
     SelectionParams,
     TrialRecord,
+    first_point,
     require,
 )
 
@@ -154,15 +155,6 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
 
     named = {name: ends(name) for name in space}
     return [SelectionParams(**{name: pair[i] for name, pair in named.items()}) for i in (0, 1)]
-
-
-def first_point(
-    experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
-) -> SelectionParams:
-    """Trial 0: the experiment's own point, k at most n and the fixed values in place."""
-    point = experiment.first_trial.as_dict() | dict(fixed)
-    point["k"] = min(point["k"], n_learners)
-    return SelectionParams(**point)
 
 
 def run_search(

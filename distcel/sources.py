@@ -10,7 +10,7 @@ import csv
 import gzip
 import os
 import re
-import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from distcel.image_files import Images, decode_images, image_files, resize_images
 from distcel.types import InvalidInputError, require
+
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 CIFAR10_CLASSES = (
@@ -35,11 +38,15 @@ AGE_UPPER_BOUNDS = (5, 19, 33, 56)
 
 @dataclass(frozen=True)
 class Pool:
-    """Samples before they are split: ids of length S, labels (S,), images (S, channels, H, W)."""
+    """Samples before they are split: ids of length S, labels (S,) and how to read their images.
+
+    `read` takes indices of samples, shape (B,), and the side to resize to (None keeps it), and
+    gives images (B, channels, H, W): only what ends up in a split is decoded.
+    """
 
     sample_ids: tuple[str, ...]
-    labels: NDArray[np.int64]
-    images: Images
+    labels: Labels
+    read: Callable[[Indices, int | None], Images]
 
 
 @dataclass(frozen=True)
@@ -51,30 +58,26 @@ class Source:
     test: Pool | None
 
 
-def read_source(dataset: str, data_dir: Path, image_size: int | None) -> Source:
-    """Read a data set.
+def read_source(dataset: str, data_dir: Path) -> Source:
+    """Find a data set and read its labels.
 
     Args:
         dataset: a key of READERS.
         data_dir: the folder that holds it, itself or in one of its usual subfolders.
-        image_size: side that images are resized to; None keeps their own.
 
     Raises:
         InvalidInputError: unknown data set, nothing found, or something unreadable.
     """
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
-    if reader.folders:
-        folders = [data_dir / name for name in reader.folders if (data_dir / name).is_dir()]
-        source = next(filter(None, (reader.read(folder, image_size) for folder in folders)), None)
-    else:
-        source = reader.read(data_dir, image_size)
-    if source is None:
-        raise InvalidInputError(
-            f"a data directory with {reader.layouts} must exist, but got {str(data_dir)!r}: "
-            f"{reader.remedy}"
-        )
-    return source
+    for name in reader.folders:
+        source = reader.read(data_dir / name)
+        if source is not None:
+            return source
+    raise InvalidInputError(
+        f"a data directory with {reader.layouts} must exist, but got {str(data_dir)!r}: "
+        f"{reader.remedy}"
+    )
 
 
 def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
@@ -88,29 +91,46 @@ def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
     return sorted(stamps)
 
 
-def _read_digits(_: Path, image_size: int | None) -> Source:
+def _array_pool(sample_ids: tuple[str, ...], labels: Labels, images: Images) -> Pool:
+    return Pool(sample_ids, labels, lambda chosen, size: resize_images(images[chosen], size))
+
+
+def _file_pool(folder: Path, paths: list[Path], labels: Labels, mode: str) -> Pool:
+    ids = tuple(path.relative_to(folder).as_posix() for path in paths)
+
+    def read(chosen: Indices, image_size: int | None) -> Images:
+        return decode_images([paths[i] for i in chosen], mode, image_size)
+
+    return Pool(ids, labels, read)
+
+
+def _numbered(prefix: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}/{i:05d}" for i in range(count))
+
+
+def _read_digits(_: Path) -> Source:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = digits.target.astype(np.int64)
-    pool = _pool("digits", labels, resize_images(images, image_size))
+    pool = _array_pool(_numbered("digits", len(labels)), labels, images)
     return Source(tuple("0123456789"), pool, None)
 
 
-def _read_idx(class_names: tuple[str, ...]) -> Callable[[Path, int | None], Source | None]:
-    def read(folder: Path, image_size: int | None) -> Source | None:
+def _read_idx(class_names: tuple[str, ...]) -> Callable[[Path], Source | None]:
+    def read(folder: Path) -> Source | None:
         pools = []
         for split, prefix in (("train", "train"), ("test", "t10k")):
             images_path = _either(folder / f"{prefix}-images-idx3-ubyte")
             labels_path = _either(folder / f"{prefix}-labels-idx1-ubyte")
             if images_path is None or labels_path is None:
                 return None
-            images, labels = _idx_array(images_path), _idx_array(labels_path)
+            images, labels = _idx_array(images_path, 3), _idx_array(labels_path, 1)
             consistent = len(images) == len(labels) and labels.max(initial=0) < len(class_names)
             require(consistent, "one label 0-9 an image", str(labels_path), "download it again")
-            resized = resize_images(images[:, None], image_size)
-            pools.append(_pool(split, labels.astype(np.int64), resized))
+            ids = _numbered(split, len(labels))
+            pools.append(_array_pool(ids, labels.astype(np.int64), images[:, None]))
         return Source(class_names, pools[0], pools[1])
 
     return read
@@ -121,134 +141,132 @@ def _either(path: Path) -> Path | None:
     return next((p for p in (compressed, path) if p.is_file()), None)
 
 
-def _idx_array(path: Path) -> Images:
+def _idx_array(path: Path, rank: int) -> Images:
     """An IDX file: two zero bytes, type 8 (uint8), the rank, big-endian sides, then the bytes."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        rank = content[3]
-        shape = np.frombuffer(content, dtype=">u4", count=rank, offset=4)
-        if content[:3] != b"\0\0\x08":
+        if content[:4] != bytes((0, 0, 8, rank)):
             raise ValueError("it does not begin as an IDX file of bytes")
+        shape = np.frombuffer(content, dtype=">u4", count=rank, offset=4)
         return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (ValueError, IndexError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, zlib.error) as error:
         raise InvalidInputError(f"cannot read {path}: {error}; download it again") from None
 
 
-def _read_cifar10(folder: Path, image_size: int | None) -> Source | None:
-    if (folder / "cifar-10-batches-py").is_dir():
-        from torchvision.datasets import CIFAR10
+def _read_cifar10(folder: Path) -> Source | None:
+    if not (folder / "cifar-10-batches-py").is_dir():
+        return _image_folders(folder, "RGB", CIFAR10_CLASSES)
+    from torchvision.datasets import CIFAR10
 
-        try:
-            parts = [CIFAR10(str(folder), train=train) for train in (True, False)]
-        except RuntimeError:
-            raise InvalidInputError(
-                f"{folder / 'cifar-10-batches-py'} fails torchvision's MD5 check: download it again"
-            ) from None
-        pools = [
-            _pool(split, np.array(part.targets, np.int64), part.data.transpose(0, 3, 1, 2))
-            for split, part in zip(("train", "test"), parts, strict=True)
-        ]
-        resized = [Pool(p.sample_ids, p.labels, resize_images(p.images, image_size)) for p in pools]
-        return Source(CIFAR10_CLASSES, resized[0], resized[1])
-    return _image_folders(folder, "RGB", image_size, CIFAR10_CLASSES)
+    try:
+        parts = [CIFAR10(str(folder), train=train) for train in (True, False)]
+    except RuntimeError:
+        raise InvalidInputError(
+            f"{folder / 'cifar-10-batches-py'} fails torchvision's MD5 check: download it again"
+        ) from None
+    pools = [
+        _array_pool(
+            _numbered(split, len(part.targets)),
+            np.array(part.targets, np.int64),
+            part.data.transpose(0, 3, 1, 2),
+        )
+        for split, part in zip(("train", "test"), parts, strict=True)
+    ]
+    return Source(CIFAR10_CLASSES, pools[0], pools[1])
 
 
-def _read_fer2013(folder: Path, image_size: int | None) -> Source | None:
+def _read_fer2013(folder: Path) -> Source | None:
     for name in ("fer2013.csv", "icml_face_data.csv"):
         if (folder / name).is_file():
-            return _fer2013_csv(folder / name, image_size)
-    return _image_folders(folder, "L", image_size, FER2013_CLASSES)
+            return _fer2013_csv(folder / name)
+    return _image_folders(folder, "L", FER2013_CLASSES)
 
 
-def _fer2013_csv(path: Path, image_size: int | None) -> Source:
+def _fer2013_csv(path: Path) -> Source:
     """Columns emotion, pixels (2,304 numbers) and Usage; sample ids are Usage_row."""
-    ids: dict[bool, list[str]] = {True: [], False: []}
-    labels: dict[bool, list[int]] = {True: [], False: []}
-    images: dict[bool, list[Images]] = {True: [], False: []}
+    rows: dict[bool, list[tuple[str, int, Images]]] = {True: [], False: []}
     with path.open(newline="") as file:
-        for number, raw in enumerate(csv.DictReader(file)):
-            row = {(key or "").strip(): value for key, value in raw.items()}
+        for number, row in enumerate(csv.DictReader(file)):
             try:
-                usage, label = row["Usage"].strip(), int(row["emotion"])
-                pixels = np.array(row["pixels"].split(), dtype=np.int64)
-                valid = usage in ("Training", "PublicTest", "PrivateTest") and 0 <= label < 7
-                if not valid or pixels.shape != (2304,) or pixels.min() < 0 or pixels.max() > 255:
-                    raise ValueError("a Usage, an emotion 0-6 and 2304 pixels 0-255 are needed")
+                usage, label, image = _fer2013_row(row)
             except (KeyError, ValueError, AttributeError) as error:
-                raise InvalidInputError(f"cannot read {path}, data row {number}: {error}") from None
-            is_train = usage == "Training"
-            ids[is_train].append(f"{usage}_{number}")
-            labels[is_train].append(label)
-            images[is_train].append(pixels.astype(np.uint8).reshape(1, 48, 48))
+                raise InvalidInputError(
+                    f"every row must have an emotion 0-6, a Usage and 2304 pixels 0-255, but got "
+                    f"data row {number} of {path} ({error}): download it again"
+                ) from None
+            rows[usage == "Training"].append((f"{usage}_{number}", label, image))
     for is_train, part in ((True, "Training"), (False, "PublicTest or PrivateTest")):
-        require(len(ids[is_train]) > 0, f"rows with Usage {part}", str(path), "download it again")
-    pools = [
-        Pool(
-            tuple(ids[is_train]),
-            np.array(labels[is_train], np.int64),
-            resize_images(np.stack(images[is_train]), image_size),
-        )
-        for is_train in (True, False)
-    ]
+        require(len(rows[is_train]) > 0, f"rows with Usage {part}", str(path), "download it again")
+    pools = []
+    for is_train in (True, False):
+        ids, labels, images = zip(*rows[is_train], strict=True)
+        pools.append(_array_pool(ids, np.array(labels, np.int64), np.stack(images)))
     return Source(FER2013_CLASSES, pools[0], pools[1])
 
 
-def _read_utkface(folder: Path, image_size: int | None) -> Source | None:
+def _fer2013_row(raw: dict[str, str]) -> tuple[str, int, Images]:
+    row = {(key or "").strip(): value for key, value in raw.items()}
+    usage, label = row["Usage"].strip(), int(row["emotion"])
+    pixels = np.array(row["pixels"].split(), dtype=np.int64)
+    if usage not in ("Training", "PublicTest", "PrivateTest"):
+        raise ValueError(f"Usage {usage!r}")
+    if not 0 <= label < len(FER2013_CLASSES):
+        raise ValueError(f"emotion {label}")
+    if pixels.shape != (48 * 48,) or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"{pixels.size} pixels")
+    return usage, label, pixels.astype(np.uint8).reshape(1, 48, 48)
+
+
+def _read_utkface(folder: Path) -> Source | None:
     """Files named age_gender_race_date.jpg; the age class needs the first field alone."""
     files = image_files(folder)
-    ages = [re.match(r"(\d{1,3})_", path.name) for path in files]
-    named = [(path, int(age[1])) for path, age in zip(files, ages, strict=True) if age]
+    ages = {path: re.match(r"(\d{1,3})_", path.name) for path in files}
+    named = [(path, int(age[1])) for path, age in ages.items() if age]
     if not named:
         return None
-    if len(named) < len(files):
-        unnamed = next(path for path, age in zip(files, ages, strict=True) if not age)
-        count = len(files) - len(named)
-        print(f"skipped {count} files whose name begins with no age, as {unnamed}", file=sys.stderr)
+    unnamed = [path for path, age in ages.items() if not age]
+    if unnamed:
+        print(f"skipped {len(unnamed)} files without an age, the first {unnamed[0]}")
     labels = np.searchsorted(AGE_UPPER_BOUNDS, [age for _, age in named]).astype(np.int64)
-    ids = tuple(str(path.relative_to(folder)) for path, _ in named)
-    images = decode_images([path for path, _ in named], "RGB", image_size)
-    return Source(AGE_CLASSES, Pool(ids, labels, images), None)
+    return Source(AGE_CLASSES, _file_pool(folder, [p for p, _ in named], labels, "RGB"), None)
 
 
-def _read_folder(folder: Path, image_size: int | None) -> Source | None:
-    return _image_folders(folder, "RGB", image_size, None)
+def _read_folder(folder: Path) -> Source | None:
+    return _image_folders(folder, "RGB", None)
 
 
-def _image_folders(
-    folder: Path, mode: str, image_size: int | None, class_names: tuple[str, ...] | None
-) -> Source | None:
+def _image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) -> Source | None:
     """`{train,test}/<class>/*`, or `<class>/*` without a test split; None without images."""
-    roots = {name: folder / name for name in ("train", "test") if (folder / name).is_dir()}
-    if "train" not in roots:
-        roots = {"train": folder}
-    if class_names is None:
-        class_names = tuple(sorted(p.name for p in roots["train"].iterdir() if image_files(p)))
-    pools = {}
-    for split, root in roots.items():
-        strangers = [p.name for p in root.iterdir() if p.name not in class_names and image_files(p)]
-        files = [
-            (path, c) for c, name in enumerate(class_names) for path in image_files(root / name)
-        ]
-        if not files:
-            return None
-        require(not strangers, f"classes among {class_names}", strangers, f"rename them in {root}")
-        ids = tuple(str(path.relative_to(folder)) for path, _ in files)
-        labels = np.array([label for _, label in files], np.int64)
-        pools[split] = Pool(
-            ids, labels, decode_images([path for path, _ in files], mode, image_size)
-        )
-    return Source(class_names, pools["train"], pools.get("test"))
+    has_splits = (folder / "train").is_dir()
+    train = _files_by_class(folder / "train" if has_splits else folder)
+    test = _files_by_class(folder / "test") if has_splits else {}
+    class_names = class_names or tuple(train)
+    if not set(class_names) & set(train):
+        return None
+    strangers = sorted((set(train) | set(test)) - set(class_names))
+    require(not strangers, f"classes among {class_names}", strangers, f"rename them in {folder}")
+
+    def pool(files: dict[str, list[Path]]) -> Pool:
+        labelled = [(path, c) for c, name in enumerate(class_names) for path in files.get(name, [])]
+        labels = np.array([label for _, label in labelled], np.int64)
+        return _file_pool(folder, [path for path, _ in labelled], labels, mode)
+
+    return Source(class_names, pool(train), pool(test) if test else None)
 
 
-def _pool(prefix: str, labels: NDArray[np.int64], images: Images) -> Pool:
-    return Pool(tuple(f"{prefix}/{i:05d}" for i in range(len(labels))), labels, images)
+def _files_by_class(folder: Path) -> dict[str, list[Path]]:
+    """The image files of each subfolder that has any."""
+    if not folder.is_dir():
+        return {}
+    files = {child.name: image_files(child) for child in sorted(folder.iterdir())}
+    return {name: paths for name, paths in files.items() if paths and not name.startswith(".")}
 
 
 @dataclass(frozen=True)
 class Reader:
     """How one data set is read, where it is looked for, and what to say when it is not there."""
 
-    read: Callable[[Path, int | None], Source | None]
+    read: Callable[[Path], Source | None]
     folders: tuple[str, ...]
     layouts: str
     remedy: str
@@ -259,7 +277,7 @@ _TORCHVISION = (
 )
 
 READERS: dict[str, Reader] = {
-    "digits": Reader(_read_digits, (), "nothing", "it is inside scikit-learn"),
+    "digits": Reader(_read_digits, (".",), "nothing", "it is inside scikit-learn"),
     "mnist": Reader(
         _read_idx(tuple("0123456789")),
         ("MNIST/raw", "mnist", "raw", "."),

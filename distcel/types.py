@@ -200,6 +200,21 @@ class Experiment:
             require_count("image_size", self.image_size)
 
 
+def first_point(
+    experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
+) -> SelectionParams:
+    """Trial 0: the experiment's own point, k at most n and the fixed values in place.
+
+    Raises:
+        InvalidInputError: a fixed value is out of its range.
+    """
+    own = experiment.first_trial.as_dict()
+    own["k"] = min(own["k"], n_learners)
+    point = SelectionParams(**(own | dict(fixed)))
+    point.require_k_within(n_learners)
+    return point
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """What one epoch of a trial measured; losses are mean cross entropies in nats."""

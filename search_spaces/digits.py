@@ -3,14 +3,13 @@
     python launch/cluster.py
 
 The paper has no such data set; learners and recipes are those of its MNIST experiment, with
-smaller batches and more epochs of the selection net because there are so few samples.
+smaller networks and batches and more epochs of the selection net because the samples are so few.
 """
 
 from dataclasses import replace
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
 from distcel.types import Architecture, Experiment, Recipe, SelectionParams
+from search_spaces.common import selection_space, smoke
 
 _QUICK = Experiment(
     dataset="digits",
@@ -19,25 +18,15 @@ _QUICK = Experiment(
     architecture=Architecture("lenet", (6, 16)),
     learner_recipe=Recipe("adadelta", lr=1.0, epochs=3, batch_size=16, schedule="step"),
     selector_recipe=Recipe("adadelta", lr=1.0, epochs=10, batch_size=32, schedule="step"),
-    space={
-        "epsilon": FloatDistribution(0.01, 1.0, log=True),
-        "m": IntDistribution(1, 1000, log=True),
-        "lr": FloatDistribution(0.1, 3.0, log=True),
-        "gradient": CategoricalDistribution(["exact", "conditional", "paper"]),
-    },
+    space=selection_space(0.1, 3.0),
     first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=16,
+    valid_share=0.2,  # a tenth would be 144 samples
+    note="The paper has no such data set.",
 )
 
 PRESETS = {
-    "smoke": replace(
-        _QUICK,
-        max_samples=300,
-        num_samples=3,
-        learner_recipe=replace(_QUICK.learner_recipe, epochs=1),
-        selector_recipe=replace(_QUICK.selector_recipe, epochs=2),
-        note="Preset smoke: 300 samples a split, 1 and 2 epochs; it only shows that all works.",
-    ),
+    "smoke": smoke(_QUICK, 300),
     "quick": _QUICK,
     "paper": replace(_QUICK, num_samples=64),
 }
