@@ -24,7 +24,7 @@ from distcel.knapsack import KnapsackLayer
 from distcel.learners import learner_key
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
-from distcel.report import Evaluation, evaluate, tables
+from distcel.report import Evaluation, evaluate, tables, vote
 from distcel.search import SelectionTask, refit, run_search, search_space
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracking import LiveUpdates, Tracker
@@ -188,14 +188,15 @@ def _test(
     net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     p = best.params
     smart = SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
-    test, seed = prepared.cached("test"), prepared.options.seed
-    evaluations = {"": evaluate(smart, train, test, prepared.specs, seed)}
+    test = prepared.cached("test")
+    choices = vote(smart, train, test, prepared.options.seed)
+    evaluations = {"": evaluate(choices, test, prepared.specs)}
     ids = prepared.splits["test"].sample_ids.to_pylist()
     private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
     if private_S.any() and not private_S.all():
-        private = test.where(private_S)
-        title = f"PrivateTest alone ({len(private.labels_S)})"
-        evaluations[title] = evaluate(smart, train, private, prepared.specs, seed)
+        chosen = {name: chosen[:, private_S] for name, chosen in choices.items()}
+        title = f"PrivateTest alone ({private_S.sum()})"
+        evaluations[title] = evaluate(chosen, test.where(private_S), prepared.specs)
     return evaluations
 
 

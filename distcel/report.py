@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from distcel.consensus import (
     ConsensusRule,
@@ -22,6 +21,7 @@ from distcel.ensemble import DeviceSplit, SmartEnsemble
 from distcel.predictions import CachedSplit
 from distcel.types import Experiment, LearnerSpec, Published, TrialRecord
 
+Choices = NDArray[np.int64]
 RANDOM_DRAWS = 20
 RULE_TITLES = {
     "e2e_cel": "e2e-CEL",
@@ -43,33 +43,39 @@ class Evaluation:
     accuracy: Mapping[str, float]
 
 
-def evaluate(
-    ensemble: SmartEnsemble,
-    train: CachedSplit,
-    test: CachedSplit,
-    specs: tuple[LearnerSpec, ...],
-    seed: int,
-) -> Evaluation:
-    """Measure the base learners, the smart ensemble and every consensus rule on `test`.
+def vote(
+    ensemble: SmartEnsemble, train: CachedSplit, test: CachedSplit, seed: int
+) -> dict[str, Choices]:
+    """What the smart ensemble and every consensus rule choose for each sample of `test`.
 
-    Random selection is the mean over 20 draws of as many learners as the ensemble selects.
+    Random selection makes 20 draws of as many learners as the ensemble selects.
+
+    Returns:
+        dict: by rule, the chosen classes, shape (draws, S).
     """
-    rules: dict[str, ConsensusRule] = {
-        "super_learner": SuperLearner(),
-        "unweighted_average": UnweightedAverage(),
-        "plurality_vote": PluralityVote(),
+    rules: dict[str, list[ConsensusRule]] = {
+        "super_learner": [SuperLearner()],
+        "unweighted_average": [UnweightedAverage()],
+        "plurality_vote": [PluralityVote()],
+        "random_selection": [
+            RandomSelection(ensemble.layer.k, seed + draw) for draw in range(RANDOM_DRAWS)
+        ],
     }
-    logits_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
-    accuracies = {"e2e_cel": _accuracy(logits_SC, test.labels_S)}
-    for name, rule in rules.items():
-        accuracies[name] = _accuracy(rule.fit(train)(test), test.labels_S)
-    draws = [RandomSelection(ensemble.layer.k, seed + i).fit(train) for i in range(RANDOM_DRAWS)]
-    accuracies["random_selection"] = float(
-        np.mean([_accuracy(vote(test), test.labels_S) for vote in draws])
-    )
+    smart_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
+    choices = {"e2e_cel": smart_SC.argmax(-1).numpy()[None]}
+    for name, draws in rules.items():
+        choices[name] = np.stack([rule.fit(train)(test).argmax(-1).numpy() for rule in draws])
+    return choices
+
+
+def evaluate(
+    choices: Mapping[str, Choices], test: CachedSplit, specs: tuple[LearnerSpec, ...]
+) -> Evaluation:
+    """The accuracies of the chosen classes and of the base learners on `test`."""
+    accuracy = {name: float((chosen == test.labels_S).mean()) for name, chosen in choices.items()}
     specialised, complementary, overall = learner_accuracies(test, specs)
-    accuracies |= {"oracle": oracle_accuracy(test), "single_mean": overall}
-    return Evaluation(len(test.labels_S), specialised, complementary, overall, accuracies)
+    accuracy |= {"oracle": oracle_accuracy(test), "single_mean": overall}
+    return Evaluation(len(test.labels_S), specialised, complementary, overall, accuracy)
 
 
 def learner_accuracies(
@@ -92,10 +98,6 @@ def _mean_of_columns(right_SN: NDArray[np.bool_], where_SN: NDArray[np.bool_]) -
     counted_N = where_SN.sum(0)
     hits_N = (right_SN & where_SN).sum(0)
     return float((hits_N[counted_N > 0] / counted_N[counted_N > 0]).mean())
-
-
-def _accuracy(scores_SC: Tensor, labels_S: NDArray[np.int64]) -> float:
-    return float((scores_SC.argmax(-1).numpy() == labels_S).mean())
 
 
 def tables(

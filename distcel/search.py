@@ -30,6 +30,7 @@ from distcel.ensemble import SelectionTraining
 from distcel.fleet import ActorPool
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
+from distcel.training import DivergedError
 from distcel.trials import TrialStore
 from distcel.types import (
     EpochResult,
@@ -78,8 +79,11 @@ class SelectionTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for one epoch."""
-        result = self.selection.run_epoch()
+        """Train for one epoch; a training that diverges ends with the lowest accuracy."""
+        try:
+            result = self.selection.run_epoch()
+        except DivergedError as error:  # raised, it would be tried a second time
+            return {METRIC: 0.0, "diverged": str(error), "done": True}
         last = result.epoch >= self.task.experiment.selector_recipe.epochs
         return {METRIC: result.valid_accuracy, "epoch_result": result, "done": last}
 
@@ -105,17 +109,25 @@ class _Recorder(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        self.store.add_epoch(self.numbers[trial.trial_id], result["epoch_result"])
+        number = self.numbers[trial.trial_id]
+        if "diverged" in result:
+            self._fail(number, result["diverged"])
+        else:
+            self.store.add_epoch(number, result["epoch_result"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         number = self.numbers[trial.trial_id]
-        if self.store[number].epochs:  # else the time budget ended first: it is left interrupted
-            self.store.finish(replace(self.store[number], state="COMPLETE"))
+        record = self.store[number]
+        # Without an epoch, the time budget ended first: the trial is left interrupted.
+        if record.state == "RUNNING" and record.epochs:
+            self.store.finish(replace(record, state="COMPLETE"))
             print(_summary(self.store[number]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        number = self.numbers[trial.trial_id]
         reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
+        self._fail(self.numbers[trial.trial_id], reason)
+
+    def _fail(self, number: int, reason: str) -> None:
         self.store.finish(replace(self.store[number], state="FAILED", reason=reason))
         print(f"trial {number}: failed, {reason}")
 

@@ -6,6 +6,7 @@ so there are no loader processes. On a CPU every random number comes from the gi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from distcel.types import Recipe
 
 
 class DivergedError(RuntimeError):
-    """A loss became NaN or infinite."""
+    """A loss or a weight became NaN or infinite."""
 
 
 class Training:
@@ -51,7 +52,7 @@ class Training:
         """Train on every sample once and return the mean loss.
 
         Raises:
-            DivergedError: the mean loss is NaN or infinite.
+            DivergedError: the mean loss or a weight is NaN or infinite.
         """
         self.network.train()
         order_S = torch.randperm(len(self.indices_S), generator=self.generator)
@@ -69,8 +70,11 @@ class Training:
         if not self.steps_each_batch:
             self.schedule.step()
         mean_loss = float(total) / len(shuffled_S)
-        if not torch.isfinite(torch.tensor(mean_loss)):
+        if not math.isfinite(mean_loss):
             raise DivergedError(f"the training loss became {mean_loss}: try a smaller lr")
+        # A hard mask of NaN scores is a mask like any other, so the loss alone does not tell.
+        if not all(value.isfinite().all() for value in self.network.state_dict().values()):
+            raise DivergedError("a weight became NaN or infinite: try a smaller lr")
         return mean_loss
 
 

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from distcel.consensus import (
+    ConsensusRule,
+    PluralityVote,
+    RandomSelection,
+    SuperLearner,
+    UnweightedAverage,
+    oracle_accuracy,
+)
+from distcel.predictions import CachedSplit
+
+RULES: list[ConsensusRule] = [
+    UnweightedAverage(),
+    PluralityVote(),
+    RandomSelection(k=3, seed=0),
+    SuperLearner(),
+]
+
+
+def split_of(
+    seed: int, n_samples: int = 200, n_learners: int = 6, n_classes: int = 4
+) -> CachedSplit:
+    """Learners that lean towards the right class, the later ones less."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, n_classes, n_samples)
+    strength = np.linspace(2.0, 0.0, n_learners)[None, :, None]
+    logits = random.normal(size=(n_samples, n_learners, n_classes))
+    logits = logits + strength * np.eye(n_classes)[labels][:, None]
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    images = np.zeros((n_samples, 1, 2, 2), np.uint8)
+    return CachedSplit(images, labels, probs.astype(np.float32))
+
+
+def accuracy(rule: ConsensusRule, train: CachedSplit, test: CachedSplit) -> float:
+    return float((rule.fit(train)(test).argmax(-1).numpy() == test.labels_S).mean())
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+class TestEveryRule:
+    def test_scores_every_class_of_every_sample(self, rule: ConsensusRule) -> None:
+        scores = rule.fit(split_of(0))(split_of(1, 50))
+        assert scores.shape == (50, 4)
+        assert scores.isfinite().all()
+
+    def test_judges_each_sample_by_itself(self, rule: ConsensusRule) -> None:
+        vote, test = rule.fit(split_of(0)), split_of(1)
+        chosen = np.zeros(200, bool)
+        chosen[17:31] = True
+        np.testing.assert_allclose(vote(test.where(chosen)), vote(test)[17:31], rtol=1e-6)
+
+    def test_is_the_same_every_time(self, rule: ConsensusRule) -> None:
+        first, second = (rule.fit(split_of(0))(split_of(1)) for _ in range(2))
+        assert first.equal(second)
+
+    def test_renamed_classes_give_renamed_answers(self, rule: ConsensusRule) -> None:
+        order = np.array([2, 0, 3, 1])
+
+        def renamed(split: CachedSplit) -> CachedSplit:
+            probs = np.ascontiguousarray(split.probs_SNC[..., order])
+            return CachedSplit(split.images_SCHW, np.argsort(order)[split.labels_S], probs)
+
+        plain = rule.fit(split_of(0))(split_of(1))
+        other = rule.fit(renamed(split_of(0)))(renamed(split_of(1)))
+        np.testing.assert_allclose(other, plain[:, order], atol=2e-3)
+
+    def test_unanimous_learners_are_followed(self, rule: ConsensusRule) -> None:
+        labels = np.arange(40) % 4
+        probs = np.full((40, 6, 4), 0.1, np.float32)
+        probs[np.arange(40), :, labels] = 0.7
+        sure = CachedSplit(np.zeros((40, 1, 2, 2), np.uint8), labels, probs)
+        assert accuracy(rule, sure, sure) == 1.0
+
+    def test_no_rule_beats_the_oracle(self, rule: ConsensusRule) -> None:
+        test = split_of(1)
+        assert accuracy(rule, split_of(0), test) <= oracle_accuracy(test)
+
+
+def test_unweighted_average_and_plurality_by_hand() -> None:
+    probs = np.array([[[0.6, 0.4, 0.0], [0.55, 0.45, 0.0], [0.0, 1.0, 0.0]]], np.float32)
+    split = CachedSplit(np.zeros((1, 1, 2, 2), np.uint8), np.array([1]), probs)
+    average = UnweightedAverage().fit(split)(split)
+    np.testing.assert_allclose(average, [[1.15 / 3, 1.85 / 3, 0.0]], rtol=1e-6)
+    assert PluralityVote().fit(split)(split).argmax() == 0
+
+
+def test_a_tied_vote_goes_to_the_higher_mean() -> None:
+    probs = np.array([[[0.6, 0.4], [0.1, 0.9]]], np.float32)
+    split = CachedSplit(np.zeros((1, 1, 2, 2), np.uint8), np.array([1]), probs)
+    assert PluralityVote().fit(split)(split).argmax() == 1
+
+
+def test_a_random_selection_of_all_is_the_unweighted_average() -> None:
+    train, test = split_of(0), split_of(1)
+    everyone = RandomSelection(6, seed=3).fit(train)(test)
+    np.testing.assert_allclose(everyone, UnweightedAverage().fit(train)(test), rtol=1e-5)
+    draws = [RandomSelection(2, seed).fit(train)(test) for seed in (0, 1)]
+    assert not draws[0].equal(draws[1])
+
+
+def test_the_super_learner_finds_the_learner_worth_listening_to() -> None:
+    def noise_but_one(seed: int) -> CachedSplit:
+        random = np.random.default_rng(seed)
+        labels = random.integers(0, 4, 400)
+        probs = random.dirichlet(np.ones(4), (400, 6)).astype(np.float32)
+        probs[:, 4] = 0.9 * np.eye(4)[labels] + 0.025
+        return CachedSplit(np.zeros((400, 1, 2, 2), np.uint8), labels, probs)
+
+    train, test = noise_but_one(0), noise_but_one(1)
+    assert accuracy(UnweightedAverage(), train, test) < 0.95
+    assert accuracy(SuperLearner(), train, test) > 0.99
+
+
+def test_the_oracle_needs_one_learner_to_be_right() -> None:
+    probs = np.array([[[0.6, 0.4], [0.1, 0.9]], [[0.6, 0.4], [0.7, 0.3]]], np.float32)
+    split = CachedSplit(np.zeros((2, 1, 2, 2), np.uint8), np.array([1, 1]), probs)
+    assert oracle_accuracy(split) == 0.5

@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from distcel.ensemble import SmartEnsemble
+from distcel.knapsack import KnapsackLayer
+from distcel.predictions import CachedSplit
+from distcel.report import RANDOM_DRAWS, evaluate, learner_accuracies, tables, vote
+from distcel.types import EpochResult, SelectionParams, TrialRecord, learner_specs
+from search_spaces import load_experiment
+from tests.distcel.test_consensus import split_of
+
+SPECS = learner_specs(("a", "b", "c"))
+BEST = TrialRecord(
+    4,
+    SelectionParams(k=2, epsilon=0.123, m=7, lr=0.5, gradient="exact"),
+    "COMPLETE",
+    (EpochResult(1, 1.0, 1.0, 0.8765, 0.1),),
+)
+
+
+def test_table_1_by_hand() -> None:
+    # Six learners (a, b, c, ab, ac, bc), one sample a class; each says class a of everything.
+    probs = np.zeros((3, 6, 3), np.float32)
+    probs[..., 0] = 1
+    split = CachedSplit(np.zeros((3, 1, 2, 2), np.uint8), np.arange(3), probs)
+    specialised, complementary, overall = learner_accuracies(split, SPECS)
+    # On their own classes: 1, 0, 0, 1/2, 1/2, 0. On the others: 0, 1/2, 1/2, 0, 0, 1.
+    assert specialised == np.mean([1, 0, 0, 0.5, 0.5, 0])
+    assert complementary == np.mean([0, 0.5, 0.5, 0, 0, 1])
+    assert overall == np.float64(1 / 3)
+
+
+def test_a_learner_of_all_classes_has_no_complement() -> None:
+    probs = np.zeros((2, 3, 2), np.float32)
+    probs[..., 0] = 1
+    split = CachedSplit(np.zeros((2, 1, 2, 2), np.uint8), np.arange(2), probs)
+    assert learner_accuracies(split, learner_specs(("a", "b"))) == (0.5, 0.5, 0.5)
+
+
+def test_every_rule_is_measured_on_the_chosen_classes() -> None:
+    train, test = split_of(0, n_classes=3), split_of(1, n_classes=3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 6))
+    ensemble = SmartEnsemble(_OnBytes(net), KnapsackLayer(2, 0.1, 10))
+    choices = vote(ensemble, train, test, seed=0)
+    assert choices["e2e_cel"].shape == (1, 200)
+    assert choices["random_selection"].shape == (RANDOM_DRAWS, 200)
+    evaluation = evaluate(choices, test, SPECS)
+    assert set(evaluation.accuracy) == {
+        "e2e_cel",
+        "super_learner",
+        "unweighted_average",
+        "plurality_vote",
+        "random_selection",
+        "oracle",
+        "single_mean",
+    }
+    with torch.inference_mode():
+        images, probs = torch.from_numpy(test.images_SCHW), torch.from_numpy(test.probs_SNC)
+        chosen = ensemble(images, probs).argmax(-1).numpy()
+    assert evaluation.accuracy["e2e_cel"] == (chosen == test.labels_S).mean()
+    perfect = {name: np.broadcast_to(test.labels_S, c.shape) for name, c in choices.items()}
+    assert evaluate(perfect, test, SPECS).accuracy["random_selection"] == 1.0
+
+
+class _OnBytes(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.net(images.float())
+        return scores
+
+
+def test_the_tables_hold_our_numbers_beside_the_papers() -> None:
+    experiment = load_experiment("mnist", "quick")
+    train, test = split_of(0, n_classes=3), split_of(1, n_classes=3)
+    ensemble = SmartEnsemble(
+        _OnBytes(nn.Sequential(nn.Flatten(), nn.Linear(4, 6))), KnapsackLayer(2, 0.1, 10)
+    )
+    ours = evaluate(vote(ensemble, train, test, 0), test, SPECS)
+    ours = replace(ours, specialised=0.98765, accuracy=dict(ours.accuracy) | {"e2e_cel": 0.91234})
+    text = tables(experiment, {"": ours, "part": ours}, BEST, 55, "mnist, preset quick, seed 0")
+    assert experiment.note in text
+    assert "| distcel       | 98.77       |" in text
+    assert "| distcel, part | 98.77       |" in text
+    assert "| paper         | 97.50       | 86.80         | 89.60   |" in text
+    assert "| distcel       | 91.23   |" in text
+    assert "| paper         | 98.55   | 96.88 | 96.81 | 95.99 | 96.83 | -      |" in text
+    assert "| distcel | 2   | 55  | 0.123   | 7   | 0.5 | exact    | 87.65          |" in text
+    assert "| paper   | 10  | 55  |" in text

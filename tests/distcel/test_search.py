@@ -1,0 +1,139 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from distcel.fleet import ActorPool
+from distcel.networks import NetworkPlan
+from distcel.search import SelectionTask, refit, run_search, search_space
+from distcel.trials import TrialStore, best_trial
+from distcel.types import (
+    Architecture,
+    Experiment,
+    InvalidInputError,
+    Recipe,
+    SelectionParams,
+    TrialRecord,
+)
+from search_spaces import load_experiment
+from search_spaces.common import selection_space
+from tests.distcel.test_ensemble import specialists
+
+ONE_AT_A_TIME = ActorPool(1, 1.0, 0.0)
+EXPERIMENT = Experiment(
+    dataset="digits",
+    image_size=None,
+    specialty_share=0.5,
+    architecture=Architecture("lenet", (2, 2)),
+    learner_recipe=Recipe("adadelta", 1.0, 1, 16),
+    selector_recipe=Recipe("adadelta", 1.0, epochs=3, batch_size=40),
+    space=selection_space(0.1, 3.0),
+    first_trial=SelectionParams(k=2, epsilon=0.5, m=20, lr=1.0, gradient="paper"),
+    num_samples=5,
+)
+
+
+@pytest.fixture(scope="module")
+def task() -> SelectionTask:
+    plan = NetworkPlan(EXPERIMENT.architecture, (1, 16, 16), (0.5,), (0.25,))
+    return SelectionTask(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
+
+
+def search(
+    task: SelectionTask, folder: Path, num_samples: int, **fixed: object
+) -> list[TrialRecord]:
+    store = TrialStore(folder / "trials")
+    return run_search(task, store, ONE_AT_A_TIME, folder / "tune", num_samples, None, fixed)
+
+
+def test_the_search_begins_with_the_papers_point_and_is_repeatable(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    records = search(task, tmp_path / "a", 4)
+    assert [record.number for record in records] == [0, 1, 2, 3]
+    assert {record.state for record in records} == {"COMPLETE"}
+    assert records[0].params == EXPERIMENT.first_trial
+    assert len({record.params for record in records}) == 4
+    assert all(1 <= len(record.epochs) <= 3 for record in records)
+
+    again = search(task, tmp_path / "b", 4)
+    assert [(r.params, [e.valid_accuracy for e in r.epochs]) for r in again] == [
+        (r.params, [e.valid_accuracy for e in r.epochs]) for r in records
+    ]
+
+    best = best_trial(records)
+    weights, last = refit(task, best.params, ONE_AT_A_TIME)
+    assert last.epoch == 3
+    if len(best.epochs) == 3:
+        assert last.valid_accuracy == best.valid_accuracy
+    assert weights["body.11.weight"].shape[0] == 4
+
+
+def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    before = search(task, tmp_path, 2)
+    interrupted = SelectionParams(k=3, epsilon=0.77, m=5, lr=0.3, gradient="exact")
+    TrialStore(tmp_path / "trials").start(TrialRecord(2, interrupted, "RUNNING"))
+    after = search(task, tmp_path, 4)
+    assert after[:2] == before
+    assert after[2].params == interrupted
+    assert [(r.number, r.state) for r in after] == [(i, "COMPLETE") for i in range(4)]
+    assert after[3].params not in [record.params for record in after[:3]]
+    assert search(task, tmp_path, 4) == after
+
+
+def test_fixed_hyperparameters_are_not_searched(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    records = search(task, tmp_path, 3, k=3, gradient="exact")
+    assert {(record.params.k, record.params.gradient) for record in records} == {(3, "exact")}
+    assert len({record.params.epsilon for record in records}) == 3
+
+
+def test_a_trial_that_fails_says_why_and_the_search_goes_on(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    space = {**EXPERIMENT.space, "lr": FloatDistribution(1e30, 1e38, log=True)}
+    first = replace(EXPERIMENT.first_trial, lr=1e38)
+    recipe = replace(EXPERIMENT.selector_recipe, optimizer="sgd")
+    diverging = replace(EXPERIMENT, space=space, selector_recipe=recipe, first_trial=first)
+    records = search(replace(task, experiment=diverging), tmp_path, 2)
+    assert [record.state for record in records] == ["FAILED", "FAILED"]
+    assert all("became" in record.reason for record in records)
+    with pytest.raises(RuntimeError, match=r"no trial of the search is complete: .*became"):
+        best_trial(records)
+    assert json.loads((tmp_path / "trials" / "00000.json").read_text())["state"] == "FAILED"
+
+
+def test_k_is_searched_over_1_to_n() -> None:
+    space = search_space(load_experiment("mnist", "paper"), 55, {})
+    assert space["k"] == IntDistribution(1, 55)
+    assert set(space) == {"k", "epsilon", "m", "lr", "gradient"}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ({"k": 0}, "whole number k >= 1 must hold, but got 0"),
+        ({"k": 56}, "1 <= k <= n = 55 must hold, but got 56"),
+        ({"epsilon": float("nan")}, "0 < epsilon < infinity must hold, but got nan"),
+        ({"epsilon": 0.0}, "0 < epsilon < infinity must hold, but got 0.0"),
+        ({"lr": -1.0}, "0 < lr < infinity must hold, but got -1.0"),
+        ({"m": 0}, "whole number m >= 1 must hold, but got 0"),
+        ({"gradient": "straight-through"}, "gradients in .* must hold, but got"),
+        ({"temperature": 1.0}, "hyperparameter in .* must hold, but got 'temperature'"),
+    ],
+)
+def test_a_space_with_an_invalid_point_is_refused(fixed: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        search_space(load_experiment("mnist", "paper"), 55, fixed)
+
+
+def test_a_space_file_with_an_invalid_range_is_refused() -> None:
+    experiment = load_experiment("mnist", "paper")
+    space = {**experiment.space, "k": IntDistribution(1, 60)}
+    with pytest.raises(InvalidInputError, match="1 <= k <= n = 55 must hold, but got 60"):
+        search_space(replace(experiment, space=space), 55, {})

@@ -1,0 +1,215 @@
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from distcel.sources import (
+    AGE_CLASSES,
+    CIFAR10_CLASSES,
+    FER2013_CLASSES,
+    READERS,
+    Source,
+    read_source,
+)
+from distcel.types import InvalidInputError
+from tests import data
+
+Writer = Callable[[Path], None]
+
+
+def write_train_and_test(folder: Path) -> None:
+    data.write_images(folder / "train", ("ant", "bee"), 6, 3, 20, 0)
+    data.write_images(folder / "test", ("ant", "bee"), 3, 3, 20, 1)
+
+
+LAYOUTS: list[tuple[str, str, Writer]] = [
+    ("mnist", "IDX, compressed", data.write_idx),
+    ("mnist", "IDX in a subfolder", lambda path: data.write_idx(path / "mnist")),
+    ("mnist", "torchvision", lambda path: data.write_idx(path / "MNIST" / "raw", 12, False)),
+    ("fashion_mnist", "torchvision", lambda p: data.write_idx(p / "FashionMNIST" / "raw")),
+    ("fashion_mnist", "Debian's package", lambda path: data.write_idx(path / "fashion-mnist")),
+    ("cifar10", "image folders", data.write_cifar10),
+    ("cifar10", "image folders in a subfolder", lambda p: data.write_cifar10(p / "cifar10")),
+    ("fer2013", "Kaggle folders", data.write_fer2013_folders),
+    ("fer2013", "in a subfolder", lambda path: data.write_fer2013_folders(path / "fer2013")),
+    (
+        "fer2013",
+        "fer2013.csv",
+        lambda path: data.write_fer2013_csv(path / "fer2013.csv", "emotion,pixels,Usage"),
+    ),
+    (
+        "fer2013",
+        "icml_face_data.csv",
+        lambda p: data.write_fer2013_csv(p / "icml_face_data.csv", "emotion, Usage, pixels"),
+    ),
+    ("utkface", "named files", data.write_utkface),
+    ("utkface", "UTKFace folder", lambda path: data.write_utkface(path / "UTKFace")),
+    ("utkface", "crop_part1 folder", lambda path: data.write_utkface(path / "crop_part1")),
+    ("folder", "with test", write_train_and_test),
+    (
+        "folder",
+        "without test",
+        lambda path: data.write_images(path, ("ant", "bee"), 6, 3, 20, 0),
+    ),
+]
+
+
+def brightest_square(image: NDArray[np.uint8]) -> int:
+    """The class that `data.pictures` drew."""
+    side = image.shape[-1] // 4
+    means = [
+        image[0, row * side : (row + 1) * side, column * side : (column + 1) * side].mean()
+        for row in range(4)
+        for column in range(4)
+    ]
+    return int(np.argmax(means))
+
+
+@pytest.mark.parametrize(("dataset", "layout", "write"), LAYOUTS, ids=lambda v: str(v)[:30])
+def test_every_layout_is_found_and_its_images_match_their_labels(
+    dataset: str, layout: str, write: Writer, tmp_path: Path
+) -> None:
+    write(tmp_path / "data")
+    source = read_source(dataset, tmp_path / "data")
+    for pool in filter(None, (source.train, source.test)):
+        images = pool.read(np.arange(len(pool.labels)), None)
+        assert images.dtype == np.uint8
+        assert len(set(pool.sample_ids)) == len(pool.labels) == len(images)
+        assert [brightest_square(image) for image in images] == pool.labels.tolist()
+        resized = pool.read(np.array([3, 0]), 16)
+        assert resized.shape == (2, images.shape[1], 16, 16)
+        assert [brightest_square(image) for image in resized] == pool.labels[[3, 0]].tolist()
+
+
+def test_the_two_layouts_of_fer2013_number_the_emotions_alike(tmp_path: Path) -> None:
+    # The folders are alphabetical, the CSV is not: neutral would be 4 in one and 6 in the other.
+    data.write_fer2013_folders(tmp_path / "folders")
+    data.write_fer2013_csv(tmp_path / "csv" / "fer2013.csv", "emotion,pixels,Usage")
+    for name in ("folders", "csv"):
+        source = read_source("fer2013", tmp_path / name)
+        assert source.class_names == FER2013_CLASSES
+        assert source.test is not None
+        assert sorted(set(source.test.labels.tolist())) == list(range(7))
+        private = ["PrivateTest_" in sample_id for sample_id in source.test.sample_ids]
+        assert sum(private) == len(private) / 2
+
+
+def test_cifar10_of_torchvision_is_read_after_its_md5_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    labels = data.balanced(10, 2)
+    images = data.pictures(labels, 3, 32, 0)
+    names = [name for name, _ in CIFAR10.train_list + CIFAR10.test_list]
+    sums = {}
+    for name in [*names, "batches.meta"]:
+        content: dict[str, object] = {"data": images.reshape(20, -1), "labels": labels.tolist()}
+        if name == "batches.meta":
+            content = {"label_names": list(CIFAR10_CLASSES)}
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR10, "train_list", [[n, sums[n]] for n, _ in CIFAR10.train_list])
+    monkeypatch.setattr(CIFAR10, "test_list", [[n, sums[n]] for n, _ in CIFAR10.test_list])
+    meta = CIFAR10.meta | {"md5": sums["batches.meta"]}
+    monkeypatch.setattr(CIFAR10, "meta", meta)
+
+    source = read_source("cifar10", tmp_path)
+    assert len(source.train.labels) == 100
+    np.testing.assert_array_equal(source.train.read(np.arange(20), None), images)
+
+    (folder / "data_batch_1").write_bytes(pickle.dumps({"data": b"", "labels": []}))
+    with pytest.raises(InvalidInputError, match="fails torchvision's MD5 check: download it again"):
+        read_source("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("dataset", sorted(set(READERS) - {"digits"}))
+@pytest.mark.parametrize("exists", [False, True])
+def test_missing_data_are_answered_with_where_to_get_them_and_where_to_put_them(
+    dataset: str, exists: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "nothing"
+    if exists:
+        folder.mkdir()
+    with pytest.raises(InvalidInputError, match="must exist, but got") as caught:
+        read_source(dataset, folder)
+    assert str(folder) in str(caught.value)
+    assert "--data-dir" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_data_set_is_answered_with_the_list(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"\['cifar10', .*'utkface'\].* got 'cifar100'"):
+        read_source("cifar100", tmp_path)
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    data.write_cifar10(tmp_path)
+    bad = tmp_path / "train" / "cat" / "0003.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    source = read_source("cifar10", tmp_path)
+    with pytest.raises(InvalidInputError, match=r"cat/0003\.png"):
+        source.train.read(np.arange(len(source.train.labels)), None)
+
+
+def test_images_of_different_sizes_need_an_image_size(tmp_path: Path) -> None:
+    data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
+    data.save_image(np.zeros((3, 30, 30), np.uint8), tmp_path / "ant" / "big.png")
+    source: Source = read_source("folder", tmp_path)
+    assert source.train.read(np.arange(5), 8).shape == (5, 3, 8, 8)
+    with pytest.raises(InvalidInputError, match="one image size must hold"):
+        source.train.read(np.arange(5), None)
+
+
+def test_a_class_that_only_the_test_split_has_is_refused(tmp_path: Path) -> None:
+    data.write_images(tmp_path / "train", ("ant", "bee"), 2, 3, 20, 0)
+    data.write_images(tmp_path / "test", ("ant", "cow"), 2, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match=r"classes among .* but got \['cow'\]"):
+        read_source("folder", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("emotion", "7", "emotion 7"),
+        ("emotion", "x", "invalid literal"),
+        ("Usage", "Test", "Usage 'Test'"),
+        ("pixels", "1 2 3", "3 pixels"),
+        ("pixels", " ".join(["256"] * 2304), "2304 pixels"),
+    ],
+)
+def test_a_bad_csv_row_is_named(column: str, value: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "fer2013.csv"
+    data.write_fer2013_csv(path, "emotion,pixels,Usage", per_class=1)
+    lines = path.read_text().splitlines()
+    cells = dict(zip(lines[0].split(","), lines[3].split(","), strict=True)) | {column: value}
+    lines[3] = ",".join(cells.values())
+    path.write_text("\n".join(lines))
+    with pytest.raises(InvalidInputError, match=f"data row 2 of .*{message}"):
+        read_source("fer2013", tmp_path)
+
+
+def test_ages_fall_into_the_papers_classes(tmp_path: Path) -> None:
+    ages = [1, 5, 6, 19, 20, 33, 34, 56, 57, 116]
+    for age in ages:
+        # The last two fields are sometimes missing from the real names.
+        data.save_image(np.zeros((3, 20, 20), np.uint8), tmp_path / f"{age}_1_20170109.jpg")
+    data.save_image(np.zeros((3, 20, 20), np.uint8), tmp_path / "portrait.jpg")
+    source = read_source("utkface", tmp_path)
+    by_id = dict(zip(source.train.sample_ids, source.train.labels.tolist(), strict=True))
+    found = [source.class_names[by_id[f"{age}_1_20170109.jpg"]] for age in ages]
+    assert found == [name for name in AGE_CLASSES for _ in range(2)]
+
+
+def test_a_damaged_idx_file_is_named(tmp_path: Path) -> None:
+    data.write_idx(tmp_path / "mnist")
+    path = tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InvalidInputError, match=r"t10k-images-idx3-ubyte\.gz"):
+        read_source("mnist", tmp_path)

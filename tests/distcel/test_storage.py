@@ -1,0 +1,94 @@
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from distcel.storage import (
+    DamagedFileError,
+    content_key,
+    read_json,
+    read_samples,
+    verify,
+    write_atomically,
+    write_json,
+    write_samples,
+)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(tmp_path / "file", fail)
+    assert files(tmp_path) == []
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_json(path, {"version": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"version": float("nan")})
+    assert read_json(path) == {"version": 1}
+    assert files(tmp_path) == ["file", "file.blake2b"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "no digest", "empty digest"])
+def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "file"
+    write_json(path, {"k": 3})
+    verify(path)
+    beside = tmp_path / "file.blake2b"
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[3] ^= 1
+        path.write_bytes(content)
+    elif damage == "truncate":
+        path.write_bytes(content[:-1])
+    elif damage == "no digest":
+        beside.unlink()
+    else:
+        beside.write_text("")
+    with pytest.raises(DamagedFileError, match=r"file is damaged"):
+        read_json(path)
+
+
+def test_a_table_is_read_by_pyarrow_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.arrow"
+    values = np.arange(24, dtype=np.float32).reshape(4, 6)
+    ids = pa.array(["a", "b", "c", "d"])
+    write_samples(path, "probabilities", ids, np.arange(4), values, {"learner": "cat"})
+
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    assert table.column_names == ["sample_id", "label", "probabilities"]
+    assert table.schema.field("probabilities").type == pa.list_(pa.float32(), 6)
+    assert table["sample_id"].to_pylist() == ["a", "b", "c", "d"]
+    assert table["label"].to_pylist() == [0, 1, 2, 3]
+    assert table["probabilities"].to_pylist() == values.tolist()
+    assert table.schema.metadata[b"learner"] == b"cat"
+
+
+def test_a_table_comes_back_as_it_was_without_a_copy(tmp_path: Path) -> None:
+    path = tmp_path / "images.arrow"
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
+    write_samples(path, "image", pa.array(list("abcde")), np.arange(5), images, {"seed": "1"})
+    allocated = pa.total_allocated_bytes()
+    table = read_samples(path, "image")
+    assert pa.total_allocated_bytes() - allocated < images.nbytes
+    np.testing.assert_array_equal(table.values, images)
+    np.testing.assert_array_equal(table.labels, np.arange(5))
+    assert table.metadata == {"seed": "1"}
+    assert not table.values.flags.writeable
+
+
+def test_equal_descriptions_have_equal_keys_whatever_their_order() -> None:
+    assert content_key({"a": 1, "b": [2, 3]}) == content_key({"b": [2, 3], "a": 1})
+    assert content_key({"a": 1}) != content_key({"a": 2})
+    assert content_key([1, 23]) != content_key([12, 3])

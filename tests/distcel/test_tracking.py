@@ -1,0 +1,121 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from distcel.tracking import LiveUpdates, Tracker
+from distcel.types import EpochResult, SelectionParams, TrialRecord
+
+PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
+
+
+def epochs(count: int) -> tuple[EpochResult, ...]:
+    return tuple(EpochResult(i, 2.0 - i / 10, 1.5, i / 10, 0.1) for i in range(1, count + 1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def database(folder: Path) -> str:
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@pytest.fixture
+def open_tracker(
+    database: str, folder: Path, request: pytest.FixtureRequest
+) -> Callable[[], Tracker]:
+    key = request.node.name
+    return lambda: Tracker(database, "digits", "run", key, {"seed": "0"}, folder / "artifacts")
+
+
+def children(tracker: Tracker) -> list[Run]:
+    query = f"tags.`mlflow.parentRunId` = '{tracker.parent_id}'"
+    return list(tracker.client.search_runs([tracker.experiment_id], query))
+
+
+def history(tracker: Tracker, run: Run, metric: str) -> list[tuple[int, float]]:
+    found = tracker.client.get_metric_history(run.info.run_id, metric)
+    return [(m.step, m.value) for m in found]
+
+
+def test_updates_add_what_is_missing_and_nothing_twice(
+    open_tracker: Callable[[], Tracker],
+) -> None:
+    tracker = open_tracker()
+    record = TrialRecord(0, PARAMS, "RUNNING", epochs(2))
+    tracker.update([record])
+    tracker.update([record])
+    (run,) = children(tracker)
+    assert run.info.status == "RUNNING"
+    assert run.data.params == {
+        "k": "3",
+        "epsilon": "0.1",
+        "m": "10",
+        "lr": "0.5",
+        "gradient": "exact",
+    }
+    done = replace(record, epochs=epochs(4), state="COMPLETE")
+    tracker.update([done])
+    # Another launch finds what the first one wrote.
+    again = open_tracker()
+    again.update([done])
+    assert again.parent_id == tracker.parent_id
+    (run,) = children(again)
+    assert run.info.status == "FINISHED"
+    assert history(again, run, "valid_accuracy") == [(i, i / 10) for i in (1, 2, 3, 4)]
+    assert history(again, run, "valid_loss") == [(i, 1.5) for i in (1, 2, 3, 4)]
+
+
+def test_a_failed_trial_is_marked_with_its_reason(open_tracker: Callable[[], Tracker]) -> None:
+    tracker = open_tracker()
+    tracker.update([TrialRecord(0, PARAMS, "FAILED", (), "loss became nan")])
+    (run,) = children(tracker)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["distcel.reason"] == "loss became nan"
+
+
+def test_the_parent_gets_the_tables_and_ends(
+    open_tracker: Callable[[], Tracker], folder: Path, tmp_path: Path
+) -> None:
+    tracker = open_tracker()
+    report = tmp_path / "report.md"
+    report.write_text("| e2e-CEL |")
+    tracker.finish({"test_e2e_cel": 0.97}, [report])
+    parent = tracker.client.get_run(tracker.parent_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics == {"test_e2e_cel": 0.97}
+    assert [file.path for file in tracker.client.list_artifacts(tracker.parent_id)] == ["report.md"]
+    assert parent.info.artifact_uri.startswith((folder / "artifacts").as_uri())
+
+
+def test_a_thread_keeps_mlflow_up_to_date_until_the_context_ends(
+    open_tracker: Callable[[], Tracker],
+) -> None:
+    tracker = open_tracker()
+    records = [TrialRecord(0, PARAMS, "RUNNING", epochs(1))]
+    with LiveUpdates(tracker, lambda: records, seconds=0.05) as live:
+        for _ in range(200):
+            if children(tracker):
+                break
+            live._stop.wait(0.05)
+        assert history(tracker, children(tracker)[0], "valid_accuracy") == [(1, 0.1)]
+        records[0] = replace(records[0], state="COMPLETE", epochs=epochs(3))
+    (run,) = children(tracker)
+    assert run.info.status == "FINISHED"
+    assert len(history(tracker, run, "valid_accuracy")) == 3
+
+
+def test_another_search_is_another_parent(
+    open_tracker: Callable[[], Tracker], database: str, tmp_path: Path
+) -> None:
+    first = open_tracker()
+    second = Tracker(database, "digits", "run", "another key", {}, tmp_path / "artifacts")
+    assert first.parent_id != second.parent_id
+    assert first.experiment_id == second.experiment_id
+    assert MlflowClient(database).get_experiment(first.experiment_id).name == "distcel digits"

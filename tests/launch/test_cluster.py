@@ -1,0 +1,196 @@
+"""The command line, as a user types it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from mlflow import MlflowClient
+
+from launch import cluster
+from tests import data
+
+ROOT = Path(__file__).parents[2]
+FLAGS = {
+    *("--dataset", "--data-dir", "--run-dir", "--preset", "--num-samples", "--time-budget"),
+    *("--seed", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
+    *("--gpus-per-worker", "--dry-run", "--help"),
+}
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(ROOT / "launch" / "cluster.py"), *map(str, arguments)]
+    return subprocess.run(script, capture_output=True, text=True, timeout=300)
+
+
+def test_the_flags_are_these_and_all_in_the_help() -> None:
+    text = cluster.parser().format_help()
+    assert set(re.findall(r"(?<![\w-])--[a-z-]+", text)) == FLAGS
+    defaults = [action for action in cluster.parser()._actions if action.dest != "help"]
+    assert all(re.search(r"\(.+\)$", action.help or "") for action in defaults)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['cluster.py', '--help']\n"
+        "from launch import cluster\n"
+        "try: cluster.main()\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.endswith("set()\n")
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The digits' smoke preset, launched twice."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    outputs = []
+    for _ in range(2):
+        ran = command("--preset", "smoke", "--run-dir", run_dir, "--fix", "m=5", "--seed", 1)
+        assert ran.returncode == 0, ran.stderr
+        assert "Traceback" not in ran.stderr
+        outputs.append(ran.stdout)
+    return run_dir, outputs
+
+
+def test_the_second_launch_trains_nothing_and_tells_the_same(
+    launched: tuple[Path, list[str]],
+) -> None:
+    _, (first, second) = launched
+    assert "55 base learners trained, 0 from the cache" in first
+    assert "0 base learners trained, 55 from the cache" in second
+    assert (
+        first[first.index("# digits") :].split("results.json")[0]
+        == (second[second.index("# digits") :].split("results.json")[0])
+    )
+    assert re.search(r"dashboard http://127\.0\.0\.1:\d+", first)
+    assert "mlflow ui" in first
+
+
+def test_results_json_is_what_the_readme_says(launched: tuple[Path, list[str]]) -> None:
+    run_dir, _ = launched
+    results = json.loads((run_dir / "results.json").read_text())
+    assert list(results) == [
+        *("dataset", "preset", "seed", "n_learners", "n_classes", "best", "accuracy"),
+        *("private_test_accuracy", "valid_accuracy", "specialised", "complementary", "overall"),
+        *("paper", "seconds", "versions"),
+    ]
+    assert (results["dataset"], results["seed"]) == ("digits", 1)
+    assert (results["n_learners"], results["n_classes"]) == (55, 10)
+    assert set(results["best"]) == {"k", "epsilon", "m", "lr", "gradient"}
+    assert results["best"]["m"] == 5
+    assert set(results["accuracy"]) == {
+        *("e2e_cel", "super_learner", "unweighted_average", "plurality_vote"),
+        *("random_selection", "oracle", "single_mean"),
+    }
+    fractions = [*results["accuracy"].values(), results["valid_accuracy"], results["overall"]]
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert results["paper"] is None
+    assert set(results["seconds"]) == {"data", "base_learners", "search", "refit", "test"}
+    for name in ("data-dir", "results.json", *results, *results["accuracy"]):
+        assert name in (ROOT / "README.md").read_text()
+
+
+def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[str]]) -> None:
+    run_dir, _ = launched
+    client = MlflowClient(f"sqlite:///{run_dir.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("distcel digits")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert len(children) == 2
+    for run in children:
+        assert set(run.data.params) == {"k", "epsilon", "m", "lr", "gradient"}
+        history = client.get_metric_history(run.info.run_id, "valid_accuracy")
+        assert [metric.step for metric in history] == list(range(1, len(history) + 1))
+    artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"report.md", "results.json"} <= artifacts
+    assert "test_e2e_cel" in parent.data.metrics
+
+
+def _ants(folder: Path) -> None:
+    data.write_images(folder, ("ant",), 5, 3, 20, 0)
+
+
+def _unreadable(folder: Path) -> None:
+    data.write_images(folder, ("ant", "bee"), 20, 3, 20, 0)
+    (folder / "bee" / "0007.png").write_bytes(b"not an image")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fix", "k=0"], "whole number k >= 1 must hold, but got 0"),
+        (["--fix", "k=56"], "1 <= k <= n = 55 must hold, but got 56"),
+        (["--fix", "k=ten"], "k is a whole number must hold, but got 'ten'"),
+        (["--fix", "epsilon=0"], "0 < epsilon < infinity must hold, but got 0.0"),
+        (["--fix", "epsilon=nan"], "0 < epsilon < infinity must hold, but got nan"),
+        (["--fix", "lr=-1"], "0 < lr < infinity must hold, but got -1.0"),
+        (["--fix", "m=0"], "whole number m >= 1 must hold, but got 0"),
+        (["--fix", "gradient=guess"], "gradients in"),
+        (["--fix", "temperature=1"], "--fix NAME in"),
+        (["--dataset", "imagenet"], "--dataset in"),
+        (["--preset", "slow"], "--preset in"),
+        (["--num-samples", "0"], "whole number --num-samples >= 1"),
+        (["--time-budget", "-5"], "0 < --time-budget < infinity"),
+        (["--time-budget", "nan"], "0 < --time-budget < infinity"),
+        (["--gpus-per-worker", "0"], "0 < --gpus-per-worker < infinity"),
+        (["--seed", "-1"], "--seed >= 0"),
+        (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),
+        (["--dataset", "utkface", "--data-dir", "empty"], "susanqq.github.io"),
+        (["--dataset", "mnist", "--data-dir", "nowhere"], "torchvision.datasets import MNIST"),
+        (["--dataset", "folder", "--data-dir", "ants"], "at least two classes"),
+        (["--dataset", "folder", "--data-dir", "unreadable"], "bee/0007.png"),
+        (
+            [
+                *("--dataset", "utkface", "--data-dir", "faces", "--preset", "paper"),
+                *("--imagenet-weights", "missing.pth"),
+            ],
+            "--imagenet-weights none",
+        ),
+    ],
+)
+def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def no_ray(**_: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(ray, "init", no_ray)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    _ants(tmp_path / "ants")
+    _unreadable(tmp_path / "unreadable")
+    data.write_utkface(tmp_path / "faces")
+    monkeypatch.setattr(sys, "argv", ["cluster.py", *arguments])
+    assert cluster.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_dry_run_says_what_would_run_and_for_how_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cluster.py", "--dry-run", "--num-samples", "7"])
+    assert cluster.main() == 0
+    text = capsys.readouterr().out
+    assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test" in text
+    assert "55 of lenet" in text
+    assert "7 trials of at most 10 epochs" in text
+    assert re.search(r"in all: \d+\.\d min on \d+ workers", text)
+    assert list(tmp_path.iterdir()) == []

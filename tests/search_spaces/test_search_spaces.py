@@ -1,0 +1,82 @@
+"""Every shipped configuration is run, on small made-up data, through the real stages."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import search_spaces
+from distcel import pipeline
+from distcel.fleet import ActorPool
+from distcel.search import search_space
+from distcel.types import Gradient, InvalidInputError, first_point
+from search_spaces import DATASETS, PRESET_NAMES, load_experiment
+from tests import data
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "digits": lambda folder: folder.mkdir(),
+    "mnist": data.write_idx,
+    "fashion_mnist": data.write_idx,
+    "cifar10": data.write_cifar10,
+    "fer2013": data.write_fer2013_folders,
+    "utkface": data.write_utkface,
+    "folder": lambda folder: data.write_images(folder, ("ant", "bee", "cow"), 20, 3, 40, 0),
+}
+N_LEARNERS = {"fer2013": 28, "utkface": 15, "folder": 6}
+
+
+def test_every_file_is_listed() -> None:
+    folder = Path(search_spaces.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__", "common"} == set(DATASETS)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_every_experiment_is_valid(dataset: str, preset: str) -> None:
+    experiment = load_experiment(dataset, preset)
+    n_learners = N_LEARNERS.get(dataset, 55)
+    space = search_space(experiment, n_learners, {})
+    point = first_point(experiment, n_learners, {})
+    assert all(space[name]._contains(value) for name, value in _internal(space, point).items())
+    assert set(space["gradient"].choices) == set(get_args(Gradient))  # type: ignore[attr-defined]
+    assert (experiment.published is not None) == (
+        dataset in ("mnist", "cifar10", "fer2013", "utkface")
+    )
+    assert experiment.note or preset == "paper"
+
+
+def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untyped-def, type-arg]
+    return {name: space[name].to_internal_repr(v) for name, v in point.as_dict().items()}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_data_set_runs_to_its_tables(
+    dataset: str, pool: ActorPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    WRITERS[dataset](tmp_path / "data")
+    options = pipeline.Options(
+        preset="smoke",
+        data_dir=tmp_path / "data",
+        run_dir=tmp_path / "runs" / "run",
+        seed=0,
+        num_samples=None,
+        time_budget=None,
+        mlflow_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        fixed={"m": 2},
+    )
+    prepared = pipeline.prepare(load_experiment(dataset, "smoke"), options)
+    results = pipeline.run(prepared, pool)
+    assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
+    assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")
+    printed = capsys.readouterr().out
+    for title in ("Table 1", "Table 2", "Table 3"):
+        assert title in printed
+    assert (tmp_path / "runs" / "run" / "report.md").read_text() in printed
+
+
+def test_unknown_names_are_answered_with_the_list() -> None:
+    with pytest.raises(InvalidInputError, match=r"--dataset in \('digits', .* but got 'imagenet'"):
+        load_experiment("imagenet", "quick")
+    with pytest.raises(InvalidInputError, match=r"--preset in \('smoke', .* but got 'slow'"):
+        load_experiment("digits", "slow")

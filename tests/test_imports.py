@@ -1,0 +1,74 @@
+"""Imports point one way, and each heavy library is known to few modules."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# A module may import from the rows above its own.
+LAYERS = [
+    {"types"},
+    {"storage", "image_files", "knapsack", "networks", "training"},
+    {"sources"},
+    {"datasets"},
+    {"predictions", "trials", "tracking"},
+    {"ensemble", "learners", "consensus"},
+    {"fleet", "estimate", "report"},
+    {"search"},
+    {"pipeline"},
+]
+USERS = {
+    "ray": {"distcel.fleet", "distcel.search", "launch.ray_cluster"},
+    "mlflow": {"distcel.tracking"},
+    "pyarrow": {"distcel.storage", "distcel.datasets"},
+    "optuna": {"distcel.types", "distcel.search", "distcel.pipeline"},
+}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for package in ("distcel", "search_spaces", "launch")
+    for path in (ROOT / package).glob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_from_lower_layers_alone(module: str) -> None:
+    package, name = module.split(".")
+    own = {other for other in imported(MODULES[module]) if other in MODULES}
+    if package == "distcel":
+        level = next(i for i, layer in enumerate(LAYERS) if name in layer)
+        allowed = {f"distcel.{lower}" for layer in LAYERS[:level] for lower in layer}
+    elif package == "search_spaces":
+        allowed = {"distcel.types", "search_spaces.common", "search_spaces.mnist"}
+    else:
+        allowed = set(MODULES)
+    assert own <= allowed
+
+
+def test_the_knapsack_layer_needs_torch_alone() -> None:
+    roots = {name.split(".")[0] for name in imported(MODULES["distcel.knapsack"])}
+    assert roots - set(sys.stdlib_module_names) == {"torch", "distcel"}
+    assert {n for n in imported(MODULES["distcel.knapsack"]) if n in MODULES} == {"distcel.types"}
+
+
+@pytest.mark.parametrize("library", sorted(USERS))
+def test_heavy_libraries_are_known_to_few_modules(library: str) -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if library in {name.split(".")[0] for name in imported(path)}
+        and not (library == "optuna" and module.startswith("search_spaces."))
+    }
+    assert users == USERS[library]
