@@ -45,7 +45,7 @@ class ActorPool:
         return ActorPool(size, min(1.0, cpus / size), gpus_per_worker)
 
 
-class _BaseLearnerActor:
+class BaseLearnerTrainer:
     """Trains base learners one after another; each call bears the name of the learner's classes."""
 
     def __init__(self, experiment: Experiment, data: LearnerData, seed: int) -> None:
@@ -54,10 +54,11 @@ class _BaseLearnerActor:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+        """As `train_learner`."""
         yield from train_learner(spec, self.experiment, self.data, self.seed, self.device)
 
 
-BaseLearnerActor = ray.remote(_BaseLearnerActor)
+BaseLearnerActor = ray.remote(BaseLearnerTrainer)
 
 
 class Fleet:

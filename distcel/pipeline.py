@@ -26,6 +26,7 @@ from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.report import Evaluation, evaluate, tables, vote
 from distcel.search import SelectionTask, refit, run_search, search_space
+from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracking import LiveUpdates, Tracker
 from distcel.trials import TrialStore, best_trial
@@ -175,6 +176,7 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
         evaluations = _test(prepared, best, weights, train)
     report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
     results = _results(prepared, best, evaluations)
+    _save(prepared, best, weights)
     _publish(prepared, tracker, report, results)
     print(report)
     return results
@@ -236,6 +238,19 @@ def _results(
     }
 
 
+def _save(prepared: Prepared, best: TrialRecord, weights: Mapping[str, Any]) -> None:
+    learners = {
+        spec.name: {
+            name: torch.from_numpy(value)
+            for name, value in prepared.cache.weights(spec, key).items()
+        }
+        for spec, key in zip(prepared.specs, prepared.keys, strict=True)
+    }
+    selection_net = {name: torch.tensor(value) for name, value in weights.items()}
+    names, folder = prepared.splits.class_names, prepared.options.run_dir / "ensemble"
+    save_ensemble(folder, prepared.plan, best.params, names, selection_net, learners)
+
+
 def _publish(prepared: Prepared, tracker: Tracker, report: str, results: dict[str, Any]) -> None:
     run_dir = prepared.options.run_dir
     report_path, results_path = run_dir / "report.md", run_dir / "results.json"
@@ -243,4 +258,6 @@ def _publish(prepared: Prepared, tracker: Tracker, report: str, results: dict[st
     write_json(results_path, results)
     accuracies = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics = {**accuracies, "best_valid_accuracy": results["valid_accuracy"]}
+    n_classes = len(prepared.splits.class_names)
+    tracker.log_model(run_dir / "ensemble", prepared.splits.image_shape, n_classes)
     tracker.finish(metrics, [report_path, results_path])

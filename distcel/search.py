@@ -200,9 +200,11 @@ def run_search(
     searcher = _searcher(space, [*first, *again], finished, task.seed)
     max_epochs = task.experiment.selector_recipe.epochs
     shutil.rmtree(folder, ignore_errors=True)
-    trainable = tune.with_parameters(SelectionTrial, task=task)
+    resources = {"cpu": pool.num_cpus, "gpu": pool.num_gpus}
+    trainable = tune.with_resources(tune.with_parameters(SelectionTrial, task=task), resources)
+    trainable.__qualname__ = SelectionTrial.__name__  # what the Ray dashboard shows
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": pool.num_cpus, "gpu": pool.num_gpus}),
+        trainable,
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",

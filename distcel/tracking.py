@@ -6,22 +6,32 @@ already has and adds what is missing, so it can be called at any time and any nu
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
 
 from distcel.types import TrialRecord
 
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+
 _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
+_EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
 
@@ -52,7 +62,9 @@ class Tracker:
         self.experiment_id: str = (
             experiment.experiment_id
             if experiment
-            else self.client.create_experiment(f"distcel {dataset}", location)
+            else self.client.create_experiment(
+                f"distcel {dataset}", location, {"mlflow.experimentKind": _EXPERIMENT_KIND}
+            )
         )
         found = self._search(f"tags.`{_KEY_TAG}` = '{key}'")
         parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
@@ -126,6 +138,24 @@ class Tracker:
                 self.client.set_tag(run_id, "distcel.reason", record.reason)
             self.client.set_terminated(run_id, status)
             self._status[number] = status
+
+    def log_model(self, ensemble: Path, image_shape: Sequence[int], n_classes: int) -> None:
+        """Log the folder of a saved ensemble with the parent run, as a pyfunc model."""
+        import mlflow.pyfunc  # a second of its own
+
+        images = TensorSpec(np.dtype(np.uint8), (-1, *image_shape))
+        probs = TensorSpec(np.dtype(np.float32), (-1, n_classes))
+        with TemporaryDirectory() as folder, warnings.catch_warnings():
+            # MLflow asks for an input example and for type hints; the signature says it all.
+            warnings.simplefilter("ignore", UserWarning)
+            mlflow.pyfunc.save_model(
+                path=f"{folder}/model",
+                python_model=str(Path(__file__).with_name("mlflow_model.py")),
+                artifacts={"ensemble": str(ensemble)},
+                signature=ModelSignature(Schema([images]), Schema([probs])),
+                pip_requirements=["distcel"],
+            )
+            self.client.log_artifacts(self.parent_id, f"{folder}/model", "model")
 
     def finish(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
         """Log the test accuracies and the tables with the parent run and end it."""

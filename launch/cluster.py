@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run; the exit status is 2 for unusable input."""
     arguments = parser().parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         return _launch(arguments)
     except InvalidInputError as error:
@@ -99,7 +100,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     prepared = pipeline.prepare(experiment, options)
     with connect(arguments.address) as dashboard:
         pool = ActorPool.on_cluster(arguments.gpus_per_worker)
-        print(f"Ray: {pool.size} workers at once, dashboard {dashboard}", flush=True)
+        print(f"Ray: {pool.size} workers at once, dashboard {dashboard}")
         pipeline.run(prepared, pool)
     print(f"{options.run_dir}/results.json after {time.monotonic() - started:.0f} s")
     print(f"compare runs: mlflow ui --workers 1 --backend-store-uri '{options.mlflow_uri}'")

@@ -17,7 +17,7 @@ import search_spaces
 
 @contextmanager
 def connect(address: str | None) -> Iterator[str]:
-    """Be connected while the context is open; yields the dashboard's URL.
+    """Be connected while the context is open; yields the dashboard's address.
 
     Args:
         address: of a running cluster, whose workers get this code; None starts one here.
@@ -38,6 +38,6 @@ def connect(address: str | None) -> Iterator[str]:
             logging_level=logging.ERROR,
         )
     try:
-        yield f"http://{context.dashboard_url}"
+        yield f"http://{context.dashboard_url} (sign in with what `ray get-auth-token` prints)"
     finally:
         ray.shutdown()

@@ -15,13 +15,13 @@ LAYERS = [
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"ensemble", "learners", "consensus"},
-    {"fleet", "estimate", "report"},
-    {"search"},
+    {"fleet", "estimate", "report", "standalone"},
+    {"search", "mlflow_model"},
     {"pipeline"},
 ]
 USERS = {
     "ray": {"distcel.fleet", "distcel.search", "launch.ray_cluster"},
-    "mlflow": {"distcel.tracking"},
+    "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
     "optuna": {"distcel.types", "distcel.search", "distcel.pipeline"},
 }

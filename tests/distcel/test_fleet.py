@@ -120,7 +120,7 @@ def test_an_actor_that_dies_over_and_over_ends_the_training(
 def test_actors_and_their_calls_bear_names_for_the_dashboard(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Naming(fleet_module._BaseLearnerActor):
+    class Naming(fleet_module.BaseLearnerTrainer):
         def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
             context = ray.get_runtime_context()
             names = context.get_actor_name(), context.get_task_name()

@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow.pyfunc
+import numpy as np
 import pytest
 import ray
+import torch
 from mlflow import MlflowClient
 
+from distcel.standalone import load_ensemble
+from distcel.storage import read_samples
 from launch import cluster
 from tests import data
 
@@ -114,6 +119,22 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"report.md", "results.json"} <= artifacts
     assert "test_e2e_cel" in parent.data.metrics
+
+
+def test_the_saved_ensemble_is_the_one_that_was_measured(
+    launched: tuple[Path, list[str]],
+) -> None:
+    run_dir, _ = launched
+    results = json.loads((run_dir / "results.json").read_text())
+    (path,) = (run_dir / "data").glob("test-*.arrow")
+    test = read_samples(path, "image")
+    ensemble = load_ensemble(run_dir / "ensemble")
+    chosen = ensemble(torch.tensor(test.values)).argmax(-1).numpy()
+    assert (chosen == test.labels).mean() == pytest.approx(results["accuracy"]["e2e_cel"])
+
+    (model,) = (run_dir.parent / "mlflow-artifacts").glob("*/artifacts/model")
+    probs = mlflow.pyfunc.load_model(str(model)).predict(np.array(test.values))
+    np.testing.assert_allclose(probs, ensemble(torch.tensor(test.values)), rtol=1e-4)
 
 
 def _ants(folder: Path) -> None:

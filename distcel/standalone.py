@@ -1,0 +1,128 @@
+"""The result to take away: a folder with the selection net and all base learners."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from distcel.ensemble import SmartEnsemble
+from distcel.image_files import decode_images
+from distcel.knapsack import KnapsackLayer
+from distcel.networks import NetworkPlan
+from distcel.types import Architecture, SelectionParams
+
+_FACTS, _SELECTION_NET = "ensemble.json", "selection_net.safetensors"
+
+
+class StandaloneEnsemble(nn.Module):
+    """A smart ensemble with its base learners; each learner sees only the images it votes on.
+
+    Attributes:
+        class_names: of the C classes.
+        learner_names: of the N base learners.
+    """
+
+    def __init__(
+        self,
+        smart: SmartEnsemble,
+        learners: Sequence[nn.Module],
+        class_names: tuple[str, ...],
+        learner_names: tuple[str, ...],
+        plan: NetworkPlan,
+    ) -> None:
+        super().__init__()
+        self.smart, self.learners = smart, nn.ModuleList(learners)
+        self.class_names, self.learner_names, self.plan = class_names, learner_names, plan
+        self.eval()
+
+    @torch.inference_mode()
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Class probabilities (B, C) of uint8 images of the plan's shape (Eqs. 8-12)."""
+        mask_BN = self.smart.select(images_BCHW).bool()
+        total_BC = torch.zeros(len(images_BCHW), len(self.class_names), device=images_BCHW.device)
+        for learner, chosen_B in zip(self.learners, mask_BN.unbind(1), strict=True):
+            if chosen_B.any():
+                total_BC[chosen_B] += learner(images_BCHW[chosen_B]).softmax(-1)
+        return total_BC.softmax(-1)
+
+    def classify(self, paths: Sequence[str | Path]) -> list[str]:
+        """The class of each image file, resized to the plan's size.
+
+        Raises:
+            InvalidInputError: a file is unreadable.
+        """
+        channels, side, _ = self.plan.image_shape
+        mode = "RGB" if channels == 3 else "L"
+        images = decode_images([Path(path) for path in paths], mode, side)
+        return [self.class_names[c] for c in self(torch.from_numpy(images)).argmax(-1).tolist()]
+
+
+def save_ensemble(
+    folder: Path,
+    plan: NetworkPlan,
+    params: SelectionParams,
+    class_names: tuple[str, ...],
+    selection_net: Mapping[str, Tensor],
+    learners: Mapping[str, Mapping[str, Tensor]],
+) -> None:
+    """Write the folder in place of what it held.
+
+    Args:
+        folder: where to.
+        plan: how the networks are built.
+        params: k is the one that matters from here on.
+        class_names: of the C classes.
+        selection_net: its weights.
+        learners: the weights of the base learners by their names, in the order of the scores.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "learners").mkdir(parents=True)
+    facts = {
+        "class_names": class_names,
+        "learner_names": list(learners),
+        "params": params.as_dict(),
+        "architecture": asdict(plan.architecture),
+        "image_shape": plan.image_shape,
+        "mean": plan.mean,
+        "std": plan.std,
+    }
+    (folder / _FACTS).write_text(json.dumps(facts, indent=2))
+    save_file(dict(selection_net), folder / _SELECTION_NET)
+    for i, weights in enumerate(learners.values()):
+        save_file(dict(weights), folder / "learners" / f"{i:04d}.safetensors")
+
+
+def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
+    """Read what `save_ensemble` wrote; runs on the CPU until it is moved."""
+    folder = Path(folder)
+    facts: dict[str, Any] = json.loads((folder / _FACTS).read_text())
+    architecture = facts["architecture"]
+    plan = NetworkPlan(
+        Architecture(architecture["family"], tuple(architecture["channels"])),
+        tuple(facts["image_shape"]),
+        tuple(facts["mean"]),
+        tuple(facts["std"]),
+    )
+    class_names, names = tuple(facts["class_names"]), tuple(facts["learner_names"])
+
+    def network(path: Path, n_outputs: int) -> nn.Module:
+        built = plan.build(n_outputs, seed=0)
+        built.load_state_dict(load_file(path))
+        return built
+
+    params = SelectionParams(**facts["params"])
+    layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient)
+    smart = SmartEnsemble(network(folder / _SELECTION_NET, len(names)), layer)
+    learners = [
+        network(folder / "learners" / f"{i:04d}.safetensors", len(class_names))
+        for i in range(len(names))
+    ]
+    return StandaloneEnsemble(smart, learners, class_names, names, plan)
