@@ -20,9 +20,10 @@ class EnsembleModel(PythonModel):
         """Called once by MLflow."""
         self.ensemble = load_ensemble(context.artifacts["ensemble"])
 
-    # MLflow takes a hint at `model_input` for a schema of its own, and warns.
-    def predict(self, context: Any, model_input, params=None) -> NDArray[np.float32]:  # type: ignore[no-untyped-def]
-        """Class probabilities (B, C) of uint8 images (B, channels, height, width)."""
+    def predict(
+        self, context: Any, model_input: NDArray[np.uint8], params: dict[str, Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities (B, C) of images (B, channels, height, width)."""
         probs: NDArray[np.float32] = self.ensemble(torch.tensor(model_input)).numpy()
         return probs
 
