@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from distcel import image_files, sources
 from distcel.image_files import Images
 from distcel.sources import Indices, Pool, read_source, source_stamp
 from distcel.storage import DamagedFileError, content_key, read_samples, write_samples
@@ -25,6 +28,7 @@ from distcel.types import (
     require,
 )
 
+_THIS = sys.modules[__name__]
 # The test split is the same whatever the seed, so that no seed ever trains on another's test.
 _TEST_SEED = 0
 
@@ -82,11 +86,11 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
         InvalidInputError: the data are missing, unreadable or too few to split.
         SplitOverlapError: the splits share a sample id.
     """
-    stamp = source_stamp(data_dir) if experiment.dataset != "digits" else []
     request = {
+        "code": [inspect.getsource(module) for module in (image_files, sources, _THIS)],
         "dataset": experiment.dataset,
         "data_dir": str(data_dir.resolve()),
-        "source": stamp,
+        "source": source_stamp(data_dir) if experiment.dataset != "digits" else [],
         "image_size": experiment.image_size,
         "valid_share": experiment.valid_share,
         "test_share": experiment.test_share,
@@ -121,6 +125,11 @@ def draw_splits(
     pools: dict[SplitName, Pool] = {"train": train, "valid": valid, "test": test}
     if experiment.max_samples is not None:
         pools = {name: _thin(pool, experiment.max_samples) for name, pool in pools.items()}
+    for c, class_name in enumerate(source.class_names):
+        for name in ("train", "valid"):
+            found = f"{name} samples of {class_name!r}"
+            rule, remedy = "samples of every class in train and valid", "add images of that class"
+            require(bool((pools[name].labels == c).any()), rule, f"no {found}", remedy)
     _require_disjoint(pools)
     return source.class_names, pools
 
@@ -147,25 +156,26 @@ def _open_splits(paths: Mapping[SplitName, Path]) -> Splits:
     return Splits(tuple(json.loads(facts["class_names"])), by_name, facts["splits_digest"])
 
 
-def _divide(pool: Pool, share: float, seed: int) -> tuple[Pool, Pool]:
-    """Draw `share` of each class into the second part; both keep the pool's order."""
+def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
+    """Draw a share or a number of samples, by class, into the second part; both keep the order."""
     indices = np.arange(len(pool.labels))
     try:
         kept, drawn = train_test_split(
-            indices, test_size=share, stratify=pool.labels, random_state=seed
+            indices, test_size=part, stratify=pool.labels, random_state=seed
         )
     except ValueError as error:
         raise InvalidInputError(
-            f"enough samples of every class to draw a share of {share} must exist, but got "
+            f"enough samples of every class to draw {part} of them must exist, but got "
             f"{np.bincount(pool.labels).tolist()} a class ({error}): add images"
         ) from None
     return _take(pool, np.sort(kept)), _take(pool, np.sort(drawn))
 
 
 def _thin(pool: Pool, max_samples: int) -> Pool:
-    if len(pool.labels) <= max_samples:
+    n_classes = len(np.unique(pool.labels))
+    if len(pool.labels) < max_samples + n_classes:  # what is left could not hold every class
         return pool
-    return _divide(pool, max_samples / len(pool.labels), _TEST_SEED)[1]
+    return _divide(pool, max_samples, _TEST_SEED)[1]
 
 
 def _take(pool: Pool, indices: Indices) -> Pool:

@@ -1,6 +1,6 @@
 """Trains the base learners concurrently with Ray actors and fills the prediction cache.
 
-An actor holds a CPU core or a fraction of a GPU, keeps the images on its device and trains one
+An actor holds a CPU core or a share of a GPU, keeps the images on its device and trains one
 learner after another. It streams its progress and its results to the driver, which alone writes
 files: actors need no shared file system.
 """
@@ -10,39 +10,32 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 import torch
 
+from distcel.actor_pool import ActorPool
 from distcel.datasets import Splits
 from distcel.learners import LearnerData, Progress, TrainedLearner, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache
-from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec
+from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, RunFailedError
 
-_MAX_ATTEMPTS = 5
+_MAX_DEATHS = 5
+_SECONDS_BETWEEN_EPOCH_LINES = 10
 _ACTOR_LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError)
 
 
-@dataclass(frozen=True)
-class ActorPool:
-    """How many actors run at once, and what each of them holds of a node."""
+def cluster_pool(gpu_share: float) -> ActorPool:
+    """The pool for the cluster that Ray is connected to."""
+    return ActorPool.on_nodes([n["Resources"] for n in ray.nodes() if n["Alive"]], gpu_share)
 
-    size: int
-    num_cpus: float
-    num_gpus: float
 
-    @staticmethod
-    def on_cluster(gpus_per_worker: float) -> ActorPool:
-        """As many as the cluster that Ray is connected to can run: one a core or GPU fraction."""
-        resources = ray.cluster_resources()
-        cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
-        if gpus == 0:
-            return ActorPool(max(1, int(cpus)), 1.0, 0.0)
-        size = max(1, int(gpus / gpus_per_worker))
-        return ActorPool(size, min(1.0, cpus / size), gpus_per_worker)
+def worker_device() -> torch.device:
+    """The device of the actor or task that this is called in: its GPU if Ray gave it one."""
+    has_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
+    return torch.device("cuda" if has_gpu else "cpu")
 
 
 class BaseLearnerTrainer:
@@ -51,11 +44,17 @@ class BaseLearnerTrainer:
     def __init__(self, experiment: Experiment, data: LearnerData, seed: int) -> None:
         torch.set_num_threads(1)  # one process a core; and sums in one order, whatever the machine
         self.experiment, self.data, self.seed = experiment, data, seed
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = worker_device()
+
+    def ready(self) -> None:
+        """Return once the actor runs: until then it gets no learner."""
 
     def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
         """As `train_learner`."""
-        yield from train_learner(spec, self.experiment, self.data, self.seed, self.device)
+        for event in train_learner(spec, self.experiment, self.data, self.seed, self.device):
+            if isinstance(event, Progress):  # the actor's log in the Ray dashboard
+                print(f"{spec.name}: epoch {event.epoch}, loss {event.train_loss:.4f}", flush=True)
+            yield event
 
 
 BaseLearnerActor = ray.remote(BaseLearnerTrainer)
@@ -64,7 +63,8 @@ BaseLearnerActor = ray.remote(BaseLearnerTrainer)
 class Fleet:
     """A pool of actors that trains the learners whose predictions are missing from the cache.
 
-    A learner whose actor dies, or whose node is lost, is trained again by another actor.
+    A learner whose actor dies, or whose node is lost, is trained again by another actor. An actor
+    for which there is no room, be it for another job on the cluster, is waited for by nobody.
 
     Args:
         experiment: shares, architecture and recipe.
@@ -86,28 +86,39 @@ class Fleet:
     ) -> None:
         self.experiment, self.splits, self.cache = experiment, splits, cache
         self.pool, self.plan, self.seed = pool, plan, seed
-        self._n_started = 0
-        self._attempts: Counter[str] = Counter()
+        self.n_started = 0
+        self._deaths: Counter[str] = Counter()
         self._pending: deque[tuple[LearnerSpec, str]] = deque()
-        self._running: dict[Any, tuple[Any, LearnerSpec, str]] = {}
+        self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
+        self._running: dict[Any, tuple[Any, LearnerSpec, str]] = {}
 
     def train(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> int:
         """Train what is missing; returns how many learners that were.
 
         Raises:
             DivergedError: a learner's loss became NaN or infinite.
-            RuntimeError: an actor died 5 times over the same learner.
+            RunFailedError: actors died 5 times over the same learner, or 5 while they started.
         """
         jobs = zip(specs, keys, strict=True)
-        self._pending.extend((s, k) for s, k in jobs if not self.cache.holds(s, k))
-        total, done, started = len(self._pending), 0, time.monotonic()
-        if total == 0:
-            return 0
+        missing = [(spec, key) for spec, key in jobs if not self.cache.holds(spec, key)]
+        # The largest first, so that no core waits for a straggler at the end.
+        self._pending.extend(sorted(missing, key=lambda job: -len(job[0].classes)))
+        if missing:
+            try:
+                self._train_pending()
+            finally:
+                self._dismiss()
+        return len(missing)
+
+    def _train_pending(self) -> None:
         images = {name: self.splits[name].images for name in SPLIT_NAMES}
         labels, n_classes = self.splits["train"].labels, len(self.splits.class_names)
         self._data = ray.put(LearnerData(self.plan, images, labels, n_classes))
-        self._idle = [self._start_actor() for _ in range(min(self.pool.size, total))]
+        total, done, started = len(self._pending), 0, time.monotonic()
+        self._last_said = started
+        for _ in range(min(self.pool.size, total)):
+            self._start_actor()
         while self._pending or self._running:
             self._assign()
             finished = self._next_event()
@@ -116,18 +127,22 @@ class Fleet:
                 seconds = time.monotonic() - started
                 left = seconds / done * (total - done)
                 print(f"learner {done}/{total} {finished}: {seconds:.0f} s, {left:.0f} s to go")
-        for actor in self._idle:
-            ray.kill(actor)
-        return total
 
-    def _start_actor(self) -> Any:
-        self._n_started += 1
+    def _dismiss(self) -> None:
+        busy = [actor for actor, _, _ in self._running.values()]
+        for actor in [*self._idle, *busy, *self._starting.values()]:
+            ray.kill(actor)
+        del self._data
+
+    def _start_actor(self) -> None:
+        self.n_started += 1
         options = BaseLearnerActor.options(
-            name=f"base-learners-{self._n_started}",
+            name=f"base-learners-{self.n_started}",
             num_cpus=self.pool.num_cpus,
             num_gpus=self.pool.num_gpus,
         )
-        return options.remote(self.experiment, self._data, self.seed)
+        actor = options.remote(self.experiment, self._data, self.seed)
+        self._starting[actor.ready.remote()] = actor  # type: ignore[attr-defined]
 
     def _assign(self) -> None:
         while self._pending and self._idle:
@@ -137,32 +152,52 @@ class Fleet:
 
     def _next_event(self) -> str | None:
         """Take one event from the actors; the learner's name once its results are cached."""
-        streams: list[Any] = list(self._running)
-        stream: Any = ray.wait(streams, num_returns=1)[0][0]
-        actor, spec, key = self._running[stream]
+        sources: list[Any] = [*self._running, *self._starting]
+        source: Any = ray.wait(sources, num_returns=1)[0][0]
+        if source in self._starting:
+            self._welcome(source)
+            return None
+        actor, spec, key = self._running[source]
         try:
-            event = ray.get(next(stream))
+            event = ray.get(next(source))
         except StopIteration:
-            del self._running[stream]
+            del self._running[source]
             self._idle.append(actor)
             return None
         except _ACTOR_LOST:
-            del self._running[stream]
-            self._replace(actor, spec, key)
+            del self._running[source]
+            self._bury(actor, spec.name)
+            self._pending.appendleft((spec, key))
             return None
         except ray.exceptions.RayTaskError as error:
             cause: Exception = error.as_instanceof_cause()
             raise cause from None
-        if not isinstance(event, TrainedLearner):
+        if isinstance(event, Progress):
+            self._say(spec, event)
             return None
         self.cache.write(spec, key, self.splits, event.probs_by_split, event.weights)
         return spec.name
 
-    def _replace(self, actor: Any, spec: LearnerSpec, key: str) -> None:
-        self._attempts[key] += 1
-        if self._attempts[key] == _MAX_ATTEMPTS:
-            raise RuntimeError(f"learner {spec.name}: its actor died {_MAX_ATTEMPTS} times")
-        print(f"learner {spec.name}: its actor died, another one trains it again")
-        self._pending.appendleft((spec, key))
+    def _welcome(self, ready: Any) -> None:
+        actor = self._starting.pop(ready)
+        try:
+            ray.get(ready)
+            self._idle.append(actor)
+        except _ACTOR_LOST:
+            self._bury(actor, "none yet")
+
+    def _bury(self, actor: Any, learner: str) -> None:
+        self._deaths[learner] += 1
+        if self._deaths[learner] == _MAX_DEATHS:
+            raise RunFailedError(f"learner {learner}: its actor died {_MAX_DEATHS} times")
+        print(f"learner {learner}: its actor died, another one takes its place")
         ray.kill(actor)
-        self._idle.append(self._start_actor())
+        self._start_actor()
+
+    def _say(self, spec: LearnerSpec, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last_said > _SECONDS_BETWEEN_EPOCH_LINES:
+            self._last_said = now
+            epochs = self.experiment.learner_recipe.epochs
+            loss = f"loss {progress.train_loss:.4f}"
+            print(f"learner {spec.name}: epoch {progress.epoch}/{epochs}, {loss}")

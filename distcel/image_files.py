@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from distcel.types import InvalidInputError, require
 
@@ -44,7 +44,7 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"it has more than {MAX_PIXELS} pixels")
                 return _to_array(image, mode, image_size)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InvalidInputError(
                 f"every image must be readable, but got {str(path)!r} ({error}): "
                 "replace or remove the file"
@@ -58,7 +58,9 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
 
 
 def _to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:
-    converted = image.convert(mode)
+    if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
+        image = Image.fromarray((np.asarray(image).astype(np.float32) / 257).astype(np.uint8))
+    converted = ImageOps.exif_transpose(image).convert(mode)
     if image_size is not None and converted.size != (image_size, image_size):
         converted = converted.resize((image_size, image_size), Image.Resampling.BICUBIC)
     array = np.asarray(converted)

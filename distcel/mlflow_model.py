@@ -20,8 +20,9 @@ class EnsembleModel(PythonModel):
         """Called once by MLflow."""
         self.ensemble = load_ensemble(context.artifacts["ensemble"])
 
+    # A bare np.ndarray is the hint from which MLflow infers no schema of its own.
     def predict(
-        self, context: Any, model_input: NDArray[np.uint8], params: dict[str, Any] | None = None
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> NDArray[np.float32]:
         """Class probabilities (B, C) of images (B, channels, height, width)."""
         probs: NDArray[np.float32] = self.ensemble(torch.tensor(model_input)).numpy()

@@ -168,14 +168,14 @@ def _resnet18(
     require(image_shape[0] == 3, "3 channels for resnet18", image_shape[0], "give colour images")
     network: nn.Module = resnet18(num_classes=n_outputs)
     if weights is not None:
-        fitting = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-        missing, unexpected = network.load_state_dict(fitting, strict=False)
-        require(
-            not unexpected and set(missing) == {"fc.weight", "fc.bias"},
-            "the weights of torchvision's resnet18",
-            (sorted(unexpected) + sorted(missing))[:3],
-            "give a file saved from torchvision's resnet18",
-        )
+        own = network.state_dict()
+        given = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+        fits = {name: tuple(v.shape) for name, v in given.items()} == {
+            name: tuple(v.shape) for name, v in own.items() if not name.startswith("fc.")
+        }
+        remedy = "give a file saved from torchvision's resnet18"
+        require(fits, "the weights of torchvision's resnet18", sorted(weights)[:3], remedy)
+        network.load_state_dict(given, strict=False)
     return network
 
 
@@ -191,7 +191,7 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
     """
     if source == "none":
         return None
-    weights: dict[str, Tensor]
+    weights: Any
     try:
         if source == "torchvision":
             from torchvision.models import ResNet18_Weights
@@ -201,10 +201,15 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
             weights = load_file(source)
         else:
             weights = torch.load(source, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
+        if not all(isinstance(value, Tensor) for value in dict(weights).values()):
+            raise ValueError("it is no state dict")
+    except (
+        *(OSError, RuntimeError, ValueError, TypeError, EOFError),
+        *(SafetensorError, UnpicklingError),
+    ) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InvalidInputError(
             f"ImageNet weights of ResNet18 must be there, but got {source!r} ({reason}): give "
             "--imagenet-weights FILE, or --imagenet-weights none to start from random weights"
         ) from None
-    return weights
+    return dict(weights)

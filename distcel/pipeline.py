@@ -1,112 +1,35 @@
-"""The stages in their order: data, base learners, search, refit, test. Each one resumes."""
+"""The stages in their order: base learners, search, refit, test. Each one resumes."""
 
 from __future__ import annotations
 
-import inspect
 import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import torch
-from optuna.distributions import BaseDistribution, distribution_to_json
+from torch import Tensor
 
-from distcel import ensemble, knapsack, training
-from distcel.datasets import Splits, load_splits
+from distcel.actor_pool import ActorPool
 from distcel.ensemble import SmartEnsemble
-from distcel.fleet import ActorPool, Fleet
+from distcel.fleet import Fleet
 from distcel.knapsack import KnapsackLayer
-from distcel.learners import learner_key
-from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
-from distcel.predictions import CachedSplit, PredictionCache
+from distcel.predictions import CachedSplit
+from distcel.prepare import Prepared
 from distcel.report import Evaluation, evaluate, tables, vote
-from distcel.search import SelectionTask, refit, run_search, search_space
+from distcel.search import SelectionTask, refit, run_search
 from distcel.standalone import save_ensemble
-from distcel.storage import content_key, write_atomically, write_json
-from distcel.tracking import LiveUpdates, Tracker
+from distcel.storage import write_atomically, write_json
+from distcel.tracking import LiveUpdates, Outcome, SearchIdentity, Tracker
 from distcel.trials import TrialStore, best_trial
-from distcel.types import (
-    Experiment,
-    LearnerSpec,
-    SplitName,
-    TrialRecord,
-    first_point,
-    learner_specs,
-)
+from distcel.types import TrialRecord
 
 _PACKAGES = ("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a launch chooses beside the experiment.
-
-    Attributes:
-        preset: name of the experiment's preset, for titles.
-        data_dir: where the data are.
-        run_dir: where everything that is made goes.
-        seed: of the valid split, the networks, the layer's noise and the search.
-        num_samples: trials in all; None takes the experiment's.
-        time_budget: seconds for the search; None sets no limit.
-        mlflow_uri: absolute tracking URI.
-        imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
-        fixed: hyperparameters that are not searched.
-    """
-
-    preset: str
-    data_dir: Path
-    run_dir: Path
-    seed: int
-    num_samples: int | None
-    time_budget: float | None
-    mlflow_uri: str
-    imagenet_weights: str = "torchvision"
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A launch whose input is read and found valid; nothing of Ray has started yet."""
-
-    experiment: Experiment
-    options: Options
-    splits: Splits
-    specs: tuple[LearnerSpec, ...]
-    keys: tuple[str, ...]
-    plan: NetworkPlan
-    space: Mapping[str, BaseDistribution]
-    seconds: dict[str, float]
-
-    @property
-    def cache(self) -> PredictionCache:
-        """The predictions of the base learners."""
-        return PredictionCache(self.options.run_dir / "learners")
-
-    def cached(self, split: SplitName) -> CachedSplit:
-        """One split with the predictions of all base learners."""
-        return self.cache.load(self.specs, self.keys, self.splits[split], split)
-
-    @property
-    def title(self) -> str:
-        """What the run is called in MLflow and in its report."""
-        return f"{self.experiment.dataset}, preset {self.options.preset}, seed {self.options.seed}"
-
-    @property
-    def num_samples(self) -> int:
-        """Trials in all."""
-        return self.options.num_samples or self.experiment.num_samples
-
-    def search_key(self) -> str:
-        """The digest of everything that determines a trial's result, but for its parameters."""
-        code = [inspect.getsource(module) for module in (knapsack, ensemble, training)]
-        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
-        recipe = asdict(self.experiment.selector_recipe)
-        return content_key([self.keys, recipe, space, self.options.seed, torch.__version__, code])
 
 
 @contextmanager
@@ -116,78 +39,67 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.monotonic() - started, 2)
 
 
-def prepare(experiment: Experiment, options: Options) -> Prepared:
-    """Read the data and check everything that the user gave.
-
-    Raises:
-        InvalidInputError: something of it is unusable.
-    """
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "data"):
-        splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
-    specs = learner_specs(splits.class_names)
-    space = search_space(experiment, len(specs), options.fixed)
-    first_point(experiment, len(specs), options.fixed)
-    plan = _network_plan(experiment, options, splits)
-    plan.build(len(specs), options.seed)  # the architecture must fit the images
-    keys = tuple(learner_key(experiment, spec, splits, plan, options.seed) for spec in specs)
-    return Prepared(experiment, options, splits, specs, keys, plan, space, seconds)
-
-
-def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:
-    architecture, image_shape = experiment.architecture, splits.image_shape
-    if architecture.family == "resnet18":
-        weights = imagenet_weights(options.imagenet_weights)
-        if weights is not None:
-            return NetworkPlan(architecture, image_shape, IMAGENET_MEAN, IMAGENET_STD, weights)
-    return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
-
-
 def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     """Run the stages that are not done yet, on the cluster that Ray is connected to.
 
     Returns:
         dict: the content of `results.json`, whose keys the README lists.
+
+    Raises:
+        RunFailedError: a base learner diverged, actors kept dying, or no trial is complete.
     """
-    experiment, options, seconds = prepared.experiment, prepared.options, prepared.seconds
+    seconds: dict[str, float] = {}
     with _timed(seconds, "base_learners"):
         fleet = Fleet(
-            experiment, prepared.splits, prepared.cache, pool, prepared.plan, options.seed
+            prepared.experiment,
+            prepared.splits,
+            prepared.cache,
+            pool,
+            prepared.plan,
+            prepared.options.seed,
         )
         trained = fleet.train(prepared.specs, prepared.keys)
     print(f"{trained} base learners trained, {len(prepared.keys) - trained} from the cache")
 
-    train, valid = prepared.cached("train"), prepared.cached("valid")
-    task = SelectionTask(experiment, prepared.plan, train, valid, options.seed)
-    key = prepared.search_key()
-    folder = options.run_dir / "search" / key
-    store = TrialStore(folder / "trials")
-    tracker = _tracker(prepared, key)
-    with _timed(seconds, "search"), LiveUpdates(tracker, store.snapshot):
-        n, budget = prepared.num_samples, options.time_budget
-        records = run_search(task, store, pool, folder / "tune", n, budget, options.fixed)
-    best = best_trial(records)
-    with _timed(seconds, "refit"):
-        weights, last_epoch = refit(task, best.params, pool)
-    best = replace(best, epochs=(last_epoch,))
-    print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
-
-    with _timed(seconds, "test"):
-        evaluations = _test(prepared, best, weights, train)
-    report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
-    results = _results(prepared, best, evaluations)
-    _save(prepared, best, weights)
-    _publish(prepared, tracker, report, results)
-    print(report)
+    store = TrialStore(prepared.search_folder / "trials")
+    updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
+    outcome = None
+    try:
+        results, outcome = _search_and_test(prepared, pool, store, seconds)
+    finally:
+        updates.close(outcome, seconds=60 if outcome else 8)
     return results
 
 
+def _search_and_test(
+    prepared: Prepared, pool: ActorPool, store: TrialStore, seconds: dict[str, float]
+) -> tuple[dict[str, Any], Outcome]:
+    experiment, options = prepared.experiment, prepared.options
+    train = prepared.cached("train")
+    task = ray.put(
+        SelectionTask(experiment, prepared.plan, train, prepared.cached("valid"), options.seed)
+    )
+    with _timed(seconds, "search"):
+        records = run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
+    best = best_trial(records)
+    with _timed(seconds, "refit"):
+        weights, last_epoch = refit(task, best.params, pool)
+    print(f"refit of trial {best.number}: valid {last_epoch.valid_accuracy:.4f}")
+    with _timed(seconds, "test"):
+        evaluations = _test(prepared, best, weights, train)
+    best = replace(best, epochs=(last_epoch,))
+    report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
+    print(report)
+    results = _results(prepared, best, evaluations, seconds)
+    return results, _keep(prepared, best, weights, report, results)
+
+
 def _test(
-    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Any], train: CachedSplit
+    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], train: CachedSplit
 ) -> dict[str, Evaluation]:
     """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
     net = prepared.plan.build(len(prepared.specs), prepared.options.seed)
-    net.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    net.load_state_dict(weights)
     p = best.params
     smart = SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
     test = prepared.cached("test")
@@ -202,20 +114,26 @@ def _test(
     return evaluations
 
 
-def _tracker(prepared: Prepared, key: str) -> Tracker:
-    options, dataset = prepared.options, prepared.experiment.dataset
+def _tracker(prepared: Prepared) -> Tracker:
+    options = prepared.options
     tags = {
-        "dataset": dataset,
+        "dataset": prepared.experiment.dataset,
         "preset": options.preset,
         "seed": str(options.seed),
         "run_dir": str(options.run_dir.resolve()),
     }
     artifacts = options.run_dir.parent / "mlflow-artifacts"
-    return Tracker(options.mlflow_uri, dataset, prepared.title, key, tags, artifacts)
+    identity = SearchIdentity(
+        prepared.experiment.dataset, prepared.title, prepared.search_key, tags, artifacts
+    )
+    return Tracker(options.mlflow_uri, identity)
 
 
 def _results(
-    prepared: Prepared, best: TrialRecord, evaluations: Mapping[str, Evaluation]
+    prepared: Prepared,
+    best: TrialRecord,
+    evaluations: Mapping[str, Evaluation],
+    seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     published, (whole, *parts) = prepared.experiment.published, evaluations.values()
     return {
@@ -232,32 +150,29 @@ def _results(
         "complementary": whole.complementary,
         "overall": whole.overall,
         "paper": asdict(published) if published else None,
-        "seconds": prepared.seconds,
+        "seconds": dict(seconds),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }
 
 
-def _save(prepared: Prepared, best: TrialRecord, weights: Mapping[str, Any]) -> None:
-    learners = {
-        spec.name: {
-            name: torch.from_numpy(value)
-            for name, value in prepared.cache.weights(spec, key).items()
-        }
+def _keep(
+    prepared: Prepared,
+    best: TrialRecord,
+    weights: Mapping[str, Tensor],
+    report: str,
+    results: dict[str, Any],
+) -> Outcome:
+    """Write the report, the results and the ensemble into the run directory."""
+    run_dir, names = prepared.options.run_dir, prepared.splits.class_names
+    files = run_dir / "report.md", run_dir / "results.json"
+    write_atomically(files[0], lambda file: file.write(report.encode()))
+    write_json(files[1], results)
+    learners = [
+        (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
         for spec, key in zip(prepared.specs, prepared.keys, strict=True)
-    }
-    selection_net = {name: torch.tensor(value) for name, value in weights.items()}
-    names, folder = prepared.splits.class_names, prepared.options.run_dir / "ensemble"
-    save_ensemble(folder, prepared.plan, best.params, names, selection_net, learners)
-
-
-def _publish(prepared: Prepared, tracker: Tracker, report: str, results: dict[str, Any]) -> None:
-    run_dir = prepared.options.run_dir
-    report_path, results_path = run_dir / "report.md", run_dir / "results.json"
-    write_atomically(report_path, lambda file: file.write(report.encode()))
-    write_json(results_path, results)
-    accuracies = {f"test_{name}": value for name, value in results["accuracy"].items()}
-    metrics = {**accuracies, "best_valid_accuracy": results["valid_accuracy"]}
-    n_classes = len(prepared.splits.class_names)
-    tracker.log_model(run_dir / "ensemble", prepared.splits.image_shape, n_classes)
-    tracker.finish(metrics, [report_path, results_path])
+    ]
+    save_ensemble(run_dir / "ensemble", prepared.plan, best.params, names, weights, learners)
+    metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
+    metrics["best_valid_accuracy"] = results["valid_accuracy"]
+    return Outcome(metrics, files, run_dir / "ensemble", prepared.splits.image_shape, len(names))

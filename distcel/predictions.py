@@ -19,13 +19,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from distcel.datasets import Split, Splits
-from distcel.storage import (
-    DamagedFileError,
-    read_samples,
-    verify,
-    write_atomically,
-    write_samples,
-)
+from distcel.storage import DamagedFileError, read_samples, verify, write_checked, write_samples
 from distcel.types import SPLIT_NAMES, LearnerSpec, SplitName
 
 Probabilities = NDArray[np.float32]
@@ -81,7 +75,7 @@ class PredictionCache:
     ) -> None:
         """Keep one learner's weights and predictions."""
         content = save_tensors(weights)
-        write_atomically(self.weights_path(spec, key), lambda file: file.write(content))
+        write_checked(self.weights_path(spec, key), lambda file: file.write(content))
         for name, probs_SC in probs_by_split.items():
             split = splits[name]
             facts = {"learner": spec.name, "split": name, "key": key}
@@ -130,4 +124,5 @@ class PredictionCache:
 
 
 def _file_name(spec: LearnerSpec) -> str:
-    return re.sub(r"[^\w+.-]", "_", spec.name)[:100]
+    name = re.sub(r"[^\w+.-]", "_", spec.name)
+    return name.encode()[:150].decode(errors="ignore")  # file names hold 255 bytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # with it, Ctrl-C ends fit() as if done
 
 import optuna
 import ray
@@ -25,9 +26,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
+from torch import Tensor
 
+from distcel.actor_pool import ActorPool
 from distcel.ensemble import SelectionTraining
-from distcel.fleet import ActorPool
+from distcel.fleet import worker_device
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.training import DivergedError
@@ -38,7 +41,6 @@ from distcel.types import (
     Gradient,
     SelectionParams,
     TrialRecord,
-    first_point,
     require,
 )
 
@@ -63,13 +65,16 @@ class SelectionTask:
         return SelectionTraining(net, self.train, self.valid, params, recipe, self.seed, device)
 
 
+TaskRef = ray.ObjectRef[SelectionTask]
+
+
 class SelectionTrial(tune.Trainable):
     """One trial: each Tune step is one epoch of the selection net."""
 
     def setup(self, config: dict[str, Any], task: SelectionTask) -> None:  # type: ignore[override]
         """Begin the first trial of this actor."""
         torch.set_num_threads(1)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = worker_device()
         self.task = task
         self.reset_config(config)
 
@@ -95,7 +100,7 @@ class _Recorder(tune.Callback):
         self.store = store
         self.numbers: dict[str, int] = {}
         # The searcher proposes the interrupted trials first; `trials` is in its order.
-        self.in_order = chain(store.interrupted(), count(store.next_number()))
+        self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
@@ -104,7 +109,7 @@ class _Recorder(tune.Callback):
         for created in trials[len(self.numbers) :]:
             self.numbers[created.trial_id] = next(self.in_order)
         number = self.numbers[trial.trial_id]
-        self.store.start(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+        self.store.keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -116,20 +121,25 @@ class _Recorder(tune.Callback):
             self.store.add_epoch(number, result["epoch_result"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        number = self.numbers[trial.trial_id]
-        record = self.store[number]
-        # Without an epoch, the time budget ended first: the trial is left interrupted.
-        if record.state == "RUNNING" and record.epochs:
-            self.store.finish(replace(record, state="COMPLETE"))
-            print(_summary(self.store[number]))
+        record = self.store[self.numbers[trial.trial_id]]
+        if record.state == "RUNNING":
+            _complete(self.store, record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
         self._fail(self.numbers[trial.trial_id], reason)
 
     def _fail(self, number: int, reason: str) -> None:
-        self.store.finish(replace(self.store[number], state="FAILED", reason=reason))
+        self.store.keep(replace(self.store[number], state="FAILED", reason=reason))
         print(f"trial {number}: failed, {reason}")
+
+
+def _complete(store: TrialStore, record: TrialRecord) -> None:
+    store.keep(replace(record, state="COMPLETE"))
+    p, n_epochs = record.params, len(record.epochs)
+    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient}"
+    accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
+    print(f"trial {record.number}: {accuracy} {point}")
 
 
 def search_space(
@@ -169,50 +179,71 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
     return [SelectionParams(**{name: pair[i] for name, pair in named.items()}) for i in (0, 1)]
 
 
+@dataclass(frozen=True)
+class SearchSettings:
+    """What is searched, and for how long.
+
+    Attributes:
+        space: distribution of every hyperparameter, from `search_space`.
+        first: the point of trial 0.
+        max_epochs: of a trial that ASHA does not stop.
+        seed: of the sampler.
+        num_samples: trials in all, earlier launches included.
+        time_budget: seconds for this launch's part of the search; None sets no limit.
+    """
+
+    space: dict[str, BaseDistribution]
+    first: SelectionParams
+    max_epochs: int
+    seed: int
+    num_samples: int
+    time_budget: float | None = None
+
+
 def run_search(
-    task: SelectionTask,
+    task: TaskRef, settings: SearchSettings, store: TrialStore, pool: ActorPool, folder: Path
+) -> list[TrialRecord]:
+    """Bring the store up to the wanted number of finished trials and return all records.
+
+    Args:
+        task: what every trial trains on, in Ray's object store.
+        settings: what is searched, and for how long.
+        store: finished and interrupted trials of earlier launches; the new ones are added.
+        pool: how many trials run at once, and their resources.
+        folder: for Tune's own files, which nothing is read from again.
+    """
+    remaining = settings.num_samples - len(store.finished())
+    if remaining > 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        _tuner(task, settings, store, pool, folder, remaining).fit()
+    for record in store.running():  # the time budget ended while they ran
+        if record.epochs:
+            _complete(store, record)
+    return store.snapshot()
+
+
+def _tuner(
+    task: TaskRef,
+    settings: SearchSettings,
     store: TrialStore,
     pool: ActorPool,
     folder: Path,
     num_samples: int,
-    time_budget: float | None,
-    fixed: Mapping[str, Any],
-) -> list[TrialRecord]:
-    """Bring the store up to `num_samples` finished trials and return all records.
-
-    Args:
-        task: what every trial trains on.
-        store: finished and interrupted trials of earlier launches; the new ones are added.
-        pool: how many trials run at once, and their resources.
-        folder: for Tune's own files, which nothing is read from again.
-        num_samples: trials in all, earlier launches included.
-        time_budget: seconds for this launch's part of the search; None sets no limit.
-        fixed: hyperparameters that are not searched.
-    """
-    finished = store.finished()
-    remaining = num_samples - len(finished)
-    if remaining <= 0:
-        return store.snapshot()
-    n_learners = task.train.probs_SNC.shape[1]
-    space = search_space(task.experiment, n_learners, fixed)
-    first = [] if store.snapshot() else [first_point(task.experiment, n_learners, fixed)]
-    again = [store[number].params for number in store.interrupted()]
-    searcher = _searcher(space, [*first, *again], finished, task.seed)
-    max_epochs = task.experiment.selector_recipe.epochs
-    shutil.rmtree(folder, ignore_errors=True)
+) -> tune.Tuner:
     resources = {"cpu": pool.num_cpus, "gpu": pool.num_gpus}
     trainable = tune.with_resources(tune.with_parameters(SelectionTrial, task=task), resources)
     trainable.__qualname__ = SelectionTrial.__name__  # what the Ray dashboard shows
-    tuner = tune.Tuner(
+    max_t = max(settings.max_epochs, 2)
+    return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            search_alg=searcher,
-            scheduler=AsyncHyperBandScheduler(max_t=max(max_epochs, 2), reduction_factor=3),
-            num_samples=remaining,
-            max_concurrent_trials=min(pool.size, remaining),
-            time_budget_s=time_budget,
+            search_alg=_searcher(settings, store),
+            scheduler=AsyncHyperBandScheduler(max_t=max_t, reduction_factor=3),
+            num_samples=num_samples,
+            max_concurrent_trials=min(pool.size, num_samples),
+            time_budget_s=settings.time_budget,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -224,26 +255,22 @@ def run_search(
             verbose=0,
         ),
     )
-    tuner.fit()
-    return store.snapshot()
 
 
-def _searcher(
-    space: dict[str, BaseDistribution],
-    points: Sequence[SelectionParams],
-    finished: Sequence[TrialRecord],
-    seed: int,
-) -> OptunaSearch:
-    """TPE that has been told the finished trials and proposes `points` first."""
+def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
+    """TPE that has been told the finished trials and begins with the interrupted ones."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    finished = store.finished()
+    points = [] if store.snapshot() else [settings.first]
+    points += [record.params for record in store.running()]
     # A sampler of the same seed would propose the first launch's points again.
-    sampler = optuna.samplers.TPESampler(seed=seed + 1000 * len(finished), constant_liar=True)
+    seed = settings.seed + 1000 * len(finished)
     searcher = OptunaSearch(
-        space,
+        settings.space,
         metric=METRIC,
         mode="max",
         points_to_evaluate=[point.as_dict() for point in points],
-        sampler=sampler,
+        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
     )
     for record in finished:
         failed = record.state == "FAILED"
@@ -255,23 +282,16 @@ def _searcher(
 @ray.remote
 def _refit(task: SelectionTask, params: SelectionParams) -> tuple[dict[str, Any], EpochResult]:
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    selection = task.begin(params, device)
+    selection = task.begin(params, worker_device())
     results = [selection.run_epoch() for _ in range(task.experiment.selector_recipe.epochs)]
     weights = selection.ensemble.selection_net.state_dict()
     return {name: value.cpu().numpy() for name, value in weights.items()}, results[-1]
 
 
 def refit(
-    task: SelectionTask, params: SelectionParams, pool: ActorPool
-) -> tuple[dict[str, Any], EpochResult]:
+    task: TaskRef, params: SelectionParams, pool: ActorPool
+) -> tuple[dict[str, Tensor], EpochResult]:
     """Train the selection net for all its epochs on a worker: its weights and its last epoch."""
     options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
-    result: tuple[dict[str, Any], EpochResult] = ray.get(options.remote(task, params))
-    return result
-
-
-def _summary(record: TrialRecord) -> str:
-    p, n_epochs = record.params, len(record.epochs)
-    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient}"
-    return f"trial {record.number}: valid {record.valid_accuracy:.4f} ({n_epochs} epochs) {point}"
+    weights, last_epoch = ray.get(options.remote(task, params))
+    return {name: torch.tensor(value) for name, value in weights.items()}, last_epoch

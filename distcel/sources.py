@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distcel.image_files import Images, decode_images, image_files, resize_images
+from distcel.image_files import SUFFIXES, Images, decode_images, image_files, resize_images
 from distcel.types import InvalidInputError, require
 
 Labels = NDArray[np.int64]
@@ -70,8 +70,8 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     """
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
-    for name in reader.folders:
-        source = reader.read(data_dir / name)
+    for folder in (data_dir / name for name in reader.folders):
+        source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
         if source is not None:
             return source
     raise InvalidInputError(
@@ -81,14 +81,23 @@ def read_source(dataset: str, data_dir: Path) -> Source:
 
 
 def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
-    """Name, size and modification time (ns) of every file below the directory, sorted."""
-    stamps = []
-    for folder, _, names in os.walk(data_dir):
+    """Name, size and modification time (ns) of every data file below the directory, sorted."""
+    stamps, seen = [], set()
+    for folder, children, names in os.walk(data_dir, followlinks=True):
+        children[:] = [c for c in children if os.path.realpath(f"{folder}/{c}") not in seen]
+        seen |= {os.path.realpath(f"{folder}/{child}") for child in children}
         for name in names:
-            status = (Path(folder) / name).stat()
-            relative = os.path.relpath(Path(folder) / name, data_dir)
-            stamps.append((relative, status.st_size, status.st_mtime_ns))
+            path = Path(folder, name)
+            if _is_data(name) and path.is_file():
+                status = path.stat()
+                relative = path.relative_to(data_dir).as_posix()
+                stamps.append((relative, status.st_size, status.st_mtime_ns))
     return sorted(stamps)
+
+
+def _is_data(name: str) -> bool:
+    idx_or_batch = name.endswith(("ubyte", "ubyte.gz")) or name.startswith(("data_", "test_batch"))
+    return idx_or_batch or Path(name).suffix.lower() in {*SUFFIXES, ".csv"}
 
 
 def _array_pool(sample_ids: tuple[str, ...], labels: Labels, images: Images) -> Pool:
@@ -97,6 +106,9 @@ def _array_pool(sample_ids: tuple[str, ...], labels: Labels, images: Images) -> 
 
 def _file_pool(folder: Path, paths: list[Path], labels: Labels, mode: str) -> Pool:
     ids = tuple(path.relative_to(folder).as_posix() for path in paths)
+    for sample_id in ids:
+        encodable = sample_id.encode(errors="replace").decode() == sample_id
+        require(encodable, "file names in UTF-8", sample_id, f"rename it in {folder}")
 
     def read(chosen: Indices, image_size: int | None) -> Images:
         return decode_images([paths[i] for i in chosen], mode, image_size)
@@ -218,8 +230,11 @@ def _fer2013_row(raw: dict[str, str]) -> tuple[str, int, Images]:
 
 
 def _read_utkface(folder: Path) -> Source | None:
-    """Files named age_gender_race_date.jpg; the age class needs the first field alone."""
-    files = image_files(folder)
+    """Files named age_gender_race_date.jpg; the age class needs the first field alone.
+
+    Only those directly in the folder: an archive may hold every photograph in two subfolders.
+    """
+    files = [path for path in image_files(folder) if path.parent == folder]
     ages = {path: re.match(r"(\d{1,3})_", path.name) for path in files}
     named = [(path, int(age[1])) for path, age in ages.items() if age]
     if not named:
@@ -236,27 +251,41 @@ def _read_folder(folder: Path) -> Source | None:
 
 
 def _image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) -> Source | None:
-    """`{train,test}/<class>/*`, or `<class>/*` without a test split; None without images."""
-    has_splits = (folder / "train").is_dir()
-    train = _files_by_class(folder / "train" if has_splits else folder)
-    test = _files_by_class(folder / "test") if has_splits else {}
-    class_names = class_names or tuple(train)
-    if not set(class_names) & set(train):
+    """`{train,test}/<class>/*`; also `<class>/*` where the class names are not given."""
+    children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
+    others = sorted(_OTHER_SPLITS & set(children))
+    if others and ("train" in children or set(children) <= _OTHER_SPLITS | {"test"}):
+        remedy = f"rename them in {folder}; the valid split is drawn from train"
+        require(False, "split folders named train and test", others, remedy)
+    if "train" in children:
+        train, test = (_files_by_class(children.get(name)) for name in ("train", "test"))
+        if class_names is not None:
+            rule = "images in train and in test"
+            require(bool(train and test), rule, str(folder), "get the whole data set")
+    elif class_names is None:
+        train, test = _files_by_class(folder), {}
+    else:
         return None
-    strangers = sorted((set(train) | set(test)) - set(class_names))
-    require(not strangers, f"classes among {class_names}", strangers, f"rename them in {folder}")
+    if not train:
+        return None
+    names = class_names or tuple(train)
+    strangers = sorted((set(train) | set(test)) - set(names))
+    require(not strangers, f"classes among {names}", strangers, f"rename them in {folder}")
 
     def pool(files: dict[str, list[Path]]) -> Pool:
-        labelled = [(path, c) for c, name in enumerate(class_names) for path in files.get(name, [])]
+        labelled = [(path, c) for c, name in enumerate(names) for path in files.get(name, [])]
         labels = np.array([label for _, label in labelled], np.int64)
         return _file_pool(folder, [path for path, _ in labelled], labels, mode)
 
-    return Source(class_names, pool(train), pool(test) if test else None)
+    return Source(names, pool(train), pool(test) if test else None)
 
 
-def _files_by_class(folder: Path) -> dict[str, list[Path]]:
+_OTHER_SPLITS = {"val", "valid", "validation", "training", "testing"}
+
+
+def _files_by_class(folder: Path | None) -> dict[str, list[Path]]:
     """The image files of each subfolder that has any."""
-    if not folder.is_dir():
+    if folder is None:
         return {}
     files = {child.name: image_files(child) for child in sorted(folder.iterdir())}
     return {name: paths for name, paths in files.items() if paths and not name.startswith(".")}
@@ -305,7 +334,7 @@ READERS: dict[str, Reader] = {
     ),
     "utkface": Reader(
         _read_utkface,
-        ("UTKFace", "utkface", "crop_part1", "."),
+        ("UTKFace", "utkface", "crop_part1", "part1", "."),
         "images named age_gender_race_date.jpg",
         "download the aligned and cropped faces from https://susanqq.github.io/UTKFace/, unpack "
         "them to data/UTKFace and give --data-dir data",

@@ -19,6 +19,7 @@ from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
 from distcel.types import Architecture, SelectionParams
 
+_BATCH = 256
 _FACTS, _SELECTION_NET = "ensemble.json", "selection_net.safetensors"
 
 
@@ -60,9 +61,13 @@ class StandaloneEnsemble(nn.Module):
             InvalidInputError: a file is unreadable.
         """
         channels, side, _ = self.plan.image_shape
-        mode = "RGB" if channels == 3 else "L"
-        images = decode_images([Path(path) for path in paths], mode, side)
-        return [self.class_names[c] for c in self(torch.from_numpy(images)).argmax(-1).tolist()]
+        mode, device = "RGB" if channels == 3 else "L", next(self.parameters()).device
+        names: list[str] = []
+        for start in range(0, len(paths), _BATCH):
+            batch = [Path(path) for path in paths[start : start + _BATCH]]
+            images = torch.from_numpy(decode_images(batch, mode, side)).to(device)
+            names += [self.class_names[c] for c in self(images).argmax(-1).tolist()]
+        return names
 
 
 def save_ensemble(
@@ -71,9 +76,9 @@ def save_ensemble(
     params: SelectionParams,
     class_names: tuple[str, ...],
     selection_net: Mapping[str, Tensor],
-    learners: Mapping[str, Mapping[str, Tensor]],
+    learners: Sequence[tuple[str, Mapping[str, Tensor]]],
 ) -> None:
-    """Write the folder in place of what it held.
+    """Write the folder, in place of an earlier one.
 
     Args:
         folder: where to.
@@ -81,13 +86,14 @@ def save_ensemble(
         params: k is the one that matters from here on.
         class_names: of the C classes.
         selection_net: its weights.
-        learners: the weights of the base learners by their names, in the order of the scores.
+        learners: names and weights of the base learners, in the order of the scores.
     """
+    final, folder = folder, folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "learners").mkdir(parents=True)
     facts = {
         "class_names": class_names,
-        "learner_names": list(learners),
+        "learner_names": [name for name, _ in learners],
         "params": params.as_dict(),
         "architecture": asdict(plan.architecture),
         "image_shape": plan.image_shape,
@@ -96,8 +102,10 @@ def save_ensemble(
     }
     (folder / _FACTS).write_text(json.dumps(facts, indent=2))
     save_file(dict(selection_net), folder / _SELECTION_NET)
-    for i, weights in enumerate(learners.values()):
+    for i, (_, weights) in enumerate(learners):
         save_file(dict(weights), folder / "learners" / f"{i:04d}.safetensors")
+    shutil.rmtree(final, ignore_errors=True)
+    folder.rename(final)
 
 
 def load_ensemble(folder: str | Path) -> StandaloneEnsemble:

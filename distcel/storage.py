@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, each with its digest beside it, and tables of samples.
+"""Files that appear whole or not at all and whose damage is noticed, and tables of samples.
 
-A file is written under a temporary name, fsynced and renamed; its BLAKE2b digest, in
-`NAME.blake2b`, is put in place first, so that a file under its final name always has one.
+A file is written under a temporary name, fsynced and renamed. What is written once and read by
+every later launch has its BLAKE2b digest beside it, in `NAME.blake2b`; it is put in place first, so
+that a file under its final name always has one. A record is a JSON file with its digest in it.
 Tables are Arrow IPC files with the columns sample_id, label and one fixed-size list a sample,
 which `pyarrow.ipc.open_file` reads without this project.
 """
@@ -26,7 +27,7 @@ Labels = NDArray[np.int64]
 
 
 class DamagedFileError(RuntimeError):
-    """A file's bytes do not match the digest beside it."""
+    """A file's bytes do not match their digest."""
 
 
 @dataclass(frozen=True)
@@ -44,57 +45,57 @@ class SampleTable:
 
 def content_key(description: object) -> str:
     """The digest, 24 hexadecimal digits, of a JSON-serialisable description in canonical form."""
-    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=12).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """The BLAKE2b digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return hashlib.blake2b(_canonical(description), digest_size=12).hexdigest()
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill `path`: afterwards it exists whole, on disk, with its digest beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        _rename_digest(path, file_digest(partial))
-        partial.rename(path)
-        _fsync_folder(path.parent)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            partial.unlink()
-        raise
+    """Let `write` fill `path`: afterwards it exists whole and on disk, or is as it was."""
+    with _Partial(path) as partial:
+        partial.fill(write)
+        partial.put_in_place()
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON, whole or not at all."""
-    text = json.dumps(content, indent=2, allow_nan=False)
-    write_atomically(path, lambda file: file.write(text.encode() + b"\n"))
-
-
-def read_json(path: Path) -> Any:
-    """The content of a file that `write_json` wrote.
-
-    Raises:
-        DamagedFileError: its bytes have changed since.
-    """
-    verify(path)
-    return json.loads(path.read_bytes())
+def write_checked(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """As `write_atomically`, with the digest of the bytes beside the file."""
+    with _Partial(path) as partial:
+        partial.fill(write)
+        digest = _file_digest(partial.path)
+        write_atomically(_digest_path(path), lambda file: file.write(f"{digest}\n".encode()))
+        partial.put_in_place()
 
 
 def verify(path: Path) -> None:
     """Raise DamagedFileError unless the file's bytes match the digest beside it."""
     beside = _digest_path(path)
-    if not beside.is_file() or beside.read_text().strip() != file_digest(path):
+    if not beside.is_file() or beside.read_text(errors="replace").strip() != _file_digest(path):
         raise DamagedFileError(f"{path} is damaged: its bytes do not match {beside.name}")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object together with its own digest, so that it can be replaced in one step."""
+    write_json(path, {**content, "blake2b": content_key(content)})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a file that `write_record` wrote.
+
+    Raises:
+        DamagedFileError: it has changed since.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+        if record.pop("blake2b") == content_key(record):
+            content: dict[str, Any] = record
+            return content
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        pass
+    raise DamagedFileError(f"{path} is damaged: its content does not match its digest")
 
 
 def write_samples(
@@ -116,7 +117,7 @@ def write_samples(
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table, max_chunksize=max(1, table.num_rows))
 
-    write_atomically(path, write)
+    write_checked(path, write)
 
 
 def read_samples(path: Path, column: str) -> SampleTable:
@@ -134,22 +135,46 @@ def read_samples(path: Path, column: str) -> SampleTable:
     return SampleTable(table["sample_id"].chunk(0), labels, values, metadata)
 
 
+class _Partial:
+    """A file under a temporary name beside `final`; it is gone after the context."""
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        final.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=final.parent, prefix=".partial-")
+        self.path, self.file = Path(name), os.fdopen(descriptor, "wb")
+
+    def __enter__(self) -> _Partial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+
+    def fill(self, write: Callable[[BinaryIO], object]) -> None:
+        write(self.file)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.path.chmod(0o644)
+
+    def put_in_place(self) -> None:
+        self.path.rename(self.final)
+        folder = os.open(self.final.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _canonical(description: object) -> bytes:
+    return json.dumps(description, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def _digest_path(path: Path) -> Path:
     return path.with_name(path.name + ".blake2b")
-
-
-def _rename_digest(path: Path, digest: str) -> None:
-    partial = path.with_name(f".partial-digest-{path.name}-{os.getpid()}")
-    with partial.open("w") as file:
-        file.write(digest + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(_digest_path(path))
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

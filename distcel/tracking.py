@@ -1,7 +1,9 @@
 """MLflow: one parent run a search, one child run a trial.
 
-The trial records are the truth and MLflow is a view of them: `Tracker.update` looks at what MLflow
-already has and adds what is missing, so it can be called at any time and any number of times.
+The trial records are the truth and MLflow is a view of them. `Tracker.update` looks at what MLflow
+already has and adds what is missing, so it can be called at any time and any number of times. A
+thread calls it: a server that is slow, refuses or dies holds up nothing, and is caught up with
+later, by the next launch at the latest.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import numpy as np
 from mlflow import MlflowClient
@@ -31,15 +35,16 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
+_PARENT_TAG = "mlflow.parentRunId"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
 
-class Tracker:
-    """Writes one search to an MLflow tracking server or database.
+@dataclass(frozen=True)
+class SearchIdentity:
+    """What a search is called in MLflow.
 
-    Args:
-        uri: absolute tracking URI.
+    Attributes:
         dataset: the MLflow experiment is named after it.
         run_name: of the parent run.
         key: digest of the search; a second launch of it goes on with the same parent run.
@@ -47,41 +52,70 @@ class Tracker:
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        dataset: str,
-        run_name: str,
-        key: str,
-        tags: Mapping[str, str],
-        artifacts: Path,
-    ) -> None:
+    dataset: str
+    run_name: str
+    key: str
+    tags: Mapping[str, str]
+    artifacts: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the end of a search adds to its parent run.
+
+    Attributes:
+        metrics: test accuracies and the like.
+        files: reports.
+        ensemble: the folder that `save_ensemble` wrote, logged as a model.
+        image_shape: channels, height and width of its images.
+        n_classes: C.
+    """
+
+    metrics: Mapping[str, float]
+    files: Sequence[Path]
+    ensemble: Path
+    image_shape: tuple[int, int, int]
+    n_classes: int
+
+
+class Tracker:
+    """Writes one search to an MLflow tracking server or database; connects at once.
+
+    Args:
+        uri: absolute tracking URI.
+        identity: of the search.
+    """
+
+    def __init__(self, uri: str, identity: SearchIdentity) -> None:
         self.client = MlflowClient(tracking_uri=uri)
-        location = artifacts.resolve().as_uri() if uri.startswith("sqlite:") else None
-        experiment = self.client.get_experiment_by_name(f"distcel {dataset}")
-        self.experiment_id: str = (
-            experiment.experiment_id
-            if experiment
-            else self.client.create_experiment(
-                f"distcel {dataset}", location, {"mlflow.experimentKind": _EXPERIMENT_KIND}
-            )
-        )
-        found = self._search(f"tags.`{_KEY_TAG}` = '{key}'")
-        parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
-        if parents:
-            self.parent_id: str = parents[0].info.run_id
-            self.client.update_run(self.parent_id, status="RUNNING")
-        else:
-            all_tags = {_KEY_TAG: key, **tags}
-            run = self.client.create_run(self.experiment_id, tags=all_tags, run_name=run_name)
-            self.parent_id = run.info.run_id
-        self._key = key
+        self._key = identity.key
+        self.experiment_id = self._experiment(uri, identity)
         self._children: dict[int, str] = {}
         self._logged: dict[int, int] = {}
         self._status: dict[int, str] = {}
-        for run in found:
-            if "mlflow.parentRunId" in run.data.tags:
+        runs = self._search(f"tags.`{_KEY_TAG}` = '{identity.key}'")
+        parents = [run for run in runs if _PARENT_TAG not in run.data.tags]
+        self.parent_id: str = (parents or [self._create_parent(identity)])[0].info.run_id
+        self.client.update_run(self.parent_id, status="RUNNING")
+        for run in runs:
+            if _PARENT_TAG in run.data.tags:
                 self._adopt(run)
+
+    def _experiment(self, uri: str, identity: SearchIdentity) -> str:
+        name = f"distcel {identity.dataset}"
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            found_id: str = found.experiment_id
+            return found_id
+        # Without a location a database takes one below the current directory.
+        location = None if uri.startswith("http") else identity.artifacts.resolve().as_uri()
+        tags = {"mlflow.experimentKind": _EXPERIMENT_KIND}
+        created: str = self.client.create_experiment(name, location, tags)
+        return created
+
+    def _create_parent(self, identity: SearchIdentity) -> Run:
+        tags = {_KEY_TAG: identity.key, **identity.tags}
+        return self.client.create_run(self.experiment_id, tags=tags, run_name=identity.run_name)
 
     def _search(self, query: str) -> list[Run]:
         runs: list[Run] = []
@@ -110,17 +144,7 @@ class Tracker:
     def _update_trial(self, record: TrialRecord) -> None:
         number = record.number
         if number not in self._children:
-            tags = {
-                "mlflow.parentRunId": self.parent_id,
-                _KEY_TAG: self._key,
-                _TRIAL_TAG: str(number),
-            }
-            name = f"trial {number}"
-            run = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
-            params = [Param(k, str(v)) for k, v in record.params.as_dict().items()]
-            self.client.log_batch(run.info.run_id, params=params)
-            self._children[number], self._logged[number] = run.info.run_id, 0
-            self._status[number] = "RUNNING"
+            self._create_child(record)
         run_id = self._children[number]
         fresh = record.epochs[self._logged[number] :]
         if fresh:
@@ -136,70 +160,127 @@ class Tracker:
         if status != self._status[number]:
             if record.reason:
                 self.client.set_tag(run_id, "distcel.reason", record.reason)
-            self.client.set_terminated(run_id, status)
+            if status == "RUNNING":  # taken up again after a kill
+                self.client.update_run(run_id, status)
+            else:
+                self.client.set_terminated(run_id, status)
             self._status[number] = status
 
-    def log_model(self, ensemble: Path, image_shape: Sequence[int], n_classes: int) -> None:
-        """Log the folder of a saved ensemble with the parent run, as a pyfunc model."""
-        import mlflow.pyfunc  # a second of its own
+    def _create_child(self, record: TrialRecord) -> None:
+        number = record.number
+        tags = {_PARENT_TAG: self.parent_id, _KEY_TAG: self._key, _TRIAL_TAG: str(number)}
+        run = self.client.create_run(self.experiment_id, tags=tags, run_name=f"trial {number}")
+        params = [Param(name, str(value)) for name, value in record.params.as_dict().items()]
+        self.client.log_batch(run.info.run_id, params=params)
+        self._children[number], self._logged[number] = run.info.run_id, 0
+        self._status[number] = "RUNNING"
 
-        images = TensorSpec(np.dtype(np.uint8), (-1, *image_shape))
-        probs = TensorSpec(np.dtype(np.float32), (-1, n_classes))
+    def finish(self, outcome: Outcome) -> None:
+        """Log the outcome with the parent run and end it."""
+        had = self.client.get_run(self.parent_id).data.metrics
+        now = int(time.time() * 1000)
+        changed = {k: v for k, v in outcome.metrics.items() if had.get(k) != v}
+        metrics = [Metric(name, value, now, 0) for name, value in changed.items()]
+        self.client.log_batch(self.parent_id, metrics=metrics)
+        for path in outcome.files:
+            self.client.log_artifact(self.parent_id, str(path))
+        self._log_model(outcome)
+        self._end("FINISHED")
+
+    def _log_model(self, outcome: Outcome) -> None:
+        images = TensorSpec(np.dtype(np.uint8), (-1, *outcome.image_shape))
+        probs = TensorSpec(np.dtype(np.float32), (-1, outcome.n_classes))
+        here = Path(__file__)
         with TemporaryDirectory() as folder, warnings.catch_warnings():
             # MLflow asks for an input example and for type hints; the signature says it all.
             warnings.simplefilter("ignore", UserWarning)
+            import mlflow.pyfunc  # a second of its own
+
             mlflow.pyfunc.save_model(
                 path=f"{folder}/model",
-                python_model=str(Path(__file__).with_name("mlflow_model.py")),
-                artifacts={"ensemble": str(ensemble)},
+                python_model=str(here.with_name("mlflow_model.py")),
+                artifacts={"ensemble": str(outcome.ensemble)},
                 signature=ModelSignature(Schema([images]), Schema([probs])),
-                pip_requirements=["distcel"],
+                pip_requirements=[
+                    "mlflow",
+                    "numpy",
+                    "pillow",
+                    "safetensors",
+                    "torch",
+                    "torchvision",
+                ],
+                code_paths=[str(here.parent)],
             )
             self.client.log_artifacts(self.parent_id, f"{folder}/model", "model")
 
-    def finish(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
-        """Log the test accuracies and the tables with the parent run and end it."""
-        now = int(time.time() * 1000)
-        self.client.log_batch(
-            self.parent_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items()]
-        )
-        for path in files:
-            self.client.log_artifact(self.parent_id, str(path))
-        self.client.set_terminated(self.parent_id, "FINISHED")
-
     def abort(self) -> None:
-        """Mark the parent run and every open child as KILLED."""
-        for number, status in self._status.items():
-            if status == "RUNNING":
+        """End the parent run and every open child as KILLED."""
+        self._end("KILLED")
+
+    def _end(self, status: str) -> None:
+        """End the parent; a trial that is still open was interrupted."""
+        for number, trial_status in self._status.items():
+            if trial_status == "RUNNING":
                 self.client.set_terminated(self._children[number], "KILLED")
                 self._status[number] = "KILLED"
-        self.client.set_terminated(self.parent_id, "KILLED")
+        self.client.set_terminated(self.parent_id, status)
 
 
 class LiveUpdates:
-    """While the context is open, a thread updates MLflow from snapshots of the records."""
+    """A thread that keeps MLflow up to date with the records, and never holds up the search.
+
+    Args:
+        connect: makes the tracker; called again after a failure.
+        snapshot: the records as they stand.
+        seconds: between two updates.
+    """
 
     def __init__(
-        self, tracker: Tracker, snapshot: Callable[[], list[TrialRecord]], seconds: float = 2.0
+        self,
+        connect: Callable[[], Tracker],
+        snapshot: Callable[[], list[TrialRecord]],
+        seconds: float = 2.0,
     ) -> None:
-        self.tracker, self.snapshot, self.seconds = tracker, snapshot, seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="mlflow-updates", daemon=True)
+        self.connect, self.snapshot, self.seconds = connect, snapshot, seconds
+        self._tracker: Tracker | None = None
+        self._last: Callable[[Tracker], None] | None = None
+        self._wake = threading.Event()
+        self._complained = False
+        self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
+        self._thread.start()
 
     def _loop(self) -> None:
-        while not self._stop.wait(self.seconds):
-            self.tracker.update(self.snapshot())
+        while not self._wake.wait(self.seconds):
+            self._try(lambda _: None)
+        last = self._last
+        assert last is not None, "close() sets it before it wakes the thread"
+        if not self._try(last):
+            print("MLflow is not up to date: the same command again brings it up to date")
 
-    def __enter__(self) -> LiveUpdates:
-        self._thread.start()
-        return self
+    def _try(self, then: Callable[[Tracker], None]) -> bool:
+        try:
+            if self._tracker is None:
+                self._tracker = self.connect()
+            self._tracker.update(self.snapshot())
+            then(self._tracker)
+        except Exception as error:  # whatever it is, the search is worth more
+            self._tracker = None
+            if not self._complained:
+                self._complained = True
+                # Its message may hold the URI, and that a password.
+                print(f"MLflow failed ({type(error).__name__}); the run goes on without it")
+            return False
+        return True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.tracker.update(self.snapshot())
+    def close(self, outcome: Outcome | None, seconds: float = 60.0) -> None:
+        """Update once more, end the parent run and stop; gives up after `seconds`.
+
+        Args:
+            outcome: of the search; None marks the runs as killed.
+            seconds: to wait for MLflow.
+        """
+        self._last = Tracker.abort if outcome is None else lambda tracker: tracker.finish(outcome)
+        self._wake.set()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            print("MLflow does not answer: the same command again brings it up to date")

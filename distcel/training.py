@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
-from distcel.types import Recipe
+from distcel.types import Recipe, RunFailedError
 
 
-class DivergedError(RuntimeError):
+class DivergedError(RunFailedError):
     """A loss or a weight became NaN or infinite."""
 
 
@@ -92,7 +92,9 @@ def _schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "one_cycle":
         total = recipe.epochs * n_batches
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=total)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.lr, total_steps=total, cycle_momentum=recipe.optimizer == "adam"
+        )
     gamma = 0.9 if recipe.schedule == "step" else 1.0
     return torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=gamma)
 
@@ -124,7 +126,7 @@ def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images_SCHW: Tensor, batch_size: int = 1024) -> Tensor:
+def predict(network: nn.Module, images_SCHW: Tensor, batch_size: int = 256) -> Tensor:
     """The network's outputs for every image, shape (S, outputs), in evaluation mode."""
     network.eval()
     return torch.cat([network(images) for images in images_SCHW.split(batch_size)])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from distcel.storage import read_json, write_json
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.storage import DamagedFileError, read_record, write_record
+from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
 
 
 class TrialStore:
@@ -15,16 +16,20 @@ class TrialStore:
 
     A trial is on disk when it starts (RUNNING) and when it ends (COMPLETE or FAILED), whole or not
     at all. Its epochs in between are in memory alone; a killed trial runs again from its start.
-
-    Raises:
-        DamagedFileError: the bytes of a record have changed.
+    A damaged record is put aside, under its name with `.damaged`, and its trial is lost.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        records = [_from_json(read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
-        self._records = {record.number: record for record in records}
+        self._records: dict[int, TrialRecord] = {}
+        for path in sorted(folder.glob("[0-9]*.json")):
+            try:
+                record = _from_json(read_record(path))
+                self._records[record.number] = record
+            except DamagedFileError as error:
+                path.rename(path.with_suffix(".json.damaged"))
+                print(f"{error}; another trial takes its place")
 
     def __getitem__(self, number: int) -> TrialRecord:
         return self._records[number]
@@ -38,17 +43,13 @@ class TrialStore:
         """The trials that ended, COMPLETE or FAILED."""
         return [record for record in self.snapshot() if record.state != "RUNNING"]
 
-    def interrupted(self) -> list[int]:
-        """Numbers of the trials that run; after opening the store: that an earlier launch left."""
-        return [record.number for record in self.snapshot() if record.state == "RUNNING"]
+    def running(self) -> list[TrialRecord]:
+        """The trials that run; after opening the store, those that an earlier launch left."""
+        return [record for record in self.snapshot() if record.state == "RUNNING"]
 
     def next_number(self) -> int:
         """The number after the highest one."""
         return max(self._records, default=-1) + 1
-
-    def start(self, record: TrialRecord) -> None:
-        """Keep a RUNNING trial without epochs, in place of what it had before it was killed."""
-        self._keep(record)
 
     def add_epoch(self, number: int, result: EpochResult) -> None:
         """Add an epoch, in memory."""
@@ -56,12 +57,9 @@ class TrialStore:
         with self._lock:
             self._records[number] = replace(record, epochs=(*record.epochs, result))
 
-    def finish(self, record: TrialRecord) -> None:
-        """Keep a COMPLETE or FAILED trial: it is never lost or repeated from here on."""
-        self._keep(record)
-
-    def _keep(self, record: TrialRecord) -> None:
-        write_json(self.folder / f"{record.number:05d}.json", asdict(record))
+    def keep(self, record: TrialRecord) -> None:
+        """Put the record on disk; one that is COMPLETE or FAILED is never lost or repeated."""
+        write_record(self.folder / f"{record.number:05d}.json", asdict(record))
         with self._lock:
             self._records[record.number] = record
 
@@ -70,19 +68,17 @@ def best_trial(records: list[TrialRecord]) -> TrialRecord:
     """The complete trial with the highest last validation accuracy, the earliest of equals.
 
     Raises:
-        RuntimeError: no trial is complete.
+        RunFailedError: no trial is complete.
     """
     complete = [r for r in records if r.state == "COMPLETE" and r.epochs]
     if not complete:
         reasons = {record.reason for record in records if record.reason}
-        raise RuntimeError(
-            f"no trial of the search is complete: {'; '.join(reasons) or 'none ran'}"
-        )
+        why = "; ".join(reasons) or "give it more time"
+        raise RunFailedError(f"no trial of the search is complete: {why}")
     return max(complete, key=lambda record: (record.valid_accuracy, -record.number))
 
 
-def _from_json(content: dict[str, object]) -> TrialRecord:
-    facts: dict[str, object] = dict(content)
-    params = SelectionParams(**facts.pop("params"))  # type: ignore[arg-type]
-    epochs = tuple(EpochResult(**epoch) for epoch in facts.pop("epochs"))  # type: ignore[attr-defined]
-    return TrialRecord(params=params, epochs=epochs, **facts)  # type: ignore[arg-type]
+def _from_json(content: dict[str, Any]) -> TrialRecord:
+    params = SelectionParams(**content.pop("params"))
+    epochs = tuple(EpochResult(**epoch) for epoch in content.pop("epochs"))
+    return TrialRecord(params=params, epochs=epochs, **content)

@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Gradient = Literal["exact", "conditional", "paper"]
+Optimizer = Literal["adadelta", "adam", "sgd"]
+Schedule = Literal["constant", "step", "one_cycle"]
+Augmentation = Literal["none", "flip", "crop", "flip_crop"]
 SplitName = Literal["train", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
 
 
 class InvalidInputError(ValueError):
     """Something the user gave is unusable; the message is one line with the remedy."""
+
+
+class RunFailedError(RuntimeError):
+    """A run cannot go on though its input is fine; the message is one line that says why."""
 
 
 def require(holds: bool, rule: str, value: object, remedy: str) -> None:
@@ -41,6 +48,12 @@ def require_count(name: str, value: int) -> None:
     """Raise InvalidInputError unless `value` is a whole number of at least one."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     require(whole and value >= 1, f"whole number {name} >= 1", value, f"give a {name} of 1 or more")
+
+
+def require_choice(name: str, value: str, choices: object) -> None:
+    """Raise InvalidInputError unless `value` is one of the choices of a Literal type."""
+    known = get_args(choices)
+    require(value in known, f"{name} in {known}", value, "choose one of these")
 
 
 @dataclass(frozen=True)
@@ -72,16 +85,19 @@ class Recipe:
     `one_cycle` is OneCycleLR, one step a batch, with `lr` as its maximum.
     """
 
-    optimizer: Literal["adadelta", "adam", "sgd"]
+    optimizer: Optimizer
     lr: float
     epochs: int
     batch_size: int
-    schedule: Literal["constant", "step", "one_cycle"] = "constant"
+    schedule: Schedule = "constant"
     momentum: float = 0.0
     weight_decay: float = 0.0
-    augmentation: Literal["none", "flip", "crop", "flip_crop"] = "none"
+    augmentation: Augmentation = "none"
 
     def __post_init__(self) -> None:
+        require_choice("optimizer", self.optimizer, Optimizer)
+        require_choice("schedule", self.schedule, Schedule)
+        require_choice("augmentation", self.augmentation, Augmentation)
         require_positive("lr", self.lr)
         require_count("epochs", self.epochs)
         require_count("batch_size", self.batch_size)
@@ -126,8 +142,7 @@ class SelectionParams:
         require_positive("epsilon", self.epsilon)
         require_count("m", self.m)
         require_positive("lr", self.lr)
-        gradients = get_args(Gradient)
-        require(self.gradient in gradients, f"gradient in {gradients}", self.gradient, "choose one")
+        require_choice("gradient", self.gradient, Gradient)
 
     def require_k_within(self, n_learners: int) -> None:
         """Raise InvalidInputError unless 1 <= k <= n_learners."""
@@ -198,6 +213,14 @@ class Experiment:
         require_count("num_samples", self.num_samples)
         if self.image_size is not None:
             require_count("image_size", self.image_size)
+        augmentation = self.selector_recipe.augmentation
+        # Cached predictions are of the images as they are, not of augmented ones.
+        require(
+            augmentation == "none",
+            "a selector_recipe without augmentation",
+            augmentation,
+            "drop it",
+        )
 
 
 def first_point(

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from distcel.types import InvalidInputError, require, require_count, require_positive
+from distcel.types import (
+    InvalidInputError,
+    RunFailedError,
+    require,
+    require_count,
+    require_positive,
+)
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
 if TYPE_CHECKING:
-    from distcel.pipeline import Options
+    from distcel.prepare import Options
     from distcel.types import Experiment
 
 _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str}
@@ -69,14 +78,28 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run; the exit status is 2 for unusable input."""
+    """Run; the exit status is 2 for unusable input, 1 for a run that failed, 128 + a signal's."""
     arguments = parser().parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _unwind_on_signals()
     try:
         return _launch(arguments)
-    except InvalidInputError as error:
+    except (InvalidInputError, RunFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, InvalidInputError) else 1
+
+
+def _unwind_on_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, _: object) -> None:
+    """Unwind, which closes Ray and MLflow's runs; a second signal does not wait for that."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda again, __: os._exit(128 + again))
+    print(f"{signal.Signals(number).name}: stopping; the same command carries on", file=sys.stderr)
+    raise SystemExit(128 + number)
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -86,29 +109,38 @@ def _launch(arguments: argparse.Namespace) -> int:
     if arguments.time_budget is not None:
         require_positive("--time-budget", arguments.time_budget)
     require_positive("--gpus-per-worker", arguments.gpus_per_worker)
-    require(arguments.seed >= 0, "--seed >= 0", arguments.seed, "give a seed of 0 or more")
+    require(0 <= arguments.seed < 2**31, "0 <= --seed < 2^31", arguments.seed, "give such a seed")
+    _require_tracking_uri(arguments.mlflow_uri)
     fixed = _fixed(arguments.fix)
     experiment = load_experiment(arguments.dataset, arguments.preset)
     if arguments.dry_run:
         return _dry_run(arguments, experiment, fixed)
 
     from distcel import pipeline
-    from distcel.fleet import ActorPool
+    from distcel.fleet import cluster_pool
+    from distcel.prepare import prepare
+    from distcel.run_lock import run_lock
     from launch.ray_cluster import connect
 
     options = _options(arguments, fixed)
-    prepared = pipeline.prepare(experiment, options)
-    with connect(arguments.address) as dashboard:
-        pool = ActorPool.on_cluster(arguments.gpus_per_worker)
-        print(f"Ray: {pool.size} workers at once, dashboard {dashboard}")
-        pipeline.run(prepared, pool)
+    with run_lock(options.run_dir):
+        prepared = prepare(experiment, options)
+        with connect(arguments.address) as dashboard:
+            _unwind_on_signals()  # ray.init puts a handler of its own in place
+            pool = cluster_pool(arguments.gpus_per_worker)
+            print(f"Ray: {pool.size} workers at once, dashboard {dashboard}")
+            pipeline.run(prepared, pool)
     print(f"{options.run_dir}/results.json after {time.monotonic() - started:.0f} s")
-    print(f"compare runs: mlflow ui --workers 1 --backend-store-uri '{options.mlflow_uri}'")
+    if options.mlflow_uri.startswith("http"):
+        print(f"compare runs: {urlsplit(options.mlflow_uri).hostname}, the MLflow server")
+    else:
+        ui = f"{Path(sys.executable).with_name('mlflow')} ui --workers 1"
+        print(f"compare runs: {ui} --backend-store-uri {shlex.quote(options.mlflow_uri)}")
     return 0
 
 
 def _options(arguments: argparse.Namespace, fixed: dict[str, Any]) -> Options:
-    from distcel.pipeline import Options
+    from distcel.prepare import Options
 
     default = f"runs/{arguments.dataset}-{arguments.preset}-seed{arguments.seed}"
     run_dir = (arguments.run_dir or Path(default)).absolute()
@@ -126,6 +158,9 @@ def _options(arguments: argparse.Namespace, fixed: dict[str, Any]) -> Options:
 
 
 def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[str, Any]) -> int:
+    import torch
+
+    from distcel.actor_pool import ActorPool
     from distcel.datasets import draw_splits
     from distcel.estimate import describe
     from distcel.types import first_point, learner_specs
@@ -133,8 +168,18 @@ def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[
     class_names, pools = draw_splits(experiment, arguments.data_dir, arguments.seed)
     point = first_point(experiment, len(learner_specs(class_names)), fixed)
     num_samples = arguments.num_samples or experiment.num_samples
-    print(describe(experiment, class_names, pools, point, num_samples, os.cpu_count() or 1))
+    here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
+    workers = ActorPool.on_nodes([here], arguments.gpus_per_worker)
+    print(describe(experiment, class_names, pools, point, num_samples, workers.size))
     return 0
+
+
+def _require_tracking_uri(uri: str | None) -> None:
+    schemes = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+    known = uri is None or uri.split(":")[0].split("+")[0] in schemes
+    # The URI itself is not repeated: it may hold a password.
+    remedy = "give sqlite:////absolute/path.db or http://host:port"
+    require(known, f"--mlflow-uri beginning with one of {schemes}", "another one", remedy)
 
 
 def _fixed(pairs: list[str]) -> dict[str, Any]:

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 import ray
 
-from distcel.fleet import ActorPool
+from distcel.actor_pool import ActorPool
+from distcel.networks import NetworkPlan
+from distcel.standalone import save_ensemble
+from distcel.types import Architecture, SelectionParams, learner_specs
 from tests.data import SHARED_DATA
+
+PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
+NAMES = ("ant", "bee", "cow")
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +27,27 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[ActorPool]:
-    """A Ray cluster of two cores on this machine, shared by all tests that need one."""
+    """A Ray cluster of two cores and two declared GPUs, shared by all tests that need one."""
     ray.init(
         address="local",
         num_cpus=2,
+        num_gpus=2,  # declared: there are none, and networks stay on the CPU
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    yield ActorPool.on_cluster(gpus_per_worker=1.0)
+    yield ActorPool(2, 1.0, 0.0)
     ray.shutdown()
+
+
+@pytest.fixture
+def saved_ensemble(tmp_path: Path) -> Path:
+    """The folder of an ensemble of six untrained learners, k = 2, of the plan PLAN."""
+    learners = [
+        (spec.name, PLAN.build(3, seed=i).state_dict())
+        for i, spec in enumerate(learner_specs(NAMES))
+    ]
+    params = SelectionParams(k=2, epsilon=0.1, m=5, lr=1.0, gradient="exact")
+    selection_net = PLAN.build(6, seed=99).state_dict()
+    save_ensemble(tmp_path / "ensemble", PLAN, params, NAMES, selection_net, learners)
+    return tmp_path / "ensemble"

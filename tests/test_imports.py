@@ -10,20 +10,22 @@ ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
     {"types"},
-    {"storage", "image_files", "knapsack", "networks", "training"},
+    {"actor_pool"},
+    {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sources"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"ensemble", "learners", "consensus"},
     {"fleet", "estimate", "report", "standalone"},
     {"search", "mlflow_model"},
+    {"prepare"},
     {"pipeline"},
 ]
 USERS = {
-    "ray": {"distcel.fleet", "distcel.search", "launch.ray_cluster"},
+    "ray": {"distcel.fleet", "distcel.search", "distcel.pipeline", "launch.ray_cluster"},
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
-    "optuna": {"distcel.types", "distcel.search", "distcel.pipeline"},
+    "optuna": {"distcel.types", "distcel.search", "distcel.prepare"},
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,11 +105,27 @@ def test_one_class_only_is_refused(tmp_path: Path) -> None:
         load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
 
 
+def test_a_class_without_samples_is_named(tmp_path: Path) -> None:
+    data.write_fer2013_folders(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "train" / "disgust")
+    experiment = load_experiment("fer2013", "quick")
+    with pytest.raises(InvalidInputError, match="no train samples of 'disgust'"):
+        load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
+
+
 def test_too_few_samples_of_a_class_are_refused(tmp_path: Path) -> None:
     data.write_images(tmp_path / "data", ("ant", "bee"), 1, 3, 20, 0)
     experiment = load_experiment("folder", "quick")
     with pytest.raises(InvalidInputError, match=r"enough samples of every class .*\[1, 1\]"):
         load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
+
+
+@pytest.mark.parametrize("per_class", [99, 100, 101, 102])
+def test_max_samples_just_below_the_number_there_is(tmp_path: Path, per_class: int) -> None:
+    data.write_images(tmp_path / "data", ("ant", "bee", "cow"), per_class, 1, 16, 0)
+    experiment = replace(load_experiment("folder", "quick"), max_samples=208)
+    splits = load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
+    assert 205 <= len(splits["train"].labels) <= 213
 
 
 def test_max_samples_keeps_the_shares_of_the_classes(tmp_path: Path) -> None:

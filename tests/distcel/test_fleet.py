@@ -1,6 +1,8 @@
+import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,14 @@ import pytest
 import ray
 
 from distcel import fleet as fleet_module
+from distcel.actor_pool import ActorPool
 from distcel.datasets import Splits, load_splits
-from distcel.fleet import ActorPool, Fleet
+from distcel.fleet import Fleet, cluster_pool
 from distcel.learners import Progress, TrainedLearner, learner_key
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, Probabilities
-from distcel.types import LearnerSpec, learner_specs
+from distcel.training import DivergedError
+from distcel.types import LearnerSpec, RunFailedError, learner_specs
 from search_spaces import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")
@@ -94,26 +98,20 @@ def test_a_killed_actors_learner_is_trained_again_to_the_same_result(
     disturbed.train()
     thread.join()
     assert killed
-    assert disturbed.fleet._n_started == 3
+    assert disturbed.fleet.n_started == 3
     np.testing.assert_array_equal(disturbed.probs(), undisturbed.probs())
 
 
 def test_an_actor_that_dies_over_and_over_ends_the_training(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Dying:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def train(self, spec: LearnerSpec) -> object:
-            import os
-
+    class Dying(fleet_module.BaseLearnerTrainer):
+        def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
             os._exit(1)
-            yield spec
 
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Dying))
     launch = Launch(splits, tmp_path, ActorPool(1, 1.0, 0.0))
-    with pytest.raises(RuntimeError, match="learner 0: its actor died 5 times"):
+    with pytest.raises(RunFailedError, match="its actor died 5 times"):
         launch.train()
 
 
@@ -132,21 +130,42 @@ def test_actors_and_their_calls_bear_names_for_the_dashboard(
     assert Launch(splits, tmp_path, pool).train() == 12
 
 
-@pytest.mark.parametrize(
-    ("resources", "share", "expected"),
-    [
-        ({"CPU": 2.0}, 0.25, ActorPool(2, 1.0, 0.0)),
-        ({"CPU": 16.0, "GPU": 1.0}, 0.25, ActorPool(4, 1.0, 0.25)),
-        ({"CPU": 2.0, "GPU": 1.0}, 0.25, ActorPool(4, 0.5, 0.25)),
-        ({"CPU": 64.0, "GPU": 8.0}, 1.0, ActorPool(8, 1.0, 1.0)),
-        ({"CPU": 64.0, "GPU": 8.0}, 2.0, ActorPool(4, 1.0, 2.0)),
-    ],
-)
-def test_there_is_an_actor_a_core_or_a_share_of_a_gpu(
-    resources: dict[str, float],
-    share: float,
-    expected: ActorPool,
-    monkeypatch: pytest.MonkeyPatch,
+def test_as_many_actors_run_at_once_as_fit_on_the_declared_gpus(
+    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
-    assert ActorPool.on_cluster(share) == expected
+    class Noting(fleet_module.BaseLearnerTrainer):
+        def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+            name = ray.get_runtime_context().get_actor_name()
+            (tmp_path / f"{name} on GPU {ray.get_gpu_ids()}").touch()
+            yield from super().train(spec)
+
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
+    on_gpus = cluster_pool(0.6)
+    assert on_gpus == ActorPool(2, 1.0, 0.6)  # not three: a share is never of two GPUs
+    assert Launch(splits, tmp_path / "cache", on_gpus).train() == 12
+    names = {path.name for path in tmp_path.iterdir()} - {"cache"}
+    assert len(names) == 2
+    assert {name[-3:] for name in names} == {"[0]", "[1]"}
+
+
+def test_actors_for_which_there_is_no_room_are_not_waited_for(
+    splits: Splits, pool: ActorPool, tmp_path: Path
+) -> None:
+    # Two cores: of five actors two run, one more than the pool thinks would fit on a busy cluster.
+    assert Launch(splits, tmp_path, ActorPool(5, 1.0, 0.0)).train() == 12
+
+
+def test_a_failed_training_leaves_no_actor_behind(
+    splits: Splits, pool: ActorPool, tmp_path: Path
+) -> None:
+    diverging = replace(
+        EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, optimizer="sgd", lr=1e30)
+    )
+    launch = Launch(splits, tmp_path, pool)
+    launch.fleet.experiment = diverging
+    with pytest.raises(DivergedError, match="became"):
+        launch.train()
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources().get("CPU") == 2

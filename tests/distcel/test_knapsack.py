@@ -122,6 +122,25 @@ def test_exact_matches_a_large_sample(n: int, k: int, epsilon: float) -> None:
     assert relative_error(exact, (one + other) / 2) < 0.75 * relative_error(one, other)
 
 
+@pytest.mark.parametrize(("n", "k"), [(3, 2), (10, 1), (10, 9), (12, 2), (12, 6)])
+@pytest.mark.parametrize("shape", ["gap", "heavy tails", "ties"])
+def test_exact_holds_for_scores_far_from_gaussian(n: int, k: int, shape: str) -> None:
+    generator = torch.Generator().manual_seed(n * k)
+    scores = torch.randn(2, n, generator=generator)
+    if shape == "gap":
+        scores = 0.3 * scores
+        scores[:, :k] += 1.5
+    elif shape == "heavy tails":
+        scores = scores / torch.rand(2, n, generator=generator).clamp_min(0.05)
+    else:
+        scores = scores.round()
+    scores, upstream = normalize(scores, dim=-1), torch.randn(2, n, generator=generator)
+    for epsilon in (0.05, 0.2):
+        found = exact_product(scores, upstream, k, epsilon)
+        expected = dense_product(scores, upstream, k, epsilon)
+        assert (found - expected).norm() < 2e-3 * expected.norm() + 1e-6 / epsilon
+
+
 def test_paper_estimates_exact_without_bias() -> None:
     scores, upstream = scores_and_upstream(2, 6)
     generator = torch.Generator().manual_seed(2)

@@ -3,11 +3,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from distcel.fleet import ActorPool
+from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
-from distcel.search import SelectionTask, refit, run_search, search_space
+from distcel.search import (
+    SearchSettings,
+    SelectionTask,
+    refit,
+    run_search,
+    search_space,
+)
 from distcel.trials import TrialStore, best_trial
 from distcel.types import (
     Architecture,
@@ -16,6 +23,7 @@ from distcel.types import (
     Recipe,
     SelectionParams,
     TrialRecord,
+    first_point,
 )
 from search_spaces import load_experiment
 from search_spaces.common import selection_space
@@ -42,10 +50,22 @@ def task() -> SelectionTask:
 
 
 def search(
-    task: SelectionTask, folder: Path, num_samples: int, **fixed: object
+    task: SelectionTask,
+    folder: Path,
+    num_samples: int,
+    time_budget: float | None = None,
+    **fixed: object,
 ) -> list[TrialRecord]:
-    store = TrialStore(folder / "trials")
-    return run_search(task, store, ONE_AT_A_TIME, folder / "tune", num_samples, None, fixed)
+    experiment, store = task.experiment, TrialStore(folder / "trials")
+    settings = SearchSettings(
+        space=search_space(experiment, 4, fixed),
+        first=first_point(experiment, 4, fixed),
+        max_epochs=experiment.selector_recipe.epochs,
+        seed=0,
+        num_samples=num_samples,
+        time_budget=time_budget,
+    )
+    return run_search(ray.put(task), settings, store, ONE_AT_A_TIME, folder / "tune")
 
 
 def test_the_search_begins_with_the_papers_point_and_is_repeatable(
@@ -56,18 +76,15 @@ def test_the_search_begins_with_the_papers_point_and_is_repeatable(
     assert {record.state for record in records} == {"COMPLETE"}
     assert records[0].params == EXPERIMENT.first_trial
     assert len({record.params for record in records}) == 4
-    assert all(1 <= len(record.epochs) <= 3 for record in records)
 
     again = search(task, tmp_path / "b", 4)
     assert [(r.params, [e.valid_accuracy for e in r.epochs]) for r in again] == [
         (r.params, [e.valid_accuracy for e in r.epochs]) for r in records
     ]
 
-    best = best_trial(records)
-    weights, last = refit(task, best.params, ONE_AT_A_TIME)
-    assert last.epoch == 3
-    if len(best.epochs) == 3:
-        assert last.valid_accuracy == best.valid_accuracy
+    full = next(record for record in records if len(record.epochs) == 3)
+    weights, last = refit(ray.put(task), full.params, ONE_AT_A_TIME)
+    assert (last.epoch, last.valid_accuracy) == (3, full.valid_accuracy)
     assert weights["body.11.weight"].shape[0] == 4
 
 
@@ -76,7 +93,7 @@ def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
 ) -> None:
     before = search(task, tmp_path, 2)
     interrupted = SelectionParams(k=3, epsilon=0.77, m=5, lr=0.3, gradient="exact")
-    TrialStore(tmp_path / "trials").start(TrialRecord(2, interrupted, "RUNNING"))
+    TrialStore(tmp_path / "trials").keep(TrialRecord(2, interrupted, "RUNNING"))
     after = search(task, tmp_path, 4)
     assert after[:2] == before
     assert after[2].params == interrupted
@@ -106,6 +123,42 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(
     with pytest.raises(RuntimeError, match=r"no trial of the search is complete: .*became"):
         best_trial(records)
     assert json.loads((tmp_path / "trials" / "00000.json").read_text())["state"] == "FAILED"
+
+
+def test_a_time_budget_ends_the_search_with_what_there_is(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    endless = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=10**6))
+    slow = replace(task, experiment=endless)
+    records = search(slow, tmp_path, 100, time_budget=8, gradient="exact")
+    assert 1 <= len(records) < 100
+    assert {record.state for record in records} == {"COMPLETE"}
+    assert best_trial(records).epochs
+
+
+def test_a_hopeless_trial_is_stopped_early(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    # A learning rate that changes nothing, after one that learns.
+    longer = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=9))
+    both = replace(longer, space={**EXPERIMENT.space, "lr": FloatDistribution(1e-9, 1.0)})
+    store = TrialStore(tmp_path / "trials")
+    for number, lr in enumerate((1.0, 1e-9)):
+        params = SelectionParams(k=1, epsilon=1.0, m=20, lr=lr, gradient="exact")
+        store.keep(TrialRecord(number, params, "RUNNING"))
+    records = search(replace(task, experiment=both), tmp_path, 2)
+    assert [len(record.epochs) for record in records] == [9, 1]
+
+
+def test_a_failed_trial_counts_and_is_not_repeated(
+    task: SelectionTask, pool: ActorPool, tmp_path: Path
+) -> None:
+    params = SelectionParams(k=1, epsilon=0.5, m=2, lr=1.0, gradient="exact")
+    failed = TrialRecord(0, params, "FAILED", (), "a weight became NaN")
+    TrialStore(tmp_path / "trials").keep(failed)
+    records = search(task, tmp_path, 2)
+    assert records[0] == failed
+    assert [record.state for record in records] == ["FAILED", "COMPLETE"]
 
 
 def test_k_is_searched_over_1_to_n() -> None:

@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from distcel.sources import (
     READERS,
     Source,
     read_source,
+    source_stamp,
 )
 from distcel.types import InvalidInputError
 from tests import data
@@ -147,6 +149,57 @@ def test_missing_data_are_answered_with_where_to_get_them_and_where_to_put_them(
 def test_an_unknown_data_set_is_answered_with_the_list(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"\['cifar10', .*'utkface'\].* got 'cifar100'"):
         read_source("cifar100", tmp_path)
+
+
+def test_split_folders_may_be_capitalised(tmp_path: Path) -> None:
+    data.write_images(tmp_path / "Train", ("ant", "bee"), 3, 3, 20, 0)
+    data.write_images(tmp_path / "Test", ("ant", "bee"), 2, 3, 20, 0)
+    source = read_source("folder", tmp_path)
+    assert source.class_names == ("ant", "bee")
+    assert source.test is not None
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("training", "validation"), ("val", "test")])
+def test_split_folders_of_other_names_are_neither_classes_nor_ignored(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    for name in names:
+        data.write_images(tmp_path / name, ("ant", "bee"), 3, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match="split folders named train and test must hold"):
+        read_source("folder", tmp_path)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "fer2013"])
+def test_a_published_data_set_without_its_test_split_is_refused(
+    dataset: str, tmp_path: Path
+) -> None:
+    write = data.write_cifar10 if dataset == "cifar10" else data.write_fer2013_folders
+    write(tmp_path)
+    shutil.rmtree(tmp_path / "test")
+    with pytest.raises(InvalidInputError, match="images in train and in test must hold"):
+        read_source(dataset, tmp_path)
+
+
+def test_the_two_folders_of_a_utkface_archive_are_not_mixed(tmp_path: Path) -> None:
+    data.write_utkface(tmp_path / "UTKFace", per_class=2)
+    data.write_utkface(tmp_path / "UTKFace" / "crop_part1", per_class=2)
+    assert len(read_source("utkface", tmp_path).train.labels) == 10
+
+
+def test_the_stamp_follows_links_notices_changes_and_ignores_results(tmp_path: Path) -> None:
+    data.write_images(tmp_path / "elsewhere", ("ant", "bee"), 2, 3, 20, 0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
+    (folder / "nowhere.png").symlink_to(tmp_path / "missing")
+    before = source_stamp(folder)
+    assert len(before) == 4
+    (folder / "runs").mkdir()
+    (folder / "runs" / "train-key.arrow").write_bytes(b"")
+    assert source_stamp(folder) == before
+    data.save_image(np.ones((3, 20, 20), np.uint8), tmp_path / "elsewhere" / "ant" / "0000.png")
+    assert source_stamp(folder) != before
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:

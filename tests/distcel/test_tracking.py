@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from distcel.tracking import LiveUpdates, Tracker
+from distcel.tracking import LiveUpdates, Outcome, SearchIdentity, Tracker
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
@@ -31,7 +32,8 @@ def open_tracker(
     database: str, folder: Path, request: pytest.FixtureRequest
 ) -> Callable[[], Tracker]:
     key = request.node.name
-    return lambda: Tracker(database, "digits", "run", key, {"seed": "0"}, folder / "artifacts")
+    identity = SearchIdentity("digits", "run", key, {"seed": "0"}, folder / "artifacts")
+    return lambda: Tracker(database, identity)
 
 
 def children(tracker: Tracker) -> list[Run]:
@@ -81,41 +83,79 @@ def test_a_failed_trial_is_marked_with_its_reason(open_tracker: Callable[[], Tra
 
 
 def test_the_parent_gets_the_tables_and_ends(
-    open_tracker: Callable[[], Tracker], folder: Path, tmp_path: Path
+    open_tracker: Callable[[], Tracker], folder: Path, tmp_path: Path, saved_ensemble: Path
 ) -> None:
     tracker = open_tracker()
     report = tmp_path / "report.md"
     report.write_text("| e2e-CEL |")
-    tracker.finish({"test_e2e_cel": 0.97}, [report])
+    outcome = Outcome({"test_e2e_cel": 0.97}, [report], saved_ensemble, (3, 16, 16), 3)
+    tracker.finish(outcome)
+    tracker.finish(outcome)
     parent = tracker.client.get_run(tracker.parent_id)
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics == {"test_e2e_cel": 0.97}
-    assert [file.path for file in tracker.client.list_artifacts(tracker.parent_id)] == ["report.md"]
+    artifacts = {file.path for file in tracker.client.list_artifacts(tracker.parent_id)}
+    assert artifacts == {"report.md", "model"}
+    assert history(tracker, parent, "test_e2e_cel") == [(0, 0.97)]
     assert parent.info.artifact_uri.startswith((folder / "artifacts").as_uri())
 
 
-def test_a_thread_keeps_mlflow_up_to_date_until_the_context_ends(
+def test_a_thread_keeps_mlflow_up_to_date_until_it_is_closed(
     open_tracker: Callable[[], Tracker],
 ) -> None:
     tracker = open_tracker()
     records = [TrialRecord(0, PARAMS, "RUNNING", epochs(1))]
-    with LiveUpdates(tracker, lambda: records, seconds=0.05) as live:
-        for _ in range(200):
-            if children(tracker):
-                break
-            live._stop.wait(0.05)
-        assert history(tracker, children(tracker)[0], "valid_accuracy") == [(1, 0.1)]
-        records[0] = replace(records[0], state="COMPLETE", epochs=epochs(3))
-    (run,) = children(tracker)
-    assert run.info.status == "FINISHED"
-    assert len(history(tracker, run, "valid_accuracy")) == 3
+    updates = LiveUpdates(open_tracker, lambda: records, seconds=0.05)
+    deadline = time.monotonic() + 30
+    while not children(tracker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert history(tracker, children(tracker)[0], "valid_accuracy") == [(1, 0.1)]
+    records[0] = replace(records[0], epochs=epochs(3))
+    records.append(TrialRecord(1, PARAMS, "COMPLETE", epochs(2)))
+    updates.close(None)
+    by_name = {run.info.run_name: run for run in children(tracker)}
+    assert {name: run.info.status for name, run in by_name.items()} == {
+        "trial 0": "KILLED",
+        "trial 1": "FINISHED",
+    }
+    assert len(history(tracker, by_name["trial 0"], "valid_accuracy")) == 3
+    assert tracker.client.get_run(tracker.parent_id).info.status == "KILLED"
+
+    # The next launch takes the killed trial up again, from its start.
+    records[0] = replace(records[0], state="COMPLETE", epochs=epochs(4))
+    open_tracker().update(records)
+    by_name = {run.info.run_name: run for run in children(tracker)}
+    assert {run.info.status for run in by_name.values()} == {"FINISHED"}
+    steps = [step for step, _ in history(tracker, by_name["trial 0"], "valid_accuracy")]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_failing_mlflow_holds_nothing_up_and_tells_no_password(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    identity = SearchIdentity("digits", "run", "key", {}, tmp_path)
+
+    def refused() -> Tracker:
+        return Tracker("http://user:hunter2@127.0.0.1:9", identity)
+
+    started = time.monotonic()
+    updates = LiveUpdates(refused, list, seconds=0.01)
+    time.sleep(0.5)
+    updates.close(None, seconds=20)
+    assert time.monotonic() - started < 20
+    out = capsys.readouterr().out
+    assert "MLflow failed" in out
+    assert "the same command again" in out
+    assert "hunter2" not in out
 
 
 def test_another_search_is_another_parent(
     open_tracker: Callable[[], Tracker], database: str, tmp_path: Path
 ) -> None:
     first = open_tracker()
-    second = Tracker(database, "digits", "run", "another key", {}, tmp_path / "artifacts")
+    identity = SearchIdentity("digits", "run", "another key", {}, tmp_path / "artifacts")
+    second = Tracker(database, identity)
     assert first.parent_id != second.parent_id
     assert first.experiment_id == second.experiment_id
     assert MlflowClient(database).get_experiment(first.experiment_id).name == "distcel digits"

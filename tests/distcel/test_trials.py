@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from distcel.storage import DamagedFileError
 from distcel.trials import TrialStore, best_trial
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
 
@@ -20,12 +19,12 @@ def finished(number: int, valid_accuracy: float) -> TrialRecord:
 
 def test_a_finished_trial_is_read_back_as_it_was(tmp_path: Path) -> None:
     store = TrialStore(tmp_path)
-    store.start(TrialRecord(0, PARAMS, "RUNNING"))
+    store.keep(TrialRecord(0, PARAMS, "RUNNING"))
     store.add_epoch(0, epoch(1, 0.5))
     store.add_epoch(0, epoch(2, 0.75))
-    store.finish(replace(store[0], state="COMPLETE"))
-    store.start(TrialRecord(1, PARAMS, "RUNNING"))
-    store.finish(replace(store[1], state="FAILED", reason="loss became nan"))
+    store.keep(replace(store[0], state="COMPLETE"))
+    store.keep(TrialRecord(1, PARAMS, "RUNNING"))
+    store.keep(replace(store[1], state="FAILED", reason="loss became nan"))
     again = TrialStore(tmp_path)
     assert again.snapshot() == store.snapshot() == again.finished()
     assert again[0].valid_accuracy == 0.75
@@ -36,20 +35,23 @@ def test_a_running_trial_of_a_killed_launch_is_interrupted_and_without_epochs(
     tmp_path: Path,
 ) -> None:
     store = TrialStore(tmp_path)
-    store.start(TrialRecord(0, PARAMS, "RUNNING"))
+    store.keep(TrialRecord(0, PARAMS, "RUNNING"))
     store.add_epoch(0, epoch(1, 0.5))
     again = TrialStore(tmp_path)
-    assert again.interrupted() == [0]
+    assert again.running() == [TrialRecord(0, PARAMS, "RUNNING")]
     assert again[0] == TrialRecord(0, PARAMS, "RUNNING")
     assert again.finished() == []
 
 
-def test_a_damaged_record_is_not_believed(tmp_path: Path) -> None:
-    TrialStore(tmp_path).finish(finished(0, 0.5))
+def test_a_damaged_record_is_put_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TrialStore(tmp_path).keep(finished(1, 0.25))
+    TrialStore(tmp_path).keep(finished(0, 0.5))
     path = tmp_path / "00000.json"
     path.write_text(path.read_text().replace("0.5", "0.9"))
-    with pytest.raises(DamagedFileError, match=r"00000.json is damaged"):
-        TrialStore(tmp_path)
+    assert TrialStore(tmp_path).snapshot() == [finished(1, 0.25)]
+    assert "00000.json is damaged" in capsys.readouterr().out
+    assert (tmp_path / "00000.json.damaged").exists()
+    assert TrialStore(tmp_path).snapshot() == [finished(1, 0.25)]
 
 
 def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:
@@ -57,5 +59,5 @@ def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:
     running = replace(finished(1, 0.98), state="RUNNING")
     records = [failed, running, finished(2, 0.5), finished(3, 0.7), finished(4, 0.7)]
     assert best_trial(records).number == 3
-    with pytest.raises(RuntimeError, match="no trial of the search is complete: nan"):
+    with pytest.raises(RunFailedError, match="no trial of the search is complete: nan"):
         best_trial([failed, running])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,13 @@ def test_architectures_and_recipes_are_checked() -> None:
         Architecture("vgg")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="whole number epochs >= 1 must hold, but got 0"):
         Recipe("adam", lr=0.1, epochs=0, batch_size=8)
+    for wrong in ({"optimizer": "Adam"}, {"schedule": "cosine"}, {"augmentation": "filp"}):
+        valid = {"optimizer": "adam", "lr": 0.1, "epochs": 1, "batch_size": 8}
+        with pytest.raises(InvalidInputError, match=f"{next(iter(wrong))} in .* must hold"):
+            Recipe(**(valid | wrong))  # type: ignore[arg-type]
+    experiment = load_experiment("fer2013", "quick")
+    with pytest.raises(InvalidInputError, match="a selector_recipe without augmentation"):
+        replace(experiment, selector_recipe=experiment.learner_recipe)
     with pytest.raises(InvalidInputError, match="0 < lr < infinity"):
         Recipe("adam", lr=-0.1, epochs=1, batch_size=8)
 

@@ -8,8 +8,10 @@ import pytest
 
 import search_spaces
 from distcel import pipeline
-from distcel.fleet import ActorPool
+from distcel.actor_pool import ActorPool
+from distcel.prepare import Options, prepare
 from distcel.search import search_space
+from distcel.sources import READERS
 from distcel.types import Gradient, InvalidInputError, first_point
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import data
@@ -29,6 +31,7 @@ N_LEARNERS = {"fer2013": 28, "utkface": 15, "folder": 6}
 def test_every_file_is_listed() -> None:
     folder = Path(search_spaces.__file__).parent
     assert {path.stem for path in folder.glob("*.py")} - {"__init__", "common"} == set(DATASETS)
+    assert set(DATASETS) == set(READERS)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -55,7 +58,7 @@ def test_every_data_set_runs_to_its_tables(
     dataset: str, pool: ActorPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     WRITERS[dataset](tmp_path / "data")
-    options = pipeline.Options(
+    options = Options(
         preset="smoke",
         data_dir=tmp_path / "data",
         run_dir=tmp_path / "runs" / "run",
@@ -65,7 +68,7 @@ def test_every_data_set_runs_to_its_tables(
         mlflow_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
         fixed={"m": 2},
     )
-    prepared = pipeline.prepare(load_experiment(dataset, "smoke"), options)
+    prepared = prepare(load_experiment(dataset, "smoke"), options)
     results = pipeline.run(prepared, pool)
     assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
     assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")

@@ -1,0 +1,137 @@
+"""What a launch chose, and its input read and found valid before anything is started."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.distributions import distribution_to_json
+
+from distcel import ensemble, knapsack, training
+from distcel.datasets import Splits, load_splits
+from distcel.learners import learner_key
+from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
+from distcel.predictions import CachedSplit, PredictionCache
+from distcel.search import SearchSettings, search_space
+from distcel.storage import content_key
+from distcel.types import (
+    Experiment,
+    LearnerSpec,
+    SplitName,
+    first_point,
+    learner_specs,
+    require,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a launch chooses beside the experiment.
+
+    Attributes:
+        preset: name of the experiment's preset, for titles.
+        data_dir: where the data are.
+        run_dir: where everything that is made goes.
+        seed: of the valid split, the networks, the layer's noise and the search.
+        num_samples: trials in all; None takes the experiment's.
+        time_budget: seconds for the search; None sets no limit.
+        mlflow_uri: absolute tracking URI.
+        imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
+        fixed: hyperparameters that are not searched.
+    """
+
+    preset: str
+    data_dir: Path
+    run_dir: Path
+    seed: int
+    num_samples: int | None
+    time_budget: float | None
+    mlflow_uri: str
+    imagenet_weights: str = "torchvision"
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A launch whose input is read and found valid; nothing of Ray has started yet."""
+
+    experiment: Experiment
+    options: Options
+    splits: Splits
+    specs: tuple[LearnerSpec, ...]
+    keys: tuple[str, ...]
+    plan: NetworkPlan
+    search: SearchSettings
+
+    @property
+    def cache(self) -> PredictionCache:
+        """The predictions of the base learners."""
+        return PredictionCache(self.options.run_dir / "learners")
+
+    def cached(self, split: SplitName) -> CachedSplit:
+        """One split with the predictions of all base learners."""
+        return self.cache.load(self.specs, self.keys, self.splits[split], split)
+
+    @property
+    def title(self) -> str:
+        """What the run is called in MLflow and in its report."""
+        return f"{self.experiment.dataset}, preset {self.options.preset}, seed {self.options.seed}"
+
+    @property
+    def search_folder(self) -> Path:
+        """Where the search keeps its trials."""
+        return self.options.run_dir / "search" / self.search_key
+
+    @cached_property
+    def search_key(self) -> str:
+        """The digest of everything that determines a trial's result, but for its parameters."""
+        code = [inspect.getsource(module) for module in (knapsack, ensemble, training)]
+        space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
+        recipe = asdict(self.experiment.selector_recipe)
+        return content_key([self.keys, recipe, space, self.options.seed, torch.__version__, code])
+
+
+def prepare(experiment: Experiment, options: Options) -> Prepared:
+    """Read the data and check everything that the user gave.
+
+    Raises:
+        InvalidInputError: something of it is unusable.
+    """
+    splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
+    specs = learner_specs(splits.class_names)
+    search = SearchSettings(
+        space=search_space(experiment, len(specs), options.fixed),
+        first=first_point(experiment, len(specs), options.fixed),
+        max_epochs=experiment.selector_recipe.epochs,
+        seed=options.seed,
+        num_samples=options.num_samples or experiment.num_samples,
+        time_budget=options.time_budget,
+    )
+    plan = _network_plan(experiment, options, splits)
+    plan.build(len(specs), options.seed)  # the architecture must fit the images
+    _require_memory(len(splits["train"].labels), len(specs), len(splits.class_names))
+    keys = tuple(learner_key(experiment, spec, splits, plan, options.seed) for spec in specs)
+    return Prepared(experiment, options, splits, specs, keys, plan, search)
+
+
+def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:
+    architecture, image_shape = experiment.architecture, splits.image_shape
+    if architecture.family == "resnet18":
+        weights = imagenet_weights(options.imagenet_weights)
+        if weights is not None:
+            return NetworkPlan(architecture, image_shape, IMAGENET_MEAN, IMAGENET_STD, weights)
+    return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
+
+
+def _require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
+    needed = n_samples * n_learners * n_classes * 4
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"
+    remedy = f"{n_learners} learners predict {n_classes} classes; use fewer classes"
+    require(needed < physical / 2, rule, f"{needed / 1e9:.0f} GB", remedy)

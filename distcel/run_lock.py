@@ -1,0 +1,38 @@
+"""One launch at a time on a run directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from distcel.types import InvalidInputError
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory while the context is open; the kernel lets go of it with the process.
+
+    Raises:
+        InvalidInputError: another launch holds it; the message names that one.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InvalidInputError(
+                f"one launch on a run directory must hold, but got {str(run_dir)!r}, which "
+                f"{file.read().strip() or 'another launch'} holds: wait for it or give --run-dir"
+            ) from None
+        file.truncate(0)
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
+        file.flush()
+        yield
