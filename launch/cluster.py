@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from distcel.types import (
     require_count,
     require_positive,
 )
+from launch.signals import unwind_on_signals
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
 if TYPE_CHECKING:
@@ -81,25 +81,12 @@ def main() -> int:
     """Run; the exit status is 2 for unusable input, 1 for a run that failed, 128 + a signal's."""
     arguments = parser().parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    _unwind_on_signals()
+    unwind_on_signals()
     try:
         return _launch(arguments)
     except (InvalidInputError, RunFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInputError) else 1
-
-
-def _unwind_on_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-
-
-def _stop(number: int, _: object) -> None:
-    """Unwind, which closes Ray and MLflow's runs; a second signal does not wait for that."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda again, __: os._exit(128 + again))
-    print(f"{signal.Signals(number).name}: stopping; the same command carries on", file=sys.stderr)
-    raise SystemExit(128 + number)
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -126,7 +113,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     with run_lock(options.run_dir):
         prepared = prepare(experiment, options)
         with connect(arguments.address) as dashboard:
-            _unwind_on_signals()  # ray.init puts a handler of its own in place
+            unwind_on_signals()  # ray.init puts a handler of its own in place
             pool = cluster_pool(arguments.gpus_per_worker)
             print(f"Ray: {pool.size} workers at once, dashboard {dashboard}")
             pipeline.run(prepared, pool)

@@ -107,6 +107,7 @@ def test_an_actor_that_dies_over_and_over_ends_the_training(
 ) -> None:
     class Dying(fleet_module.BaseLearnerTrainer):
         def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+            yield Progress(1, 0.0)
             os._exit(1)
 
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Dying))

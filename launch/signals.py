@@ -1,0 +1,44 @@
+"""Stops a launch on Ctrl-C and SIGTERM by unwinding it; a second signal does not wait for that."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SECONDS_TO_RAISE_AGAIN = 0.01
+
+
+def unwind_on_signals() -> None:
+    """Let the first signal raise SystemExit(128 + its number), and the second end the process.
+
+    Python cannot unwind out of a finalizer, and Ray has some that run often: it would report the
+    exception as unraisable and carry on. It is raised again then.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
+    sys.unraisablehook = _not_raised
+
+
+def _stop(number: int, _: object) -> None:
+    for each in _SIGNALS:
+        signal.signal(each, lambda again, __: os._exit(128 + again))
+    # print() may be what the signal interrupted, and is not reentrant.
+    text = f"{signal.Signals(number).name}: stopping; the same command carries on\n"
+    os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
+    raise SystemExit(128 + number)
+
+
+def _not_raised(unraisable: Any) -> None:
+    stop = unraisable.exc_value
+    if not isinstance(stop, SystemExit):
+        sys.__unraisablehook__(unraisable)
+        return
+
+    def raise_again(_: int, __: object) -> None:
+        raise SystemExit(stop.code)
+
+    signal.signal(signal.SIGALRM, raise_again)
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_RAISE_AGAIN)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# A process that is signalled where the second argument says, and would end with status 0.
+CHILD = """
+import os, signal, sys, time
+from launch.signals import unwind_on_signals
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass  # where Python runs the handler
+
+unwind_on_signals()
+try:
+    if sys.argv[1] == "finalizer":
+        value = Finalized()
+        del value
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+finally:
+    print("unwound", flush=True)
+    if sys.argv[1] == "twice":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "status"), [("code", 128 + 15), ("finalizer", 128 + 15), ("twice", 128 + 2)]
+)
+def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, status: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD, where], capture_output=True, text=True, timeout=15
+    )
+    assert ran.returncode == status, ran.stderr
+    assert ran.stdout == "unwound\n"
+    assert ran.stderr == "SIGTERM: stopping; the same command carries on\n"
