@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from distcel import image_files, sources
 from distcel.image_files import Images
 from distcel.sources import Indices, Pool, read_source, source_stamp
-from distcel.storage import DamagedFileError, content_key, read_samples, write_samples
+from distcel.storage import DamagedFileError, content_key, put_aside, read_samples, write_samples
 from distcel.types import (
     SPLIT_NAMES,
     Experiment,
@@ -101,9 +101,12 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
     paths = {name: folder / f"{name}-{key}.arrow" for name in SPLIT_NAMES}
     try:
         return _open_splits(paths)
-    except (FileNotFoundError, DamagedFileError):
-        _write_splits(experiment, data_dir, paths, seed)
-        return _open_splits(paths)
+    except DamagedFileError as error:
+        put_aside(error)
+    except FileNotFoundError:
+        pass
+    _write_splits(experiment, data_dir, paths, seed)
+    return _open_splits(paths)
 
 
 def draw_splits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -72,10 +73,9 @@ class SelectionTraining:
         layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient, generator)
         self.ensemble = SmartEnsemble(selection_net, layer)
         self.valid = DeviceSplit(valid, device)
-        self.epoch = 0
         data = DeviceSplit(train, device)
 
-        def batch_loss(batch_B: Tensor) -> Tensor:
+        def batch_loss(batch_B: Tensor, _: torch.Generator) -> Tensor:
             logits_BC = self.ensemble(data.images[batch_B], data.probs[batch_B])
             return cross_entropy(logits_BC, data.labels[batch_B])
 
@@ -92,12 +92,12 @@ class SelectionTraining:
         train_loss = self.training.run_epoch()
         logits_SC = self.valid.vote(self.ensemble)
         valid_loss = float(cross_entropy(logits_SC, self.valid.labels))
-        if valid_loss != valid_loss:
-            raise DivergedError("the validation loss became NaN: try a smaller lr")
-        self.epoch += 1
+        if not math.isfinite(valid_loss):
+            raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
         valid_accuracy = accuracy(logits_SC, self.valid.labels)
         seconds = time.monotonic() - started
-        return EpochResult(self.epoch, train_loss, valid_loss, valid_accuracy, seconds)
+        epoch, now_ms = self.training.epoch, int(time.time() * 1000)
+        return EpochResult(epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
 
 
 class DeviceSplit:

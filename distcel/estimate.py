@@ -79,7 +79,7 @@ def _seconds_per_sample(
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     network = plan.build(n_classes, 0).to(device)
 
-    def loss(chosen: torch.Tensor) -> torch.Tensor:
+    def loss(chosen: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
 
     indices = torch.arange(batch, device=device)

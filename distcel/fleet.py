@@ -24,7 +24,14 @@ from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, RunFailedError
 
 _MAX_DEATHS = 5
 _SECONDS_BETWEEN_EPOCH_LINES = 10
-_ACTOR_LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError)
+# Between two states of a learner that are kept; after a kill it goes on from the last one.
+_SECONDS_BETWEEN_STATES = 5.0
+_ACTOR_LOST = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+)
 
 
 def cluster_pool(gpu_share: float) -> ActorPool:
@@ -41,17 +48,32 @@ def worker_device() -> torch.device:
 class BaseLearnerTrainer:
     """Trains base learners one after another; each call bears the name of the learner's classes."""
 
-    def __init__(self, experiment: Experiment, data: LearnerData, seed: int) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        data: LearnerData,
+        seed: int,
+        seconds_between_states: float,
+    ) -> None:
         torch.set_num_threads(1)  # one process a core; and sums in one order, whatever the machine
         self.experiment, self.data, self.seed = experiment, data, seed
+        self.seconds_between_states = seconds_between_states
         self.device = worker_device()
 
     def ready(self) -> None:
         """Return once the actor runs: until then it gets no learner."""
 
-    def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+    def train(self, spec: LearnerSpec, state: bytes | None) -> Iterator[Progress | TrainedLearner]:
         """As `train_learner`."""
-        for event in train_learner(spec, self.experiment, self.data, self.seed, self.device):
+        for event in train_learner(
+            spec,
+            self.experiment,
+            self.data,
+            self.seed,
+            self.device,
+            state,
+            self.seconds_between_states,
+        ):
             if isinstance(event, Progress):  # the actor's log in the Ray dashboard
                 print(f"{spec.name}: epoch {event.epoch}, loss {event.train_loss:.4f}", flush=True)
             yield event
@@ -63,8 +85,9 @@ BaseLearnerActor = ray.remote(BaseLearnerTrainer)
 class Fleet:
     """A pool of actors that trains the learners whose predictions are missing from the cache.
 
-    A learner whose actor dies, or whose node is lost, is trained again by another actor. An actor
-    for which there is no room, be it for another job on the cluster, is waited for by nobody.
+    A learner whose actor dies, or whose node is lost, goes on from its last kept state with another
+    actor. An actor for which there is no room, be it for another job on the cluster, is waited for
+    by nobody.
 
     Args:
         experiment: shares, architecture and recipe.
@@ -98,7 +121,8 @@ class Fleet:
 
         Raises:
             DivergedError: a learner's loss became NaN or infinite.
-            RunFailedError: actors died 5 times over the same learner, or 5 while they started.
+            RunFailedError: actors died 5 times over the same learner without a state in between, or
+            5 while they started.
         """
         jobs = zip(specs, keys, strict=True)
         missing = [(spec, key) for spec, key in jobs if not self.cache.holds(spec, key)]
@@ -141,13 +165,14 @@ class Fleet:
             num_cpus=self.pool.num_cpus,
             num_gpus=self.pool.num_gpus,
         )
-        actor = options.remote(self.experiment, self._data, self.seed)
+        actor = options.remote(self.experiment, self._data, self.seed, _SECONDS_BETWEEN_STATES)
         self._starting[actor.ready.remote()] = actor  # type: ignore[attr-defined]
 
     def _assign(self) -> None:
         while self._pending and self._idle:
             actor, (spec, key) = self._idle.pop(), self._pending.popleft()
-            stream = actor.train.options(num_returns="streaming", name=spec.name).remote(spec)
+            task = actor.train.options(num_returns="streaming", name=spec.name)
+            stream = task.remote(spec, self.cache.state(spec, key))
             self._running[stream] = actor, spec, key
 
     def _next_event(self) -> str | None:
@@ -173,7 +198,7 @@ class Fleet:
             cause: Exception = error.as_instanceof_cause()
             raise cause from None
         if isinstance(event, Progress):
-            self._say(spec, event)
+            self._note(spec, key, event)
             return None
         self.cache.write(spec, key, self.splits, event.probs_by_split, event.weights)
         return spec.name
@@ -194,7 +219,10 @@ class Fleet:
         ray.kill(actor)
         self._start_actor()
 
-    def _say(self, spec: LearnerSpec, progress: Progress) -> None:
+    def _note(self, spec: LearnerSpec, key: str, progress: Progress) -> None:
+        if progress.state is not None:
+            self.cache.keep_state(spec, key, progress.state)
+            self._deaths[spec.name] = 0
         now = time.monotonic()
         if now - self._last_said > _SECONDS_BETWEEN_EPOCH_LINES:
             self._last_said = now

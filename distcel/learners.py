@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -12,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distcel import datasets, networks, training
+from distcel import datasets, networks, training, training_state
 from distcel.datasets import Splits, specialised_indices
 from distcel.networks import NetworkPlan
 from distcel.predictions import Probabilities, Weights
 from distcel.storage import content_key
 from distcel.training import Training, augment, predict, to_tensor
+from distcel.training_state import load_training, save_training
 from distcel.types import Experiment, LearnerSpec, SplitName
 
 
@@ -33,10 +36,11 @@ class LearnerData:
 
 @dataclass(frozen=True)
 class Progress:
-    """One epoch of one base learner is done."""
+    """One epoch of one base learner is done; `state` is what it can be resumed from, if any."""
 
     epoch: int
     train_loss: float
+    state: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
     """The digest of everything that determines a base learner: data, recipe, seed and code."""
-    code = [inspect.getsource(module) for module in (datasets, networks, training)]
+    code = [inspect.getsource(module) for module in (datasets, networks, training, training_state)]
     code.append(inspect.getsource(train_learner))
     return content_key(
         {
@@ -68,9 +72,24 @@ def learner_key(
 
 
 def train_learner(
-    spec: LearnerSpec, experiment: Experiment, data: LearnerData, seed: int, device: torch.device
+    spec: LearnerSpec,
+    experiment: Experiment,
+    data: LearnerData,
+    seed: int,
+    device: torch.device,
+    state: bytes | None = None,
+    seconds_between_states: float = math.inf,
 ) -> Iterator[Progress | TrainedLearner]:
     """Train one base learner; yields its progress after every epoch, its results at the end.
+
+    Args:
+        spec: the classes that it specialises in.
+        experiment: share, architecture and recipe.
+        data: the images, and the labels of the train split.
+        seed: together with the learner's name, of every random number.
+        device: that it is trained on.
+        state: of an earlier `Progress` of the same learner, to go on from there.
+        seconds_between_states: at least this long between two `Progress` that bring a state.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -82,15 +101,20 @@ def train_learner(
     train_images = images["train"]
     network = data.plan.build(data.n_classes, seed).to(device)
     own_S = specialised_indices(data.train_labels, spec, experiment.specialty_share, seed)
-    generator = torch.Generator().manual_seed(seed)
 
-    def batch_loss(batch_B: Tensor) -> Tensor:
+    def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
         pictures = augment(train_images[batch_B], recipe.augmentation, generator)
         return cross_entropy(network(pictures), labels_S[batch_B])
 
     run = Training(network, batch_loss, torch.from_numpy(own_S).to(device), recipe, seed)
-    for epoch in range(recipe.epochs):
-        yield Progress(epoch + 1, run.run_epoch())
+    if state is not None:
+        load_training(run, state)
+    saved = time.monotonic()
+    while run.epoch < recipe.epochs:
+        loss = run.run_epoch()
+        due = time.monotonic() - saved >= seconds_between_states and run.epoch < recipe.epochs
+        yield Progress(run.epoch, loss, save_training(run) if due else None)
+        saved = time.monotonic() if due else saved
     probs = {name: predict(network, x).softmax(-1).cpu().numpy() for name, x in images.items()}
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     yield TrainedLearner(probs, weights)

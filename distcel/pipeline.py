@@ -67,7 +67,7 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     try:
         results, outcome = _search_and_test(prepared, pool, store, seconds)
     finally:
-        updates.close(outcome, seconds=60 if outcome else 8)
+        updates.close(outcome, seconds=900 if outcome else 8)
     return results
 
 
@@ -83,11 +83,11 @@ def _search_and_test(
         records = run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
     best = best_trial(records)
     with _timed(seconds, "refit"):
-        weights, last_epoch = refit(task, best.params, pool)
-    print(f"refit of trial {best.number}: valid {last_epoch.valid_accuracy:.4f}")
+        weights, epochs = refit(task, best.params, pool)
+    best = replace(best, epochs=epochs)
+    print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     with _timed(seconds, "test"):
         evaluations = _test(prepared, best, weights, train)
-    best = replace(best, epochs=(last_epoch,))
     report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
     print(report)
     results = _results(prepared, best, evaluations, seconds)

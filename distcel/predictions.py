@@ -2,7 +2,8 @@
 
 `FOLDER/<split>/<learner>-<key>.arrow` has the columns sample_id, label and probabilities (a
 fixed-size list of C float32). The key is the digest of everything that determines the content, so
-"what is still to be trained" is "which files are missing".
+"what is still to be trained" is "which files are missing". A learner whose training was interrupted
+has the state of its last epochs in `FOLDER/unfinished`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from distcel.datasets import Split, Splits
-from distcel.storage import DamagedFileError, read_samples, verify, write_checked, write_samples
+from distcel.storage import (
+    DamagedFileError,
+    put_aside,
+    read_samples,
+    remove_checked,
+    verify,
+    write_checked,
+    write_samples,
+)
 from distcel.types import SPLIT_NAMES, LearnerSpec, SplitName
 
 Probabilities = NDArray[np.float32]
@@ -56,14 +65,25 @@ class PredictionCache:
         return self.folder / "weights" / f"{_file_name(spec)}-{key}.safetensors"
 
     def holds(self, spec: LearnerSpec, key: str) -> bool:
-        """Whether the learner's weights and all its predictions are there, undamaged."""
+        """Whether the learner's weights and all its predictions are there.
+
+        What is damaged is put aside, and so is not there.
+        """
         paths = [self.path(spec, key, split) for split in SPLIT_NAMES]
-        try:
-            for path in [*paths, self.weights_path(spec, key)]:
-                verify(path)
-        except (FileNotFoundError, DamagedFileError):
-            return False
-        return True
+        intact = [_is_intact(path) for path in [*paths, self.weights_path(spec, key)]]
+        return all(intact)
+
+    def keep_state(self, spec: LearnerSpec, key: str, state: bytes) -> None:
+        """Keep what the learner's training can go on from, in place of an earlier state."""
+        write_checked(self._state_path(spec, key), lambda file: file.write(state))
+
+    def state(self, spec: LearnerSpec, key: str) -> bytes | None:
+        """The kept state; None where there is none or it was damaged and is put aside."""
+        path = self._state_path(spec, key)
+        return path.read_bytes() if _is_intact(path) else None
+
+    def _state_path(self, spec: LearnerSpec, key: str) -> Path:
+        return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.safetensors"
 
     def write(
         self,
@@ -73,7 +93,7 @@ class PredictionCache:
         probs_by_split: Mapping[SplitName, Probabilities],
         weights: Weights,
     ) -> None:
-        """Keep one learner's weights and predictions."""
+        """Keep one learner's weights and predictions; its training's state is dropped."""
         content = save_tensors(weights)
         write_checked(self.weights_path(spec, key), lambda file: file.write(content))
         for name, probs_SC in probs_by_split.items():
@@ -87,6 +107,7 @@ class PredictionCache:
                 probs_SC,
                 facts,
             )
+        remove_checked(self._state_path(spec, key))
 
     def weights(self, spec: LearnerSpec, key: str) -> Weights:
         """The learner's weights.
@@ -99,7 +120,7 @@ class PredictionCache:
         try:
             return load_tensors(path.read_bytes())
         except SafetensorError as error:
-            raise DamagedFileError(f"{path} is damaged: {error}") from None
+            raise DamagedFileError(path, str(error)) from None
 
     def load(
         self, specs: Sequence[LearnerSpec], keys: Sequence[str], split: Split, name: SplitName
@@ -114,13 +135,24 @@ class PredictionCache:
             path = self.path(spec, key, name)
             table = read_samples(path, "probabilities")
             if not table.sample_ids.equals(split.sample_ids):
-                raise DamagedFileError(f"{path} is about other samples than the {name} split's")
+                raise DamagedFileError(path, f"its samples are not the {name} split's")
             if probs_SNC is None:
                 shape = (len(split.labels), len(specs), table.values.shape[1])
                 probs_SNC = np.empty(shape, np.float32)
             probs_SNC[:, i] = table.values
         assert probs_SNC is not None, "there is at least one learner"
         return CachedSplit(split.images, split.labels, probs_SNC)
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        verify(path)
+    except FileNotFoundError:
+        return False
+    except DamagedFileError as error:
+        put_aside(error)
+        return False
+    return True
 
 
 def _file_name(spec: LearnerSpec) -> str:

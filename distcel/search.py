@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -45,6 +46,8 @@ from distcel.types import (
 )
 
 METRIC = "valid_accuracy"
+_MAX_ROUNDS = 10  # of the search, each but the first because a node was lost
+_NODE_LOST = "node"
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class _Recorder(tune.Callback):
 
     def __init__(self, store: TrialStore) -> None:
         self.store = store
+        self.lost_a_node = False
         self.numbers: dict[str, int] = {}
         # The searcher proposes the interrupted trials first; `trials` is in its order.
         self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
@@ -126,12 +130,23 @@ class _Recorder(tune.Callback):
             _complete(self.store, record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
-        self._fail(self.numbers[trial.trial_id], reason)
+        number, error = self.numbers[trial.trial_id], str(trial.get_error() or "unknown reason")
+        if _NODE_LOST in error:  # no fault of the trial, which stays RUNNING and begins again
+            self.lost_a_node = True
+            print(f"trial {number}: its node was lost, it begins again")
+        else:
+            self._fail(number, _reason(error))
 
     def _fail(self, number: int, reason: str) -> None:
         self.store.keep(replace(self.store[number], state="FAILED", reason=reason))
         print(f"trial {number}: failed, {reason}")
+
+
+def _reason(error: str) -> str:
+    """Why a trial failed, in one line of what Ray says at length."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    telling = [line for line in lines if "out-of-memory" in line or "out of memory" in line]
+    return (telling or lines)[-1]
 
 
 def _complete(store: TrialStore, record: TrialRecord) -> None:
@@ -212,10 +227,17 @@ def run_search(
         pool: how many trials run at once, and their resources.
         folder: for Tune's own files, which nothing is read from again.
     """
-    remaining = settings.num_samples - len(store.finished())
-    if remaining > 0:
+    deadline = time.monotonic() + (settings.time_budget or math.inf)
+    for _ in range(_MAX_ROUNDS):
+        remaining = settings.num_samples - len(store.finished())
+        seconds = deadline - time.monotonic()
+        if remaining <= 0 or seconds <= 0:
+            break
         shutil.rmtree(folder, ignore_errors=True)
-        _tuner(task, settings, store, pool, folder, remaining).fit()
+        recorder = _Recorder(store)
+        _tuner(task, settings, recorder, pool, folder, remaining, seconds).fit()
+        if not recorder.lost_a_node:
+            break
     for record in store.running():  # the time budget ended while they ran
         if record.epochs:
             _complete(store, record)
@@ -225,10 +247,11 @@ def run_search(
 def _tuner(
     task: TaskRef,
     settings: SearchSettings,
-    store: TrialStore,
+    recorder: _Recorder,
     pool: ActorPool,
     folder: Path,
     num_samples: int,
+    seconds: float,
 ) -> tune.Tuner:
     resources = {"cpu": pool.num_cpus, "gpu": pool.num_gpus}
     trainable = tune.with_resources(tune.with_parameters(SelectionTrial, task=task), resources)
@@ -239,17 +262,17 @@ def _tuner(
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            search_alg=_searcher(settings, store),
+            search_alg=_searcher(settings, recorder.store),
             scheduler=AsyncHyperBandScheduler(max_t=max_t, reduction_factor=3),
             num_samples=num_samples,
             max_concurrent_trials=min(pool.size, num_samples),
-            time_budget_s=settings.time_budget,
+            time_budget_s=seconds if seconds < math.inf else None,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent.resolve()),
-            callbacks=[_Recorder(store)],
+            callbacks=[recorder],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=1),
             verbose=0,
@@ -280,18 +303,20 @@ def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
 
 
 @ray.remote
-def _refit(task: SelectionTask, params: SelectionParams) -> tuple[dict[str, Any], EpochResult]:
+def _refit(
+    task: SelectionTask, params: SelectionParams
+) -> tuple[dict[str, Any], tuple[EpochResult, ...]]:
     torch.set_num_threads(1)
     selection = task.begin(params, worker_device())
-    results = [selection.run_epoch() for _ in range(task.experiment.selector_recipe.epochs)]
+    results = tuple(selection.run_epoch() for _ in range(task.experiment.selector_recipe.epochs))
     weights = selection.ensemble.selection_net.state_dict()
-    return {name: value.cpu().numpy() for name, value in weights.items()}, results[-1]
+    return {name: value.cpu().numpy() for name, value in weights.items()}, results
 
 
 def refit(
     task: TaskRef, params: SelectionParams, pool: ActorPool
-) -> tuple[dict[str, Tensor], EpochResult]:
-    """Train the selection net for all its epochs on a worker: its weights and its last epoch."""
+) -> tuple[dict[str, Tensor], tuple[EpochResult, ...]]:
+    """Train the selection net for all its epochs on a worker: its weights and its epochs."""
     options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
-    weights, last_epoch = ray.get(options.remote(task, params))
-    return {name: torch.tensor(value) for name, value in weights.items()}, last_epoch
+    weights, epochs = ray.get(options.remote(task, params))
+    return {name: torch.tensor(value) for name, value in weights.items()}, epochs

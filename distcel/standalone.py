@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from distcel.ensemble import SmartEnsemble
 from distcel.image_files import decode_images
 from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
+from distcel.storage import PARTIAL
 from distcel.types import Architecture, SelectionParams
 
 _BATCH = 256
@@ -88,7 +89,7 @@ def save_ensemble(
         selection_net: its weights.
         learners: names and weights of the base learners, in the order of the scores.
     """
-    final, folder = folder, folder.with_name(f".partial-{folder.name}")
+    final, folder = folder, folder.with_name(f"{PARTIAL}{folder.name}")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "learners").mkdir(parents=True)
     facts = {
@@ -101,9 +102,9 @@ def save_ensemble(
         "std": plan.std,
     }
     (folder / _FACTS).write_text(json.dumps(facts, indent=2))
-    save_file(dict(selection_net), folder / _SELECTION_NET)
+    (folder / _SELECTION_NET).write_bytes(save(dict(selection_net)))
     for i, (_, weights) in enumerate(learners):
-        save_file(dict(weights), folder / "learners" / f"{i:04d}.safetensors")
+        (folder / "learners" / f"{i:04d}.safetensors").write_bytes(save(dict(weights)))
     shutil.rmtree(final, ignore_errors=True)
     folder.rename(final)
 

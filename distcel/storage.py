@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,11 +24,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from distcel.types import RunFailedError
+
+PARTIAL = ".partial-"  # what files are called until they are whole
 Labels = NDArray[np.int64]
 
 
-class DamagedFileError(RuntimeError):
-    """A file's bytes do not match their digest."""
+class DamagedFileError(RunFailedError):
+    """A file is not what was written; the same command puts it aside and makes it again."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged: {why}")
+        self.path = path
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,18 @@ def content_key(description: object) -> str:
     return hashlib.blake2b(_canonical(description), digest_size=12).hexdigest()
 
 
+def put_aside(error: DamagedFileError) -> None:
+    """Rename the damaged file to NAME.damaged, for whoever wants to know what happened to it."""
+    print(f"{error}; put aside as {error.path.name}.damaged")
+    error.path.replace(error.path.with_name(error.path.name + ".damaged"))
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what a launch that was killed while it wrote has left below the folder."""
+    for path in folder.rglob(f"{PARTIAL}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill `path`: afterwards it exists whole and on disk, or is as it was."""
     with _Partial(path) as partial:
@@ -65,10 +85,21 @@ def write_checked(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def verify(path: Path) -> None:
-    """Raise DamagedFileError unless the file's bytes match the digest beside it."""
-    beside = _digest_path(path)
-    if not beside.is_file() or beside.read_text(errors="replace").strip() != _file_digest(path):
-        raise DamagedFileError(f"{path} is damaged: its bytes do not match {beside.name}")
+    """Raise unless the file's bytes match the digest beside it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamagedFileError: it has no digest or another one.
+    """
+    beside, digest = _digest_path(path), _file_digest(path)
+    if not beside.is_file() or beside.read_text(errors="replace").strip() != digest:
+        raise DamagedFileError(path, f"its bytes do not match {beside.name}")
+
+
+def remove_checked(path: Path) -> None:
+    """Remove a file that `write_checked` wrote, if it is there."""
+    path.unlink(missing_ok=True)
+    _digest_path(path).unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: object) -> None:
@@ -95,7 +126,7 @@ def read_record(path: Path) -> dict[str, Any]:
             return content
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         pass
-    raise DamagedFileError(f"{path} is damaged: its content does not match its digest")
+    raise DamagedFileError(path, "its content does not match its digest")
 
 
 def write_samples(
@@ -124,9 +155,16 @@ def read_samples(path: Path, column: str) -> SampleTable:
     """Memory-map a table that `write_samples` wrote; nothing is copied.
 
     Raises:
-        DamagedFileError: its bytes have changed since.
+        DamagedFileError: its bytes have changed since, or are of another kind of file.
     """
     verify(path)
+    try:
+        return _parse_samples(path, column)
+    except (pa.ArrowException, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise DamagedFileError(path, f"it is not a table of {column} ({error})") from None
+
+
+def _parse_samples(path: Path, column: str) -> SampleTable:
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     shape = json.loads(metadata.pop("shape"))
@@ -141,21 +179,26 @@ class _Partial:
     def __init__(self, final: Path) -> None:
         self.final = final
         final.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=final.parent, prefix=".partial-")
+        descriptor, name = tempfile.mkstemp(dir=final.parent, prefix=PARTIAL)
         self.path, self.file = Path(name), os.fdopen(descriptor, "wb")
 
     def __enter__(self) -> _Partial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
         with suppress(FileNotFoundError):
             self.path.unlink()
+        with suppress(OSError):  # on a full disk it fails a second time
+            self.file.close()
 
     def fill(self, write: Callable[[BinaryIO], object]) -> None:
-        write(self.file)
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        try:
+            write(self.file)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            error.filename = str(self.final)
+            raise
         self.path.chmod(0o644)
 
     def put_in_place(self) -> None:

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
 import numpy as np
 from mlflow import MlflowClient
@@ -37,6 +37,7 @@ _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
+_PATIENCE = 10.0  # seconds after which whoever waits is told why
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
 
@@ -91,15 +92,21 @@ class Tracker:
         self._key = identity.key
         self.experiment_id = self._experiment(uri, identity)
         self._children: dict[int, str] = {}
+        self._described: set[int] = set()
         self._logged: dict[int, int] = {}
         self._status: dict[int, str] = {}
         runs = self._search(f"tags.`{_KEY_TAG}` = '{identity.key}'")
+        runs.sort(key=lambda run: run.info.start_time)
+        children = [run for run in runs if _PARENT_TAG in run.data.tags]
+        used = {run.data.tags[_PARENT_TAG] for run in children}
         parents = [run for run in runs if _PARENT_TAG not in run.data.tags]
+        parents.sort(key=lambda run: run.info.run_id not in used)
+        for twin in parents[1:]:
+            self.client.delete_run(twin.info.run_id)
         self.parent_id: str = (parents or [self._create_parent(identity)])[0].info.run_id
         self.client.update_run(self.parent_id, status="RUNNING")
-        for run in runs:
-            if _PARENT_TAG in run.data.tags:
-                self._adopt(run)
+        for run in children:
+            self._adopt(run)
 
     def _experiment(self, uri: str, identity: SearchIdentity) -> str:
         name = f"distcel {identity.dataset}"
@@ -131,10 +138,15 @@ class Tracker:
 
     def _adopt(self, run: Run) -> None:
         number = int(run.data.tags[_TRIAL_TAG])
+        if number in self._children:  # a request that seemed to fail was carried out after all
+            self.client.delete_run(run.info.run_id)
+            return
         history = self.client.get_metric_history(run.info.run_id, "valid_accuracy")
         self._children[number] = run.info.run_id
         self._logged[number] = len(history)
         self._status[number] = run.info.status
+        if run.data.params:
+            self._described.add(number)
 
     def update(self, records: Sequence[TrialRecord]) -> None:
         """Bring MLflow up to the records: runs, parameters, metrics and states, each once."""
@@ -144,13 +156,17 @@ class Tracker:
     def _update_trial(self, record: TrialRecord) -> None:
         number = record.number
         if number not in self._children:
-            self._create_child(record)
+            self._create_child(number)
         run_id = self._children[number]
+        if number not in self._described:
+            params = [Param(name, str(value)) for name, value in record.params.as_dict().items()]
+            self.client.log_batch(run_id, params=params)
+            self._described.add(number)
         fresh = record.epochs[self._logged[number] :]
         if fresh:
-            now = int(time.time() * 1000)
+            # Logged twice with one time of its own, a metric is there once.
             metrics = [
-                Metric(name, getattr(result, name), now, result.epoch)
+                Metric(name, getattr(result, name), result.ended_ms, result.epoch)
                 for result in fresh
                 for name in ("valid_accuracy", "valid_loss", "train_loss")
             ]
@@ -166,12 +182,9 @@ class Tracker:
                 self.client.set_terminated(run_id, status)
             self._status[number] = status
 
-    def _create_child(self, record: TrialRecord) -> None:
-        number = record.number
+    def _create_child(self, number: int) -> None:
         tags = {_PARENT_TAG: self.parent_id, _KEY_TAG: self._key, _TRIAL_TAG: str(number)}
         run = self.client.create_run(self.experiment_id, tags=tags, run_name=f"trial {number}")
-        params = [Param(name, str(value)) for name, value in record.params.as_dict().items()]
-        self.client.log_batch(run.info.run_id, params=params)
         self._children[number], self._logged[number] = run.info.run_id, 0
         self._status[number] = "RUNNING"
 
@@ -272,8 +285,10 @@ class LiveUpdates:
             return False
         return True
 
-    def close(self, outcome: Outcome | None, seconds: float = 60.0) -> None:
+    def close(self, outcome: Outcome | None, seconds: float) -> None:
         """Update once more, end the parent run and stop; gives up after `seconds`.
+
+        A server that does not answer ends this earlier, by MLflow's own time limit on a request.
 
         Args:
             outcome: of the search; None marks the runs as killed.
@@ -281,6 +296,9 @@ class LiveUpdates:
         """
         self._last = Tracker.abort if outcome is None else lambda tracker: tracker.finish(outcome)
         self._wake.set()
-        self._thread.join(seconds)
+        self._thread.join(min(seconds, _PATIENCE))
+        if self._thread.is_alive() and seconds > _PATIENCE:
+            print("MLflow is slow, waiting; the same command again would bring it up to date, too")
+            self._thread.join(seconds - _PATIENCE)
         if self._thread.is_alive():
-            print("MLflow does not answer: the same command again brings it up to date")
+            print("MLflow is not up to date: the same command again brings it up to date")

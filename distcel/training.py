@@ -27,22 +27,28 @@ class Training:
 
     Args:
         network: trained in place.
-        batch_loss: the mean loss of a batch, given its sample indices, shape (B,).
+        batch_loss: the mean loss of a batch, given its sample indices, shape (B,), and the source
+            of random numbers.
         indices_S: the samples to train on, on the network's device.
         recipe: optimizer, schedule, batch size and epochs.
-        seed: of the order of the samples.
+        seed: of every random number.
+
+    Attributes:
+        epoch: how many epochs are done.
+        generator: the one source of random numbers, on the CPU.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        batch_loss: Callable[[Tensor], Tensor],
+        batch_loss: Callable[[Tensor, torch.Generator], Tensor],
         indices_S: Tensor,
         recipe: Recipe,
         seed: int,
     ) -> None:
         self.network, self.batch_loss, self.indices_S = network, batch_loss, indices_S
         self.n_batches = -(-len(indices_S) // recipe.batch_size)
+        self.epoch = 0
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = _optimizer(network, recipe)
         self.schedule = _schedule(self.optimizer, recipe, self.n_batches)
@@ -61,7 +67,7 @@ class Training:
         # Batches of nearly equal size: a last batch of one sample would break batch norm.
         for batch_B in shuffled_S.tensor_split(self.n_batches):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.batch_loss(batch_B)
+            loss = self.batch_loss(batch_B, self.generator)
             loss.backward()
             self.optimizer.step()
             if self.steps_each_batch:
@@ -75,6 +81,7 @@ class Training:
         # A hard mask of NaN scores is a mask like any other, so the loss alone does not tell.
         if not all(value.isfinite().all() for value in self.network.state_dict().values()):
             raise DivergedError("a weight became NaN or infinite: try a smaller lr")
+        self.epoch += 1
         return mean_loss
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from distcel.storage import DamagedFileError, read_record, write_record
+from distcel.storage import DamagedFileError, put_aside, read_record, write_record
 from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
 
 
@@ -25,11 +24,10 @@ class TrialStore:
         self._records: dict[int, TrialRecord] = {}
         for path in sorted(folder.glob("[0-9]*.json")):
             try:
-                record = _from_json(read_record(path))
+                record = _read(path)
                 self._records[record.number] = record
             except DamagedFileError as error:
-                path.rename(path.with_suffix(".json.damaged"))
-                print(f"{error}; another trial takes its place")
+                put_aside(error)
 
     def __getitem__(self, number: int) -> TrialRecord:
         return self._records[number]
@@ -52,10 +50,11 @@ class TrialStore:
         return max(self._records, default=-1) + 1
 
     def add_epoch(self, number: int, result: EpochResult) -> None:
-        """Add an epoch, in memory."""
+        """Add an epoch, in memory; of a trial that began again, in place of what it had."""
         record = self._records[number]
+        epochs = (*record.epochs[: result.epoch - 1], result)
         with self._lock:
-            self._records[number] = replace(record, epochs=(*record.epochs, result))
+            self._records[number] = replace(record, epochs=epochs)
 
     def keep(self, record: TrialRecord) -> None:
         """Put the record on disk; one that is COMPLETE or FAILED is never lost or repeated."""
@@ -78,7 +77,11 @@ def best_trial(records: list[TrialRecord]) -> TrialRecord:
     return max(complete, key=lambda record: (record.valid_accuracy, -record.number))
 
 
-def _from_json(content: dict[str, Any]) -> TrialRecord:
-    params = SelectionParams(**content.pop("params"))
-    epochs = tuple(EpochResult(**epoch) for epoch in content.pop("epochs"))
-    return TrialRecord(params=params, epochs=epochs, **content)
+def _read(path: Path) -> TrialRecord:
+    content = read_record(path)
+    try:
+        params = SelectionParams(**content.pop("params"))
+        epochs = tuple(EpochResult(**epoch) for epoch in content.pop("epochs"))
+        return TrialRecord(params=params, epochs=epochs, **content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, f"it is not a trial ({error})") from None

@@ -20,6 +20,7 @@ Gradient = Literal["exact", "conditional", "paper"]
 Optimizer = Literal["adadelta", "adam", "sgd"]
 Schedule = Literal["constant", "step", "one_cycle"]
 Augmentation = Literal["none", "flip", "crop", "flip_crop"]
+TrialState = Literal["RUNNING", "COMPLETE", "FAILED"]
 SplitName = Literal["train", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
 
@@ -40,8 +41,24 @@ def require(holds: bool, rule: str, value: object, remedy: str) -> None:
 
 def require_positive(name: str, value: float) -> None:
     """Raise InvalidInputError unless `value` is a finite number above zero."""
-    finite = isinstance(value, (int, float)) and math.isfinite(value)
-    require(finite and value > 0, f"0 < {name} < infinity", value, f"give a positive {name}")
+    require(
+        _is_finite(value) and value > 0, f"0 < {name} < infinity", value, f"give a positive {name}"
+    )
+
+
+def require_non_negative(name: str, value: float) -> None:
+    """Raise InvalidInputError unless `value` is zero or a finite number above it."""
+    rule, remedy = f"0 <= {name} < infinity", f"give a {name} of 0 or more"
+    require(_is_finite(value) and value >= 0, rule, value, remedy)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def require_count(name: str, value: int) -> None:
@@ -68,13 +85,13 @@ class Architecture:
 
     def __post_init__(self) -> None:
         widths = {"lenet": 2, "resnet9": 4, "resnet18": 0}
-        require(self.family in widths, f"family in {sorted(widths)}", self.family, "choose one")
-        require(
-            len(self.channels) == widths[self.family] and all(w >= 1 for w in self.channels),
-            f"{widths[self.family]} positive channel widths for {self.family}",
-            self.channels,
-            "give that many",
-        )
+        known = isinstance(self.family, str) and self.family in widths
+        require(known, f"family in {sorted(widths)}", self.family, "choose one")
+        count = widths[self.family]
+        fits = isinstance(self.channels, tuple) and len(self.channels) == count
+        require(fits, f"{count} channel widths for {self.family}", self.channels, "give that many")
+        for width in self.channels:
+            require_count("channel width", width)
 
 
 @dataclass(frozen=True)
@@ -101,6 +118,9 @@ class Recipe:
         require_positive("lr", self.lr)
         require_count("epochs", self.epochs)
         require_count("batch_size", self.batch_size)
+        require_non_negative("momentum", self.momentum)
+        require_non_negative("weight_decay", self.weight_decay)
+        require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
 
 
 @dataclass(frozen=True)
@@ -240,13 +260,31 @@ def first_point(
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch of a trial measured; losses are mean cross entropies in nats."""
+    """What one epoch of a trial measured.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss: mean cross entropy in nats.
+        valid_loss: the same on the valid split.
+        valid_accuracy: fraction of the valid split.
+        seconds: that it took.
+        ended_ms: when it ended, in milliseconds since 1970, on the worker's clock.
+    """
 
     epoch: int
     train_loss: float
     valid_loss: float
     valid_accuracy: float
     seconds: float
+    ended_ms: int
+
+    def __post_init__(self) -> None:
+        require_count("epoch", self.epoch)
+        require_count("ended_ms", self.ended_ms)
+        for name in ("train_loss", "valid_loss", "valid_accuracy", "seconds"):
+            require_non_negative(name, getattr(self, name))
+        accuracy = self.valid_accuracy
+        require(accuracy <= 1, "valid_accuracy <= 1", accuracy, "give a fraction")
 
 
 @dataclass(frozen=True)
@@ -255,9 +293,18 @@ class TrialRecord:
 
     number: int
     params: SelectionParams
-    state: Literal["RUNNING", "COMPLETE", "FAILED"]
+    state: TrialState
     epochs: tuple[EpochResult, ...] = ()
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        require_non_negative("number", self.number)
+        require_choice("state", self.state, TrialState)
+        epochs = [result.epoch for result in self.epochs]
+        in_order = epochs == list(range(1, len(epochs) + 1))
+        require(in_order, "epochs in their order", epochs, "give every epoch once")
+        ended = self.state != "COMPLETE" or bool(epochs)
+        require(ended, "an epoch of a trial that is complete", epochs, "give it")
 
     @property
     def valid_accuracy(self) -> float:

@@ -8,6 +8,7 @@ The same command again carries on where it was stopped.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import sys
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from distcel.prepare import Options
     from distcel.types import Experiment
 
+_DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+)
 _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str}
 
 
@@ -87,6 +92,13 @@ def main() -> int:
     except (InvalidInputError, RunFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInputError) else 1
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        where = error.filename or "the run directory"
+        remedy = "once that is mended, the same command carries on"
+        print(f"error: {where}: {error.strerror}: {remedy}", file=sys.stderr)
+        return 1
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -107,10 +119,12 @@ def _launch(arguments: argparse.Namespace) -> int:
     from distcel.fleet import cluster_pool
     from distcel.prepare import prepare
     from distcel.run_lock import run_lock
+    from distcel.storage import remove_partial_files
     from launch.ray_cluster import connect
 
     options = _options(arguments, fixed)
     with run_lock(options.run_dir):
+        remove_partial_files(options.run_dir)
         prepared = prepare(experiment, options)
         with connect(arguments.address) as dashboard:
             unwind_on_signals()  # ray.init puts a handler of its own in place

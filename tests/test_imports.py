@@ -12,7 +12,7 @@ LAYERS = [
     {"types"},
     {"actor_pool"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
-    {"sources"},
+    {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"ensemble", "learners", "consensus"},

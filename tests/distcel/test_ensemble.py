@@ -116,5 +116,5 @@ def test_a_validation_loss_that_is_nan_ends_the_trial() -> None:
     valid = specialists(1)
     valid.probs_SNC[3, :, 2] = np.nan
     selection = SelectionTraining(selection_net(), specialists(0), valid, PARAMS, RECIPE, 0, CPU)
-    with pytest.raises(DivergedError, match="validation loss became NaN"):
+    with pytest.raises(DivergedError, match="validation loss became nan"):
         selection.run_epoch()

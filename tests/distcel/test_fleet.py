@@ -1,4 +1,5 @@
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from distcel.learners import Progress, TrainedLearner, learner_key
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, Probabilities
 from distcel.training import DivergedError
-from distcel.types import LearnerSpec, RunFailedError, learner_specs
+from distcel.types import Experiment, LearnerSpec, RunFailedError, learner_specs
 from search_spaces import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")
@@ -32,14 +33,21 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 class Launch:
     """A fleet with an empty cache, and the learners of the digits."""
 
-    def __init__(self, splits: Splits, folder: Path, pool: ActorPool) -> None:
+    def __init__(
+        self,
+        splits: Splits,
+        folder: Path,
+        pool: ActorPool,
+        experiment: Experiment = EXPERIMENT,
+        n_learners: int = 12,
+    ) -> None:
         plan = NetworkPlan(
-            EXPERIMENT.architecture, splits.image_shape, *splits.channel_statistics()
+            experiment.architecture, splits.image_shape, *splits.channel_statistics()
         )
         self.cache = PredictionCache(folder)
-        self.fleet = Fleet(EXPERIMENT, splits, self.cache, pool, plan, seed=0)
-        self.specs = learner_specs(splits.class_names)[:12]
-        self.keys = [learner_key(EXPERIMENT, spec, splits, plan, 0) for spec in self.specs]
+        self.fleet = Fleet(experiment, splits, self.cache, pool, plan, seed=0)
+        self.specs = learner_specs(splits.class_names)[:n_learners]
+        self.keys = [learner_key(experiment, spec, splits, plan, 0) for spec in self.specs]
         self.splits = splits
 
     def train(self) -> int:
@@ -102,11 +110,46 @@ def test_a_killed_actors_learner_is_trained_again_to_the_same_result(
     np.testing.assert_array_equal(disturbed.probs(), undisturbed.probs())
 
 
+def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
+    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noting(fleet_module.BaseLearnerTrainer):
+        """Notes every epoch, and dies once in the middle of the third."""
+
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
+            for event in super().train(spec, state):
+                if isinstance(event, Progress):
+                    with (tmp_path / "epochs").open("a") as file:
+                        file.write(f"{spec.name} {event.epoch}\n")
+                    if event.epoch == 3 and not (tmp_path / "died").exists():
+                        (tmp_path / "died").touch()
+                        os.kill(os.getpid(), signal.SIGKILL)
+                yield event
+                time.sleep(0.1)  # for the driver to keep the state
+
+    longer = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, epochs=4))
+    monkeypatch.setattr(fleet_module, "_SECONDS_BETWEEN_STATES", 0.0)
+    undisturbed = Launch(splits, tmp_path / "undisturbed", ActorPool(1, 1.0, 0.0), longer, 1)
+    undisturbed.train()
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
+    disturbed = Launch(splits, tmp_path / "disturbed", ActorPool(1, 1.0, 0.0), longer, 1)
+    disturbed.train()
+    (spec,) = disturbed.specs
+    expected = [f"{spec.name} {epoch}" for epoch in (1, 2, 3, 3, 4)]
+    assert (tmp_path / "epochs").read_text().splitlines() == expected
+    np.testing.assert_array_equal(disturbed.probs(), undisturbed.probs())
+    assert list((tmp_path / "disturbed" / "unfinished").iterdir()) == []
+
+
 def test_an_actor_that_dies_over_and_over_ends_the_training(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Dying(fleet_module.BaseLearnerTrainer):
-        def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
             yield Progress(1, 0.0)
             os._exit(1)
 
@@ -120,12 +163,14 @@ def test_actors_and_their_calls_bear_names_for_the_dashboard(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Naming(fleet_module.BaseLearnerTrainer):
-        def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
             context = ray.get_runtime_context()
             names = context.get_actor_name(), context.get_task_name()
             if names not in [("base-learners-1", spec.name), ("base-learners-2", spec.name)]:
                 raise ValueError(f"called {names} for {spec.name}")
-            yield from super().train(spec)
+            yield from super().train(spec, state)
 
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Naming))
     assert Launch(splits, tmp_path, pool).train() == 12
@@ -135,10 +180,12 @@ def test_as_many_actors_run_at_once_as_fit_on_the_declared_gpus(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Noting(fleet_module.BaseLearnerTrainer):
-        def train(self, spec: LearnerSpec) -> Iterator[Progress | TrainedLearner]:
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
             name = ray.get_runtime_context().get_actor_name()
             (tmp_path / f"{name} on GPU {ray.get_gpu_ids()}").touch()
-            yield from super().train(spec)
+            yield from super().train(spec, state)
 
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
     on_gpus = cluster_pool(0.6)

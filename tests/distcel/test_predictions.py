@@ -60,7 +60,7 @@ def test_a_file_is_read_with_pyarrow_alone(splits: Splits, tmp_path: Path) -> No
 @pytest.mark.parametrize("place", ["train", "valid", "test", "weights"])
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
-    place: str, damage: str, splits: Splits, tmp_path: Path
+    place: str, damage: str, splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = PredictionCache(tmp_path)
     cache.write(SPEC, "key", splits, probabilities(splits, 0), {"w": np.zeros(3, np.float32)})
@@ -71,10 +71,13 @@ def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
         content[-9] ^= 16
         path.write_bytes(content)
     assert not cache.holds(SPEC, "key")
+    kept_aside = path.with_name(f"{path.name}.damaged").exists()
+    assert kept_aside == (damage == "flipped")
+    assert ("is damaged" in capsys.readouterr().out) == (damage == "flipped")
 
 
 def test_predictions_about_other_samples_are_refused(splits: Splits, tmp_path: Path) -> None:
     cache = PredictionCache(tmp_path)
     cache.write(SPEC, "key", splits, probabilities(splits, 0), {})
-    with pytest.raises(DamagedFileError, match="about other samples than the valid split's"):
+    with pytest.raises(DamagedFileError, match="its samples are not the valid split's"):
         cache.load([SPEC], ["key"], splits["test"], "valid")

@@ -17,7 +17,7 @@ BEST = TrialRecord(
     4,
     SelectionParams(k=2, epsilon=0.123, m=7, lr=0.5, gradient="exact"),
     "COMPLETE",
-    (EpochResult(1, 1.0, 1.0, 0.8765, 0.1),),
+    (EpochResult(1, 1.0, 1.0, 0.8765, 0.1, 1_800_000_000_000),),
 )
 
 

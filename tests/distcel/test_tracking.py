@@ -14,7 +14,10 @@ PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
 
 
 def epochs(count: int) -> tuple[EpochResult, ...]:
-    return tuple(EpochResult(i, 2.0 - i / 10, 1.5, i / 10, 0.1) for i in range(1, count + 1))
+    return tuple(
+        EpochResult(i, 2.0 - i / 10, 1.5, i / 10, 0.1, 1_800_000_000_000 + i)
+        for i in range(1, count + 1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ def test_a_thread_keeps_mlflow_up_to_date_until_it_is_closed(
     assert history(tracker, children(tracker)[0], "valid_accuracy") == [(1, 0.1)]
     records[0] = replace(records[0], epochs=epochs(3))
     records.append(TrialRecord(1, PARAMS, "COMPLETE", epochs(2)))
-    updates.close(None)
+    updates.close(None, seconds=60)
     by_name = {run.info.run_name: run for run in children(tracker)}
     assert {name: run.info.status for name, run in by_name.items()} == {
         "trial 0": "KILLED",

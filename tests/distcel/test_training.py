@@ -23,7 +23,7 @@ def training(recipe: Recipe, seed: int = 0) -> tuple[Training, nn.Linear, list[i
         network.weight.zero_()
     sizes: list[int] = []
 
-    def loss(batch: Tensor) -> Tensor:
+    def loss(batch: Tensor, _: torch.Generator) -> Tensor:
         sizes.append(len(batch))
         return cross_entropy(network(points[batch]), labels[batch])
 
@@ -52,7 +52,7 @@ def test_an_epoch_sees_every_sample_once_in_batches_of_nearly_one_size() -> None
     seen: list[Tensor] = []
     network = nn.Linear(1, 1)
 
-    def loss(batch: Tensor) -> Tensor:
+    def loss(batch: Tensor, _: torch.Generator) -> Tensor:
         seen.append(batch)
         return 0 * network.weight.sum()
 
@@ -69,7 +69,7 @@ def test_the_mean_loss_weighs_every_sample_alike() -> None:
     network = nn.Linear(1, 1)
     values = torch.arange(7.0)
 
-    def loss(batch: Tensor) -> Tensor:
+    def loss(batch: Tensor, _: torch.Generator) -> Tensor:
         return values[batch].mean() + 0 * network.weight.sum()
 
     run = Training(network, loss, torch.arange(7), replace(RECIPE, batch_size=5), seed=0)
@@ -94,9 +94,9 @@ def test_one_cycle_peaks_at_lr_and_ends_near_zero() -> None:
     rates = []
     original = run.batch_loss
 
-    def noting_the_rate(batch: Tensor) -> Tensor:
+    def noting_the_rate(batch: Tensor, generator: torch.Generator) -> Tensor:
         rates.append(run.optimizer.param_groups[0]["lr"])
-        return original(batch)
+        return original(batch, generator)
 
     run.batch_loss = noting_the_rate
     for _ in range(RECIPE.epochs):
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_bitwise_the_same_weights() -> None:
 def test_a_loss_that_is_not_finite_ends_the_training(value: float) -> None:
     network = nn.Linear(1, 1)
     run = Training(
-        network, lambda _: network(torch.zeros(1, 1)).sum() * value, torch.arange(4), RECIPE, 0
+        network, lambda *_: network(torch.zeros(1, 1)).sum() * value, torch.arange(4), RECIPE, 0
     )
     with pytest.raises(DivergedError, match=r"training loss became (nan|inf).*smaller lr"):
         run.run_epoch()
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(value: float) -> None:
 def test_a_weight_that_is_not_finite_ends_the_training_though_the_loss_is_finite() -> None:
     network = nn.Linear(1, 1)
     nn.init.constant_(network.bias, float("inf"))
-    run = Training(network, lambda _: network.weight.sum(), torch.arange(4), RECIPE, 0)
+    run = Training(network, lambda *_: network.weight.sum(), torch.arange(4), RECIPE, 0)
     with pytest.raises(DivergedError, match="a weight became NaN or infinite"):
         run.run_epoch()
 

@@ -1,8 +1,9 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from distcel.storage import write_record
 from distcel.trials import TrialStore, best_trial
 from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
 
@@ -10,7 +11,7 @@ PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
 
 
 def epoch(number: int, valid_accuracy: float) -> EpochResult:
-    return EpochResult(number, 1.5, 1.25, valid_accuracy, 0.125)
+    return EpochResult(number, 1.5, 1.25, valid_accuracy, 0.125, 1_800_000_000_000)
 
 
 def finished(number: int, valid_accuracy: float) -> TrialRecord:
@@ -29,6 +30,14 @@ def test_a_finished_trial_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert again.snapshot() == store.snapshot() == again.finished()
     assert again[0].valid_accuracy == 0.75
     assert again.next_number() == 2
+
+
+def test_a_trial_that_begins_again_has_each_epoch_once(tmp_path: Path) -> None:
+    store = TrialStore(tmp_path)
+    store.keep(TrialRecord(0, PARAMS, "RUNNING"))
+    for number, accuracy in ((1, 0.1), (2, 0.2), (1, 0.1), (2, 0.25), (3, 0.3)):
+        store.add_epoch(0, epoch(number, accuracy))
+    assert [e.valid_accuracy for e in store[0].epochs] == [0.1, 0.25, 0.3]
 
 
 def test_a_running_trial_of_a_killed_launch_is_interrupted_and_without_epochs(
@@ -52,6 +61,23 @@ def test_a_damaged_record_is_put_aside(tmp_path: Path, capsys: pytest.CaptureFix
     assert "00000.json is damaged" in capsys.readouterr().out
     assert (tmp_path / "00000.json.damaged").exists()
     assert TrialStore(tmp_path).snapshot() == [finished(1, 0.25)]
+
+
+def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> None:
+    good = asdict(finished(0, 0.5))
+    changes: tuple[dict[str, object], ...] = (
+        {"state": "WON"},
+        {"epochs": []},
+        {"epochs": [good["epochs"][0] | {"epoch": 2}]},
+        {"epochs": [good["epochs"][0] | {"valid_accuracy": 1.01}]},
+        {"params": good["params"] | {"k": 0}},
+        {"note": "unknown"},
+    )
+    for number, change in enumerate(changes):
+        write_record(tmp_path / f"{number:05d}.json", good | change)
+    write_record(tmp_path / "00009.json", good | {"number": 9})
+    assert [record.number for record in TrialStore(tmp_path).snapshot()] == [9]
+    assert len(list(tmp_path.glob("*.damaged"))) == 6
 
 
 def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:

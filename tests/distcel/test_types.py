@@ -62,7 +62,7 @@ def test_k_above_n_is_refused_with_the_range() -> None:
 
 
 def test_architectures_and_recipes_are_checked() -> None:
-    with pytest.raises(InvalidInputError, match="4 positive channel widths for resnet9"):
+    with pytest.raises(InvalidInputError, match="4 channel widths for resnet9"):
         Architecture("resnet9", (64, 128))
     with pytest.raises(InvalidInputError, match="family in"):
         Architecture("vgg")  # type: ignore[arg-type]
