@@ -6,10 +6,12 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from distcel.types import InvalidInputError
 
@@ -26,13 +28,30 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise InvalidInputError(
                 f"one launch on a run directory must hold, but got {str(run_dir)!r}, which "
-                f"{file.read().strip() or 'another launch'} holds: wait for it or give --run-dir"
+                f"{_holder(file)} holds: wait for it or give --run-dir"
             ) from None
         file.truncate(0)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
         file.flush()
         yield
+
+
+def _holder(file: TextIO) -> str:
+    """Who holds the lock, as they wrote it; they may be about to."""
+    for _ in range(50):
+        time.sleep(0.02)
+        file.seek(0)
+        text = file.read().strip()
+        try:
+            holder = json.loads(text)
+            if holder["host"] == socket.gethostname():
+                os.kill(holder["pid"], 0)  # raises where the text is an earlier holder's
+            return text
+        except PermissionError:  # somebody else's process, alive
+            return text
+        except (ValueError, KeyError, TypeError, ProcessLookupError):
+            pass
+    return "another launch"

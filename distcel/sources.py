@@ -33,6 +33,7 @@ FASHION_CLASSES = (
     *("sandal", "shirt", "sneaker", "bag", "ankle-boot"),
 )
 AGE_CLASSES = ("0-5", "6-19", "20-33", "34-56", "over-56")
+_MAX_IDX_BYTES = 2**28  # five times MNIST's largest file
 AGE_UPPER_BOUNDS = (5, 19, 33, 56)
 
 
@@ -70,6 +71,8 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     """
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
+    if dataset != "digits":
+        _refuse_links_out(data_dir)
     for folder in (data_dir / name for name in reader.folders):
         source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
         if source is not None:
@@ -78,6 +81,16 @@ def read_source(dataset: str, data_dir: Path) -> Source:
         f"a data directory with {reader.layouts} must exist, but got {str(data_dir)!r}: "
         f"{reader.remedy}"
     )
+
+
+def _refuse_links_out(data_dir: Path) -> None:
+    root = os.path.realpath(data_dir)
+    for folder, children, names in os.walk(data_dir):
+        for path in (f"{folder}/{name}" for name in [*children, *names]):
+            if os.path.islink(path):  # noqa: PTH114 -- a Path each takes five times as long
+                inside = os.path.commonpath([root, os.path.realpath(path)]) == root
+                remedy = "give --data-dir the folder that it leads to, or copy it"
+                require(inside, "links that stay in the data directory", path, remedy)
 
 
 def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
@@ -156,7 +169,10 @@ def _either(path: Path) -> Path | None:
 def _idx_array(path: Path, rank: int) -> Images:
     """An IDX file: two zero bytes, type 8 (uint8), the rank, big-endian sides, then the bytes."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(_MAX_IDX_BYTES + 1)
+        if len(content) > _MAX_IDX_BYTES:
+            raise ValueError(f"it holds more than {_MAX_IDX_BYTES} bytes")
         if content[:4] != bytes((0, 0, 8, rank)):
             raise ValueError("it does not begin as an IDX file of bytes")
         shape = np.frombuffer(content, dtype=">u4", count=rank, offset=4)
@@ -197,16 +213,17 @@ def _read_fer2013(folder: Path) -> Source | None:
 def _fer2013_csv(path: Path) -> Source:
     """Columns emotion, pixels (2,304 numbers) and Usage; sample ids are Usage_row."""
     rows: dict[bool, list[tuple[str, int, Images]]] = {True: [], False: []}
-    with path.open(newline="") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            try:
+    number = 0
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for number, row in enumerate(csv.DictReader(file)):
                 usage, label, image = _fer2013_row(row)
-            except (KeyError, ValueError, AttributeError) as error:
-                raise InvalidInputError(
-                    f"every row must have an emotion 0-6, a Usage and 2304 pixels 0-255, but got "
-                    f"data row {number} of {path} ({error}): download it again"
-                ) from None
-            rows[usage == "Training"].append((f"{usage}_{number}", label, image))
+                rows[usage == "Training"].append((f"{usage}_{number}", label, image))
+    except (csv.Error, KeyError, ValueError, AttributeError, OverflowError) as error:
+        raise InvalidInputError(
+            f"every row must have an emotion 0-6, a Usage and 2304 pixels 0-255, but got "
+            f"data row {number} of {path} ({error}): download it again"
+        ) from None
     for is_train, part in ((True, "Training"), (False, "PublicTest or PrivateTest")):
         require(len(rows[is_train]) > 0, f"rows with Usage {part}", str(path), "download it again")
     pools = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -23,6 +25,7 @@ def connect(address: str | None) -> Iterator[str]:
         address: of a running cluster, whose workers get this code; None starts one here.
     """
     if address is None:
+        _keep_token_private()
         context = ray.init(
             address="local",
             include_dashboard=True,
@@ -41,3 +44,16 @@ def connect(address: str | None) -> Iterator[str]:
         yield f"http://{context.dashboard_url} (sign in with what `ray get-auth-token` prints)"
     finally:
         ray.shutdown()
+
+
+def _keep_token_private() -> None:
+    """Ray would write its token, which lets one run anything here, for everybody to read."""
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError), open(path, "x", opener=_for_the_owner) as file:
+        file.write(secrets.token_hex(32))
+    path.chmod(0o600)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -17,6 +17,11 @@ PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), 
 NAMES = ("ant", "bee", "cow")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_text = "as many faults as the promise is made for: an hour, not minutes"
+    parser.addoption("--full", action="store_true", help=help_text)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data beside the checkout; tests that want it are skipped where there is none."""

@@ -28,7 +28,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
         file.write(b"half")
         raise OSError(errno.ENOSPC, "disk full")
 
-    with pytest.raises(OSError, match="disk full.*file"):
+    with pytest.raises(OSError, match=r"disk full.*file"):
         write_atomically(tmp_path / "file", fail)
     assert files(tmp_path) == []
 

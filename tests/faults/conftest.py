@@ -1,0 +1,55 @@
+"""Injects faults and counts which of them did no harm.
+
+python -m pytest tests/faults              every fault at least once, minutes
+python -m pytest tests/faults --full       as often as it takes to believe it, an hour
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_INJECTED: Counter[str] = Counter()
+_HELD: Counter[str] = Counter()
+
+CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
+for _name, _count in (("short", 200), ("full", 20_000)):
+    settings.register_profile(
+        _name, max_examples=_count, deadline=5000, suppress_health_check=CHECKS
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("full" if config.getoption("--full") else "short")
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """`times(few, many)`: how often to inject a fault, in CI and in the full run."""
+    full = bool(request.config.getoption("--full"))
+    return lambda few, many: many if full else few
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str, bool], None]]:
+    """`tally(fault, held)` counts a fault for the table at the end; harm fails the test."""
+    harmed: list[str] = []
+
+    def count(fault: str, held: bool) -> None:
+        _INJECTED[fault] += 1
+        _HELD[fault] += held
+        if not held:
+            harmed.append(fault)
+
+    yield count
+    assert not harmed, f"{len(harmed)} faults did harm: {set(harmed)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _INJECTED:
+        terminalreporter.section("faults")
+    for fault, injected in _INJECTED.items():
+        terminalreporter.write_line(f"{fault}: {injected} injected, {_HELD[fault]} held")

@@ -1,0 +1,87 @@
+"""SIGKILL of base-learner actors at random moments of their epochs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from distcel import fleet as fleet_module
+from distcel.actor_pool import ActorPool
+from distcel.datasets import Splits
+from distcel.learners import Progress, TrainedLearner
+from distcel.types import LearnerSpec
+from tests.distcel.test_fleet import EXPERIMENT, Launch, splits  # noqa: F401
+
+N_LEARNERS, N_EPOCHS = 4, 60
+
+
+def test_a_kill_costs_one_epoch_at_most_and_changes_no_bit(
+    splits: Splits,  # noqa: F811
+    pool: ActorPool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: Callable[[int, int], int],
+    tally: Callable[[str, bool], None],
+) -> None:
+    class Noting(fleet_module.BaseLearnerTrainer):
+        """Notes its process and every epoch that it has done."""
+
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
+            (tmp_path / "actors" / str(os.getpid())).touch()
+            for event in super().train(spec, state):
+                if isinstance(event, Progress):
+                    (tmp_path / "epochs" / f"{spec.name}-{event.epoch}-{os.getpid()}").touch()
+                yield event
+            (tmp_path / "actors" / str(os.getpid())).unlink()
+
+    for name in ("actors", "epochs"):
+        (tmp_path / name).mkdir()
+    n_epochs = times(N_EPOCHS, 8 * N_EPOCHS)
+    recipe = replace(EXPERIMENT.learner_recipe, epochs=n_epochs)
+    longer = replace(EXPERIMENT, learner_recipe=recipe)
+    undisturbed = Launch(splits, tmp_path / "undisturbed", pool, longer, N_LEARNERS)
+    undisturbed.train()
+
+    monkeypatch.setattr(fleet_module, "_SECONDS_BETWEEN_STATES", 0.0)
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
+    disturbed = Launch(splits, tmp_path / "disturbed", pool, longer, N_LEARNERS)
+    kills, over, moments = times(2, 20), threading.Event(), random.Random(0)
+    killed: list[int] = []
+
+    def kill_now_and_then() -> None:
+        while len(killed) < kills and not over.wait(moments.uniform(0.2, 1.0)):
+            for path in list((tmp_path / "actors").iterdir())[:1]:
+                with suppress(ProcessLookupError, FileNotFoundError):
+                    os.kill(int(path.name), signal.SIGKILL)
+                    killed.append(int(path.name))
+                    path.unlink()
+
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    try:
+        disturbed.train()
+    finally:
+        over.set()
+        killer.join()
+    done_again = len(list((tmp_path / "epochs").iterdir())) - N_LEARNERS * n_epochs
+    print(f"{len(killed)} actors killed, {done_again} epochs of {N_LEARNERS * n_epochs} done again")
+    same = bool(np.array_equal(disturbed.probs(), undisturbed.probs()))
+    for _ in killed:
+        tally("SIGKILL of an actor", same and done_again <= len(killed))
+    assert len(killed) == kills
+    for spec, key in zip(disturbed.specs, disturbed.keys, strict=True):
+        expected = undisturbed.cache.weights(spec, key)
+        for name, value in disturbed.cache.weights(spec, key).items():
+            np.testing.assert_array_equal(value, expected[name])

@@ -1,0 +1,107 @@
+"""SIGKILL of the launch at random moments of one search."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).parents[2]
+N_TRIALS = 24
+
+
+class Launch:
+    """A launch whose output is read as it comes."""
+
+    def __init__(self, run_dir: Path) -> None:
+        command = [sys.executable, str(ROOT / "launch" / "cluster.py"), "--preset", "smoke"]
+        command += ["--num-samples", str(N_TRIALS), "--run-dir", str(run_dir)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self.searching = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line)
+                if "base learners trained" in line:
+                    self.searching.set()
+        self.searching.set()
+
+    def kill(self) -> bool:
+        """Whether it still ran."""
+        running = self.process.poll() is None
+        self.process.kill()
+        self.join()
+        return running
+
+    def join(self) -> int:
+        self._reader.join()
+        return self.process.wait()
+
+
+def finished(run_dir: Path) -> dict[str, str]:
+    """The records of the trials that are acknowledged, as they lie on the disk."""
+    paths = run_dir.glob("search/*/trials/*.json")
+    texts = {path.name: path.read_text() for path in paths}
+    return {name: text for name, text in texts.items() if json.loads(text)["state"] != "RUNNING"}
+
+
+def test_no_acknowledged_trial_is_lost_or_runs_again(
+    tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, bool], None]
+) -> None:
+    run_dir, moments = tmp_path / "run", random.Random(0)
+    kills, began = 0, 0
+    while kills < times(3, 20) and len(finished(run_dir)) < N_TRIALS:
+        before = finished(run_dir)
+        launch = Launch(run_dir)
+        if moments.random() < 0.8:  # else wherever it is: starting, training, ...
+            launch.searching.wait(60)
+        time.sleep(moments.uniform(0, 3))
+        if not launch.kill():
+            break
+        kills += 1
+        after = finished(run_dir)
+        kept = {name: after.get(name) for name in before} == before
+        again = [line for line in launch.lines if _number(line) in before]
+        running = len(list(run_dir.glob("search/*/trials/*.json"))) - len(after)
+        began += running
+        tally("SIGKILL of the driver", kept and not again and running <= 2)
+
+    before, started = finished(run_dir), time.monotonic()
+    last = Launch(run_dir)
+    assert last.join() == 0, "".join(last.lines)
+    after = finished(run_dir)
+    print(
+        f"{kills} kills; {len(before)} of {N_TRIALS} trials were acknowledged, {began} ran when "
+        f"killed; the last launch took {time.monotonic() - started:.1f} s"
+    )
+    assert {name: after[name] for name in before} == before
+    assert sorted(after) == [f"{number:05d}.json" for number in range(N_TRIALS)]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("distcel digits")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert len(runs) == 1 + N_TRIALS
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        steps = [m.step for m in client.get_metric_history(run.info.run_id, "valid_loss")]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+def _number(line: str) -> str | None:
+    found = re.match(r"trial (\d+): valid", line)
+    return f"{int(found[1]):05d}.json" if found else None
