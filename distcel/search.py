@@ -25,6 +25,8 @@ import ray
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from ray import tune
+from ray.air.execution._internal import actor_manager
+from ray.tune.execution import tune_controller
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 from torch import Tensor
@@ -46,8 +48,13 @@ from distcel.types import (
 )
 
 METRIC = "valid_accuracy"
+# Ray kills what takes too much memory with an error that Tune does not count among those of an
+# actor: one such trial would end the whole search.
+_ACTOR_ERRORS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+for _module in (actor_manager, tune_controller):
+    _module.RayActorError = _ACTOR_ERRORS  # type: ignore[attr-defined]
 _MAX_ROUNDS = 10  # of the search, each but the first because a node was lost
-_NODE_LOST = "node"
+_NODE_LOST = ("temporarily unavailable", "node has died", "node was terminated")  # as Ray says it
 
 
 @dataclass(frozen=True)
@@ -75,19 +82,22 @@ class SelectionTrial(tune.Trainable):
     """One trial: each Tune step is one epoch of the selection net."""
 
     def setup(self, config: dict[str, Any], task: SelectionTask) -> None:  # type: ignore[override]
-        """Begin the first trial of this actor."""
+        """Take the first trial of this actor."""
         torch.set_num_threads(1)
         self.device = worker_device()
         self.task = task
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next trial in the same process, which spares it the imports."""
-        self.selection = self.task.begin(SelectionParams(**new_config), self.device)
+        """Take the next trial in the same process, which spares it the imports."""
+        self.params = SelectionParams(**new_config)
+        self.selection: SelectionTraining | None = None  # Tune retries what fails in a step alone
         return True
 
     def step(self) -> dict[str, Any]:
         """Train for one epoch; a training that diverges ends with the lowest accuracy."""
+        if self.selection is None:
+            self.selection = self.task.begin(self.params, self.device)
         try:
             result = self.selection.run_epoch()
         except DivergedError as error:  # raised, it would be tried a second time
@@ -110,43 +120,55 @@ class _Recorder(tune.Callback):
         return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        for created in trials[len(self.numbers) :]:
-            self.numbers[created.trial_id] = next(self.in_order)
-        number = self.numbers[trial.trial_id]
+        number = self._number(trials, trial)
         self.store.keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        number = self.numbers[trial.trial_id]
+        number = self._number(trials, trial)
         if "diverged" in result:
             self._fail(number, result["diverged"])
         else:
             self.store.add_epoch(number, result["epoch_result"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        record = self.store[self.numbers[trial.trial_id]]
+        record = self.store[self._number(trials, trial)]
         if record.state == "RUNNING":
             _complete(self.store, record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        number, error = self.numbers[trial.trial_id], str(trial.get_error() or "unknown reason")
-        if _NODE_LOST in error:  # no fault of the trial, which stays RUNNING and begins again
+        number, error = self._number(trials, trial), _last_error(trial)
+        if number not in self.store:  # it failed before it started
+            self.store.keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+        if any(phrase in error for phrase in _NODE_LOST):
+            # No fault of the trial, which stays RUNNING and begins again in the next round.
             self.lost_a_node = True
             print(f"trial {number}: its node was lost, it begins again")
         else:
             self._fail(number, _reason(error))
+
+    def _number(self, trials: list[Any], trial: Any) -> int:
+        for created in trials[len(self.numbers) :]:
+            self.numbers[created.trial_id] = next(self.in_order)
+        return self.numbers[trial.trial_id]
 
     def _fail(self, number: int, reason: str) -> None:
         self.store.keep(replace(self.store[number], state="FAILED", reason=reason))
         print(f"trial {number}: failed, {reason}")
 
 
+def _last_error(trial: Any) -> str:
+    """What Ray says of the last failure; `trial.get_error()` does not have it yet."""
+    text = Path(trial.error_file).read_text() if trial.error_file else "unknown reason"
+    return text.rpartition("Failure # ")[2]
+
+
 def _reason(error: str) -> str:
     """Why a trial failed, in one line of what Ray says at length."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    telling = [line for line in lines if "out-of-memory" in line or "out of memory" in line]
-    return (telling or lines)[-1]
+    out_of_memory = [line for line in lines if "low on memory" in line]
+    return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]
 
 
 def _complete(store: TrialStore, record: TrialRecord) -> None:

@@ -17,7 +17,7 @@ from distcel.ensemble import SmartEnsemble
 from distcel.image_files import decode_images
 from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
-from distcel.storage import PARTIAL
+from distcel.storage import PARTIAL, write_atomically
 from distcel.types import Architecture, SelectionParams
 
 _BATCH = 256
@@ -89,9 +89,6 @@ def save_ensemble(
         selection_net: its weights.
         learners: names and weights of the base learners, in the order of the scores.
     """
-    final, folder = folder, folder.with_name(f"{PARTIAL}{folder.name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "learners").mkdir(parents=True)
     facts = {
         "class_names": class_names,
         "learner_names": [name for name, _ in learners],
@@ -101,12 +98,24 @@ def save_ensemble(
         "mean": plan.mean,
         "std": plan.std,
     }
-    (folder / _FACTS).write_text(json.dumps(facts, indent=2))
-    (folder / _SELECTION_NET).write_bytes(save(dict(selection_net)))
-    for i, (_, weights) in enumerate(learners):
-        (folder / "learners" / f"{i:04d}.safetensors").write_bytes(save(dict(weights)))
-    shutil.rmtree(final, ignore_errors=True)
-    folder.rename(final)
+    partial = folder.with_name(f"{PARTIAL}{folder.name}")
+
+    def put(name: str | Path, content: bytes) -> None:
+        write_atomically(partial / name, lambda file: file.write(content))
+
+    try:
+        put(_FACTS, json.dumps(facts, indent=2).encode())
+        put(_SELECTION_NET, save(dict(selection_net)))
+        for i, (_, weights) in enumerate(learners):
+            put(_learner_path(i), save(dict(weights)))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _learner_path(index: int) -> Path:
+    return Path("learners", f"{index:04d}.safetensors")
 
 
 def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
@@ -130,8 +139,5 @@ def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
     params = SelectionParams(**facts["params"])
     layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient)
     smart = SmartEnsemble(network(folder / _SELECTION_NET, len(names)), layer)
-    learners = [
-        network(folder / "learners" / f"{i:04d}.safetensors", len(class_names))
-        for i in range(len(names))
-    ]
+    learners = [network(folder / _learner_path(i), len(class_names)) for i in range(len(names))]
     return StandaloneEnsemble(smart, learners, class_names, names, plan)

@@ -32,6 +32,9 @@ class TrialStore:
     def __getitem__(self, number: int) -> TrialRecord:
         return self._records[number]
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._records
+
     def snapshot(self) -> list[TrialRecord]:
         """Every trial as it now stands, by number; safe to call from any thread."""
         with self._lock:

@@ -1,0 +1,64 @@
+"""A search one of whose trials takes more memory than Ray lets it have.
+
+    python -m tests.faults.hungry_trial FOLDER
+
+Prints the records as JSON. A process of its own, for the cluster's memory limit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+from ray._common.utils import get_system_memory
+from ray._private.utils import get_used_memory
+
+from distcel.ensemble import SelectionTraining
+from distcel.networks import NetworkPlan
+from distcel.search import SelectionTask
+from distcel.types import SelectionParams
+from tests.distcel.test_ensemble import specialists
+from tests.distcel.test_search import EXPERIMENT, search
+
+ALLOWED, TAKEN = 3_000_000_000, 6_000_000_000  # bytes above what is in use
+
+
+def main() -> None:
+    """Search."""
+    folder = Path(sys.argv[1])
+
+    @dataclass(frozen=True)
+    class Hungry(SelectionTask):
+        """The first trial, the only one with the paper's point, fills the memory."""
+
+        def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
+            if params == EXPERIMENT.first_trial:
+                with (folder / "tries").open("a") as file:
+                    file.write("x")
+                held = [np.ones(10**7) for _ in range(TAKEN // (8 * 10**7))]
+                raise AssertionError(f"{len(held)} arrays fitted")
+            return super().begin(params, device)
+
+    limit = (get_used_memory() + ALLOWED) / get_system_memory()
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _system_config={"memory_usage_threshold": limit, "memory_monitor_refresh_ms": 50},
+    )
+    plan = NetworkPlan(EXPERIMENT.architecture, (1, 16, 16), (0.5,), (0.25,))
+    task = Hungry(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
+    records = search(task, folder, 3)
+    print(json.dumps([asdict(record) for record in records]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A cluster of three nodes that loses one, without grace, while it works.
+
+    python -m tests.faults.three_nodes training|search TIMES FOLDER
+
+Prints one JSON object a loss. A process of its own, since a process has one cluster at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from distcel.datasets import load_splits
+from distcel.fleet import cluster_pool
+from distcel.networks import NetworkPlan
+from distcel.search import SearchSettings, SelectionTask, run_search, search_space
+from distcel.trials import TrialStore
+from distcel.types import first_point
+from tests.distcel import test_fleet, test_search
+from tests.distcel.test_ensemble import specialists
+
+N_LEARNERS, N_TRIALS = 12, 12
+
+
+def lose_a_node(
+    cluster: Cluster, work: Callable[[], object], begun: Callable[[], bool]
+) -> dict[str, Any]:
+    """Remove a node once the work has begun, and time what is left of it; then replace the node."""
+    node = next(iter(cluster.worker_nodes))
+    lost: list[float] = []
+    over = threading.Event()
+
+    def remove() -> None:
+        while not begun() and not over.is_set():
+            time.sleep(0.05)
+        if not over.is_set():
+            cluster.remove_node(node, allow_graceful=False)
+            lost.append(time.monotonic())
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    try:
+        work()
+    finally:
+        over.set()
+        thread.join()
+    seconds = time.monotonic() - lost[0]
+    cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
+    cluster.wait_for_nodes()
+    return {"seconds": seconds}
+
+
+def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    recipe = replace(test_fleet.EXPERIMENT.learner_recipe, epochs=150)
+    experiment = replace(test_fleet.EXPERIMENT, learner_recipe=recipe)
+    splits = load_splits(experiment, folder, folder.parent / "data", seed=0)
+    launch = test_fleet.Launch(splits, folder / "cache", cluster_pool(1.0), experiment, N_LEARNERS)
+
+    def begun() -> bool:
+        return len(list((folder / "cache").glob("weights/*.safetensors"))) >= 3
+
+    result = lose_a_node(cluster, launch.train, begun)
+    held = sum(
+        launch.cache.holds(spec, key) for spec, key in zip(launch.specs, launch.keys, strict=True)
+    )
+    return result | {"held": held == N_LEARNERS, "started": launch.fleet.n_started}
+
+
+def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=60)
+    experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
+    plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
+    task = SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
+    store = TrialStore(folder / "trials")
+    settings = SearchSettings(
+        search_space(experiment, 4, {}), first_point(experiment, 4, {}), 60, 0, N_TRIALS
+    )
+
+    def work() -> object:
+        return run_search(ray.put(task), settings, store, cluster_pool(1.0), folder / "tune")
+
+    result = lose_a_node(cluster, work, lambda: len(store.snapshot()) >= 3)
+    states = [record.state for record in store.snapshot()]
+    return result | {"held": states == ["COMPLETE"] * N_TRIALS, "states": states}
+
+
+def main() -> None:
+    """Lose nodes as the command line says."""
+    stage, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 4 * 10**8},
+    )
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    for number in range(count):
+        result = {"training": training, "search": search}[stage](cluster, folder / str(number))
+        print(json.dumps(result), flush=True)
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
