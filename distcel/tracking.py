@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
@@ -32,6 +33,7 @@ from mlflow.types import Schema, TensorSpec
 from distcel.types import TrialRecord
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
 
 _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
@@ -259,8 +261,8 @@ class LiveUpdates:
         self._last: Callable[[Tracker], None] | None = None
         self._wake = threading.Event()
         self._complained = False
-        self._thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
+        self.thread.start()
 
     def _loop(self) -> None:
         while not self._wake.wait(self.seconds):
@@ -296,9 +298,9 @@ class LiveUpdates:
         """
         self._last = Tracker.abort if outcome is None else lambda tracker: tracker.finish(outcome)
         self._wake.set()
-        self._thread.join(min(seconds, _PATIENCE))
-        if self._thread.is_alive() and seconds > _PATIENCE:
+        self.thread.join(min(seconds, _PATIENCE))
+        if self.thread.is_alive() and seconds > _PATIENCE:
             print("MLflow is slow, waiting; the same command again would bring it up to date, too")
-            self._thread.join(seconds - _PATIENCE)
-        if self._thread.is_alive():
+            self.thread.join(seconds - _PATIENCE)
+        if self.thread.is_alive():
             print("MLflow is not up to date: the same command again brings it up to date")

@@ -28,18 +28,22 @@ class Launch:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.lines: list[str] = []
-        self.searching = threading.Event()
+        self.run_dir, self.began = run_dir, time.time()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
-            for line in lines:
-                self.lines.append(line)
-                if "base learners trained" in line:
-                    self.searching.set()
-        self.searching.set()
+            self.lines.extend(lines)
+
+    def wait_for_a_trial(self, state: str) -> None:
+        """Return once a trial of this launch is in that state, or the launch is over."""
+        while self.process.poll() is None:
+            for path in self.run_dir.glob("search/*/trials/*.json"):
+                if path.stat().st_mtime > self.began and f'"{state}"' in path.read_text():
+                    return
+            time.sleep(0.02)
 
     def kill(self) -> bool:
         """Whether it still ran."""
@@ -68,9 +72,11 @@ def test_no_acknowledged_trial_is_lost_or_runs_again(
     while kills < times(3, 20) and len(finished(run_dir)) < N_TRIALS:
         before = finished(run_dir)
         launch = Launch(run_dir)
-        if moments.random() < 0.8:  # else wherever it is: starting, training, ...
-            launch.searching.wait(60)
-        time.sleep(moments.uniform(0, 3))
+        # Wherever it is; or about when trials run; or, mostly, about when one is acknowledged.
+        state = moments.choice([None, "RUNNING", *["COMPLETE"] * 4])
+        if state is not None:
+            launch.wait_for_a_trial(state)
+        time.sleep(moments.uniform(0, 0.3 if state == "COMPLETE" else 3.0))
         if not launch.kill():
             break
         kills += 1
