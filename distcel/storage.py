@@ -160,12 +160,20 @@ def read_samples(path: Path, column: str) -> SampleTable:
     verify(path)
     try:
         return _parse_samples(path, column)
-    except (pa.ArrowException, KeyError, ValueError, AttributeError, TypeError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        LookupError,
+        ValueError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise DamagedFileError(path, f"it is not a table of {column} ({error})") from None
 
 
 def _parse_samples(path: Path, column: str) -> SampleTable:
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table.validate(full=True)  # a wrong offset would be a segmentation fault later
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     shape = json.loads(metadata.pop("shape"))
     values = table[column].chunk(0).flatten().to_numpy().reshape(table.num_rows, *shape)

@@ -85,6 +85,9 @@ def _read(path: Path) -> TrialRecord:
     try:
         params = SelectionParams(**content.pop("params"))
         epochs = tuple(EpochResult(**epoch) for epoch in content.pop("epochs"))
-        return TrialRecord(params=params, epochs=epochs, **content)
+        record = TrialRecord(params=params, epochs=epochs, **content)
+        if record.number == int(path.stem):
+            return record
+        raise ValueError(f"its number is {record.number}")
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(path, f"it is not a trial ({error})") from None
+        raise DamagedFileError(path, f"it is not this trial ({error})") from None

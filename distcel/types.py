@@ -298,7 +298,9 @@ class TrialRecord:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        require_non_negative("number", self.number)
+        whole = type(self.number) is int and self.number >= 0
+        require(whole, "whole number >= 0 of a trial", self.number, "give its number")
+        require(isinstance(self.reason, str), "a reason in words", self.reason, "give a text")
         require_choice("state", self.state, TrialState)
         epochs = [result.epoch for result in self.epochs]
         in_order = epochs == list(range(1, len(epochs) + 1))

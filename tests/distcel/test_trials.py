@@ -72,12 +72,15 @@ def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> Non
         {"epochs": [good["epochs"][0] | {"valid_accuracy": 1.01}]},
         {"params": good["params"] | {"k": 0}},
         {"note": "unknown"},
+        {"number": 5},
+        {"number": True},
+        {"reason": None},
     )
     for number, change in enumerate(changes):
-        write_record(tmp_path / f"{number:05d}.json", good | change)
+        write_record(tmp_path / f"{number:05d}.json", good | {"number": number} | change)
     write_record(tmp_path / "00009.json", good | {"number": 9})
     assert [record.number for record in TrialStore(tmp_path).snapshot()] == [9]
-    assert len(list(tmp_path.glob("*.damaged"))) == 6
+    assert len(list(tmp_path.glob("*.damaged"))) == len(changes)
 
 
 def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:
