@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -83,8 +83,7 @@ def _search_and_test(
         records = run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
     best = best_trial(records)
     with _timed(seconds, "refit"):
-        weights, epochs = refit(task, best.params, pool)
-    best = replace(best, epochs=epochs)
+        weights, best = refit(task, best, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     with _timed(seconds, "test"):
         evaluations = _test(prepared, best, weights, train)

@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 from distcel.datasets import Split, Splits
 from distcel.storage import (
     DamagedFileError,
-    put_aside,
+    is_intact,
     read_samples,
     remove_checked,
     verify,
@@ -70,7 +70,7 @@ class PredictionCache:
         What is damaged is put aside, and so is not there.
         """
         paths = [self.path(spec, key, split) for split in SPLIT_NAMES]
-        intact = [_is_intact(path) for path in [*paths, self.weights_path(spec, key)]]
+        intact = [is_intact(path) for path in [*paths, self.weights_path(spec, key)]]
         return all(intact)
 
     def keep_state(self, spec: LearnerSpec, key: str, state: bytes) -> None:
@@ -80,7 +80,7 @@ class PredictionCache:
     def state(self, spec: LearnerSpec, key: str) -> bytes | None:
         """The kept state; None where there is none or it was damaged and is put aside."""
         path = self._state_path(spec, key)
-        return path.read_bytes() if _is_intact(path) else None
+        return path.read_bytes() if is_intact(path) else None
 
     def _state_path(self, spec: LearnerSpec, key: str) -> Path:
         return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.safetensors"
@@ -142,17 +142,6 @@ class PredictionCache:
             probs_SNC[:, i] = table.values
         assert probs_SNC is not None, "there is at least one learner"
         return CachedSplit(split.images, split.labels, probs_SNC)
-
-
-def _is_intact(path: Path) -> bool:
-    try:
-        verify(path)
-    except FileNotFoundError:
-        return False
-    except DamagedFileError as error:
-        put_aside(error)
-        return False
-    return True
 
 
 def _file_name(spec: LearnerSpec) -> str:

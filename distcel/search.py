@@ -29,6 +29,8 @@ from ray.air.execution._internal import actor_manager
 from ray.tune.execution import tune_controller
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
+from safetensors.numpy import save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
@@ -36,6 +38,7 @@ from distcel.ensemble import SelectionTraining
 from distcel.fleet import worker_device
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
+from distcel.storage import is_intact, write_checked
 from distcel.training import DivergedError
 from distcel.trials import TrialStore
 from distcel.types import (
@@ -336,9 +339,23 @@ def _refit(
 
 
 def refit(
-    task: TaskRef, params: SelectionParams, pool: ActorPool
-) -> tuple[dict[str, Tensor], tuple[EpochResult, ...]]:
-    """Train the selection net for all its epochs on a worker: its weights and its epochs."""
-    options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
-    weights, epochs = ray.get(options.remote(task, params))
-    return {name: torch.tensor(value) for name, value in weights.items()}, epochs
+    task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path
+) -> tuple[dict[str, Tensor], TrialRecord]:
+    """Train the best trial's selection net for all its epochs, on a worker.
+
+    Args:
+        task: what it is trained on, in Ray's object store.
+        best: the trial.
+        pool: the worker's resources.
+        folder: where the result is kept, for a later launch.
+
+    Returns:
+        dict, TrialRecord: the selection net's weights, and the trial with all its epochs.
+    """
+    store, path = TrialStore(folder), folder / f"{best.number:05d}.safetensors"
+    if not (best.number in store and is_intact(path)):
+        options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
+        weights, epochs = ray.get(options.remote(task, best.params))
+        write_checked(path, lambda file: file.write(save(weights)))
+        store.keep(replace(best, epochs=epochs))
+    return load_file(path), store[best.number]

@@ -102,6 +102,18 @@ def remove_checked(path: Path) -> None:
     _digest_path(path).unlink(missing_ok=True)
 
 
+def is_intact(path: Path) -> bool:
+    """Whether a file that `write_checked` wrote is there; a damaged one is put aside first."""
+    try:
+        verify(path)
+    except FileNotFoundError:
+        return False
+    except DamagedFileError as error:
+        put_aside(error)
+        return False
+    return True
+
+
 def write_json(path: Path, content: object) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     text = json.dumps(content, indent=2, allow_nan=False)

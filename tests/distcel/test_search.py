@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from distcel.actor_pool import ActorPool
@@ -83,8 +84,11 @@ def test_the_search_begins_with_the_papers_point_and_is_repeatable(
     ]
 
     full = next(record for record in records if len(record.epochs) == 3)
-    weights, epochs = refit(ray.put(task), full.params, ONE_AT_A_TIME)
-    assert [e.valid_accuracy for e in epochs] == [e.valid_accuracy for e in full.epochs]
+    weights, whole = refit(ray.put(task), full, ONE_AT_A_TIME, tmp_path / "refit")
+    assert [e.valid_accuracy for e in whole.epochs] == [e.valid_accuracy for e in full.epochs]
+    kept, same = refit(ray.put(task), full, ONE_AT_A_TIME, tmp_path / "refit")
+    assert same == whole  # its times as well: it was not trained again
+    assert all(torch.equal(kept[name], value) for name, value in weights.items())
     assert weights["body.11.weight"].shape[0] == 4
 
 

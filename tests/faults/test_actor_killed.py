@@ -39,12 +39,13 @@ def test_a_kill_costs_one_epoch_at_most_and_changes_no_bit(
         def train(
             self, spec: LearnerSpec, state: bytes | None
         ) -> Iterator[Progress | TrainedLearner]:
-            (tmp_path / "actors" / str(os.getpid())).touch()
             for event in super().train(spec, state):
                 if isinstance(event, Progress):
                     (tmp_path / "epochs" / f"{spec.name}-{event.epoch}-{os.getpid()}").touch()
+                    # From now on it may be killed: without an epoch done, five deaths are enough.
+                    (tmp_path / "actors" / str(os.getpid())).touch()
                 yield event
-            (tmp_path / "actors" / str(os.getpid())).unlink()
+            (tmp_path / "actors" / str(os.getpid())).unlink(missing_ok=True)
 
     for name in ("actors", "epochs"):
         (tmp_path / name).mkdir()

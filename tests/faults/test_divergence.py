@@ -26,8 +26,12 @@ def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
     task: SelectionTask,  # noqa: F811
     pool: ActorPool,
     tmp_path: Path,
+    times: Callable[[int, int], int],
     tally: Callable[[str, bool], None],
 ) -> None:
+    if times(0, 1) == 0 and (epoch == 2) != (value == float("inf")):
+        pytest.skip("in the full run")
+
     @dataclass(frozen=True)
     class Poisoned(SelectionTask):
         """Trials with the conditional gradient diverge in the given epoch."""

@@ -69,7 +69,7 @@ def test_no_acknowledged_trial_is_lost_or_runs_again(
 ) -> None:
     run_dir, moments = tmp_path / "run", random.Random(0)
     kills, began = 0, 0
-    while kills < times(3, 20) and len(finished(run_dir)) < N_TRIALS:
+    while kills < times(2, 20) and len(finished(run_dir)) < N_TRIALS:
         before = finished(run_dir)
         launch = Launch(run_dir)
         # Wherever it is; or about when trials run; or, mostly, about when one is acknowledged.

@@ -142,8 +142,9 @@ def test_the_saved_ensemble_is_the_one_that_was_measured(
     np.testing.assert_allclose(probs, ensemble(torch.tensor(test.values)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stage", ["learner", "trial"])
+@pytest.mark.parametrize(
+    ("stage", "number"), [("learner", signal.SIGINT), ("trial", signal.SIGTERM)]
+)
 def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
     number: signal.Signals, stage: str, tmp_path: Path
 ) -> None:
