@@ -19,13 +19,15 @@ from distcel.actor_pool import ActorPool
 from distcel.ensemble import SmartEnsemble
 from distcel.fleet import Fleet
 from distcel.knapsack import KnapsackLayer
+from distcel.live_updates import LiveUpdates
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.report import Evaluation, evaluate, tables, vote
-from distcel.search import SelectionTask, refit, run_search
+from distcel.search import run_search
+from distcel.selection import SelectionTask, refit
 from distcel.standalone import save_ensemble
 from distcel.storage import write_atomically, write_json
-from distcel.tracking import LiveUpdates, Outcome, SearchIdentity, Tracker
+from distcel.tracking import Outcome, SearchIdentity, Tracker
 from distcel.trials import TrialStore, best_trial
 from distcel.types import TrialRecord
 

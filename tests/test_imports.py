@@ -17,12 +17,16 @@ LAYERS = [
     {"predictions", "trials", "tracking"},
     {"ensemble", "learners", "consensus"},
     {"fleet", "estimate", "report", "standalone"},
-    {"search", "mlflow_model"},
+    {"selection", "mlflow_model", "live_updates"},
+    {"search"},
     {"prepare"},
     {"pipeline"},
 ]
 USERS = {
-    "ray": {"distcel.fleet", "distcel.search", "distcel.pipeline", "launch.ray_cluster"},
+    "ray": {
+        *("distcel.fleet", "distcel.selection", "distcel.search"),
+        *("distcel.pipeline", "launch.ray_cluster"),
+    },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
     "optuna": {"distcel.types", "distcel.search", "distcel.prepare"},

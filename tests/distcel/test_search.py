@@ -11,11 +11,10 @@ from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
 from distcel.search import (
     SearchSettings,
-    SelectionTask,
-    refit,
     run_search,
     search_space,
 )
+from distcel.selection import SelectionTask, refit
 from distcel.trials import TrialStore, best_trial
 from distcel.types import (
     Architecture,

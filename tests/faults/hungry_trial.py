@@ -21,7 +21,7 @@ from ray._private.utils import get_used_memory
 
 from distcel.ensemble import SelectionTraining
 from distcel.networks import NetworkPlan
-from distcel.search import SelectionTask
+from distcel.selection import SelectionTask
 from distcel.types import SelectionParams
 from tests.distcel.test_ensemble import specialists
 from tests.distcel.test_search import EXPERIMENT, search

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distcel.actor_pool import ActorPool
 from distcel.ensemble import SelectionTraining
-from distcel.search import SelectionTask
+from distcel.selection import SelectionTask
 from distcel.trials import best_trial
 from distcel.types import SelectionParams
 from tests.distcel.test_search import search, task  # noqa: F401

@@ -19,7 +19,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from distcel.tracking import LiveUpdates, Outcome, SearchIdentity, Tracker
+from distcel.live_updates import LiveUpdates
+from distcel.tracking import Outcome, SearchIdentity, Tracker
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 N_TRIALS, N_EPOCHS = 6, 4
