@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from optuna.distributions import distribution_to_json
 
-from distcel import ensemble, knapsack, training
+from distcel import ensemble, knapsack, selection, training
 from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
@@ -91,7 +91,7 @@ class Prepared:
     @cached_property
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
-        code = [inspect.getsource(module) for module in (knapsack, ensemble, training)]
+        code = [inspect.getsource(module) for module in (knapsack, ensemble, selection, training)]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)
         return content_key([self.keys, recipe, space, self.options.seed, torch.__version__, code])
