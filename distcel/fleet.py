@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 import torch
@@ -20,10 +20,17 @@ from distcel.datasets import Splits
 from distcel.learners import LearnerData, Progress, TrainedLearner, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache
-from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, RunFailedError
+from distcel.types import (
+    SPLIT_NAMES,
+    Experiment,
+    InvalidInputError,
+    LearnerSpec,
+    RunFailedError,
+)
 
 _MAX_DEATHS = 5
 _SECONDS_BETWEEN_EPOCH_LINES = 10
+_MAX_UNREAD_EVENTS = 8  # of an actor; each may hold a state of some hundred megabytes
 # Between two states of a learner that are kept; after a kill it goes on from the last one.
 _SECONDS_BETWEEN_STATES = 5.0
 _ACTOR_LOST = (
@@ -43,6 +50,14 @@ def worker_device() -> torch.device:
     """The device of the actor or task that this is called in: its GPU if Ray gave it one."""
     has_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
     return torch.device("cuda" if has_gpu else "cpu")
+
+
+def raise_cause(error: ray.exceptions.RayTaskError) -> NoReturn:
+    """Raise what failed on a worker: in one line if it is ours, else with the remote traceback."""
+    cause = error.cause
+    if isinstance(cause, (RunFailedError, InvalidInputError)):
+        raise cause from None
+    raise error
 
 
 class BaseLearnerTrainer:
@@ -171,7 +186,11 @@ class Fleet:
     def _assign(self) -> None:
         while self._pending and self._idle:
             actor, (spec, key) = self._idle.pop(), self._pending.popleft()
-            task = actor.train.options(num_returns="streaming", name=spec.name)
+            task = actor.train.options(
+                num_returns="streaming",
+                name=spec.name,
+                _generator_backpressure_num_objects=_MAX_UNREAD_EVENTS,
+            )
             stream = task.remote(spec, self.cache.state(spec, key))
             self._running[stream] = actor, spec, key
 
@@ -195,8 +214,7 @@ class Fleet:
             self._pending.appendleft((spec, key))
             return None
         except ray.exceptions.RayTaskError as error:
-            cause: Exception = error.as_instanceof_cause()
-            raise cause from None
+            raise_cause(error)
         if isinstance(event, Progress):
             self._note(spec, key, event)
             return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,11 @@ from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.report import Evaluation, evaluate, tables, vote
 from distcel.search import run_search
-from distcel.selection import SelectionTask, refit
+from distcel.selection import SelectionTask, TaskRef, refit
 from distcel.standalone import save_ensemble
-from distcel.storage import write_atomically, write_json
+from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracking import Outcome, SearchIdentity, Tracker
+from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
 from distcel.types import TrialRecord
 
@@ -83,9 +86,8 @@ def _search_and_test(
     )
     with _timed(seconds, "search"):
         records = run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
-    best = best_trial(records)
     with _timed(seconds, "refit"):
-        weights, best = refit(task, best, pool, prepared.search_folder / "refit")
+        weights, best = _refit_best(task, store, records, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     with _timed(seconds, "test"):
         evaluations = _test(prepared, best, weights, train)
@@ -93,6 +95,20 @@ def _search_and_test(
     print(report)
     results = _results(prepared, best, evaluations, seconds)
     return results, _keep(prepared, best, weights, report, results)
+
+
+def _refit_best(
+    task: TaskRef, store: TrialStore, records: list[TrialRecord], pool: ActorPool, folder: Path
+) -> tuple[dict[str, Tensor], TrialRecord]:
+    """The best trial that survives all its epochs: ASHA may have stopped it before it diverged."""
+    while True:
+        best = best_trial(records)
+        try:
+            return refit(task, best, pool, folder)
+        except DivergedError as error:
+            store.keep(replace(best, state="FAILED", reason=f"in the refit, {error}"))
+            print(f"trial {best.number}: failed in the refit, {error}")
+            records = store.snapshot()
 
 
 def _test(
@@ -125,9 +141,21 @@ def _tracker(prepared: Prepared) -> Tracker:
     }
     artifacts = options.run_dir.parent / "mlflow-artifacts"
     identity = SearchIdentity(
-        prepared.experiment.dataset, prepared.title, prepared.search_key, tags, artifacts
+        prepared.experiment.dataset,
+        prepared.title,
+        content_key([prepared.search_key, _own_id(options.run_dir)]),
+        tags,
+        artifacts,
     )
     return Tracker(options.mlflow_uri, identity)
+
+
+def _own_id(run_dir: Path) -> str:
+    """Tells equal searches in different run directories apart, also when one is moved."""
+    path = run_dir / "id"
+    if not path.is_file():
+        write_atomically(path, lambda file: file.write(secrets.token_hex(8).encode()))
+    return path.read_text()
 
 
 def _results(

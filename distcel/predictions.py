@@ -23,11 +23,14 @@ from distcel.datasets import Split, Splits
 from distcel.storage import (
     DamagedFileError,
     is_intact,
+    put_aside,
     read_samples,
+    read_sealed,
     remove_checked,
     verify,
     write_checked,
     write_samples,
+    write_sealed,
 )
 from distcel.types import SPLIT_NAMES, LearnerSpec, SplitName
 
@@ -69,21 +72,23 @@ class PredictionCache:
 
         What is damaged is put aside, and so is not there.
         """
-        paths = [self.path(spec, key, split) for split in SPLIT_NAMES]
-        intact = [is_intact(path) for path in [*paths, self.weights_path(spec, key)]]
+        intact = [is_intact(path) for path in self._paths(spec, key)]
         return all(intact)
+
+    def _paths(self, spec: LearnerSpec, key: str) -> list[Path]:
+        predictions = [self.path(spec, key, split) for split in SPLIT_NAMES]
+        return [*predictions, self.weights_path(spec, key)]
 
     def keep_state(self, spec: LearnerSpec, key: str, state: bytes) -> None:
         """Keep what the learner's training can go on from, in place of an earlier state."""
-        write_checked(self._state_path(spec, key), lambda file: file.write(state))
+        write_sealed(self._state_path(spec, key), state)
 
     def state(self, spec: LearnerSpec, key: str) -> bytes | None:
         """The kept state; None where there is none or it was damaged and is put aside."""
-        path = self._state_path(spec, key)
-        return path.read_bytes() if is_intact(path) else None
+        return read_sealed(self._state_path(spec, key))
 
     def _state_path(self, spec: LearnerSpec, key: str) -> Path:
-        return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.safetensors"
+        return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.state"
 
     def write(
         self,
@@ -94,6 +99,8 @@ class PredictionCache:
         weights: Weights,
     ) -> None:
         """Keep one learner's weights and predictions; its training's state is dropped."""
+        for path in self._paths(spec, key):  # what is left of an earlier training
+            remove_checked(path)
         content = save_tensors(weights)
         write_checked(self.weights_path(spec, key), lambda file: file.write(content))
         for name, probs_SC in probs_by_split.items():
@@ -107,7 +114,7 @@ class PredictionCache:
                 probs_SC,
                 facts,
             )
-        remove_checked(self._state_path(spec, key))
+        self._state_path(spec, key).unlink(missing_ok=True)
 
     def weights(self, spec: LearnerSpec, key: str) -> Weights:
         """The learner's weights.
@@ -133,9 +140,13 @@ class PredictionCache:
         probs_SNC: Probabilities | None = None
         for i, (spec, key) in enumerate(zip(specs, keys, strict=True)):
             path = self.path(spec, key, name)
-            table = read_samples(path, "probabilities")
-            if not table.sample_ids.equals(split.sample_ids):
-                raise DamagedFileError(path, f"its samples are not the {name} split's")
+            try:
+                table = read_samples(path, "probabilities")
+                if not table.sample_ids.equals(split.sample_ids):
+                    raise DamagedFileError(path, f"its samples are not the {name} split's")
+            except DamagedFileError as error:
+                put_aside(error)
+                raise
             if probs_SNC is None:
                 shape = (len(split.labels), len(specs), table.values.shape[1])
                 probs_SNC = np.empty(shape, np.float32)

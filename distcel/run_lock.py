@@ -23,7 +23,13 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     Raises:
         InvalidInputError: another launch holds it; the message names that one.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"a run directory that can be made must hold, but got {str(run_dir)!r} "
+            f"({error.strerror}): give another --run-dir"
+        ) from None
     with (run_dir / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

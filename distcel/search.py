@@ -40,8 +40,17 @@ from distcel.types import (
 _ACTOR_ERRORS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 for _module in (actor_manager, tune_controller):
     _module.RayActorError = _ACTOR_ERRORS  # type: ignore[attr-defined]
-_MAX_ROUNDS = 10  # of the search, each but the first because a node was lost
-_NODE_LOST = ("temporarily unavailable", "node has died", "node was terminated")  # as Ray says it
+_MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
+# As Ray says it. A trial that has not begun is not to blame for its worker's death either.
+_NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
+_WORKER_LOST = (*_NODE_LOST, "worker process has died")
+
+
+class _NotKept(BaseException):
+    """A record could not be written; Tune would swallow an Exception in a callback."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
 
 
 class _Recorder(tune.Callback):
@@ -49,7 +58,7 @@ class _Recorder(tune.Callback):
 
     def __init__(self, store: TrialStore) -> None:
         self.store = store
-        self.lost_a_node = False
+        self.lost_a_trial = False
         self.numbers: dict[str, int] = {}
         # The searcher proposes the interrupted trials first; `trials` is in its order.
         self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
@@ -59,7 +68,7 @@ class _Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         number = self._number(trials, trial)
-        self.store.keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+        self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -73,27 +82,36 @@ class _Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         record = self.store[self._number(trials, trial)]
         if record.state == "RUNNING":
-            _complete(self.store, record)
+            self._keep(replace(record, state="COMPLETE"))
+            _say_complete(record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         number, error = self._number(trials, trial), _last_error(trial)
-        if number not in self.store:  # it failed before it started
-            self.store.keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
-        if any(phrase in error for phrase in _NODE_LOST):
+        started = number in self.store
+        if not started:
+            self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+        if any(phrase in error for phrase in (_NODE_LOST if started else _WORKER_LOST)):
             # No fault of the trial, which stays RUNNING and begins again in the next round.
-            self.lost_a_node = True
-            print(f"trial {number}: its node was lost, it begins again")
+            self.lost_a_trial = True
+            print(f"trial {number}: its worker was lost, it begins again")
         else:
             self._fail(number, _reason(error))
 
     def _number(self, trials: list[Any], trial: Any) -> int:
-        for created in trials[len(self.numbers) :]:
-            self.numbers[created.trial_id] = next(self.in_order)
+        for known in trials:  # Tune moves a trial that it retries to the end of the list
+            if known.trial_id not in self.numbers:
+                self.numbers[known.trial_id] = next(self.in_order)
         return self.numbers[trial.trial_id]
 
     def _fail(self, number: int, reason: str) -> None:
-        self.store.keep(replace(self.store[number], state="FAILED", reason=reason))
+        self._keep(replace(self.store[number], state="FAILED", reason=reason))
         print(f"trial {number}: failed, {reason}")
+
+    def _keep(self, record: TrialRecord) -> None:
+        try:
+            self.store.keep(record)
+        except OSError as error:
+            raise _NotKept(error) from error
 
 
 def _last_error(trial: Any) -> str:
@@ -109,8 +127,7 @@ def _reason(error: str) -> str:
     return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]
 
 
-def _complete(store: TrialStore, record: TrialRecord) -> None:
-    store.keep(replace(record, state="COMPLETE"))
+def _say_complete(record: TrialRecord) -> None:
     p, n_epochs = record.params, len(record.epochs)
     point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient}"
     accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
@@ -195,12 +212,16 @@ def run_search(
             break
         shutil.rmtree(folder, ignore_errors=True)
         recorder = _Recorder(store)
-        _tuner(task, settings, recorder, pool, folder, remaining, seconds).fit()
-        if not recorder.lost_a_node:
+        try:
+            _tuner(task, settings, recorder, pool, folder, remaining, seconds).fit()
+        except _NotKept as failure:
+            raise failure.error from None
+        if not recorder.lost_a_trial:
             break
     for record in store.running():  # the time budget ended while they ran
         if record.epochs:
-            _complete(store, record)
+            store.keep(replace(record, state="COMPLETE"))
+            _say_complete(record)
     return store.snapshot()
 
 
@@ -247,7 +268,7 @@ def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
     points = [] if store.snapshot() else [settings.first]
     points += [record.params for record in store.running()]
     # A sampler of the same seed would propose the first launch's points again.
-    seed = settings.seed + 1000 * len(finished)
+    seed = settings.seed + 1000 * len(store.snapshot())
     searcher = OptunaSearch(
         settings.space,
         metric=METRIC,

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from distcel.actor_pool import ActorPool
 from distcel.ensemble import SelectionTraining
-from distcel.fleet import worker_device
+from distcel.fleet import raise_cause, worker_device
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.storage import is_intact, write_checked
 from distcel.training import DivergedError
 from distcel.trials import TrialStore
-from distcel.types import EpochResult, Experiment, SelectionParams, TrialRecord
+from distcel.types import EpochResult, Experiment, RunFailedError, SelectionParams, TrialRecord
 
 METRIC = "valid_accuracy"
 
@@ -104,11 +104,22 @@ def refit(
 
     Returns:
         dict, TrialRecord: the selection net's weights, and the trial with all its epochs.
+
+    Raises:
+        DivergedError: it diverges, in an epoch that the trial was stopped before.
+        RunFailedError: workers died over it again and again.
     """
     store, path = TrialStore(folder), folder / f"{best.number:05d}.safetensors"
-    if not (best.number in store and is_intact(path)):
+    done = best.number in store and store[best.number].params == best.params
+    if not (done and is_intact(path)):
         options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
-        weights, epochs = ray.get(options.remote(task, best.params))
+        try:
+            weights, epochs = ray.get(options.remote(task, best.params))
+        except ray.exceptions.RayTaskError as error:
+            raise_cause(error)
+        except ray.exceptions.RayError as error:
+            reason = str(error).partition("\n")[0]
+            raise RunFailedError(f"the refit of trial {best.number} failed: {reason}") from None
         write_checked(path, lambda file: file.write(save(weights)))
         store.keep(replace(best, epochs=epochs))
     return load_file(path), store[best.number]

@@ -72,7 +72,7 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
     if dataset != "digits":
-        _refuse_links_out(data_dir)
+        refuse_links_out(data_dir)
     for folder in (data_dir / name for name in reader.folders):
         source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
         if source is not None:
@@ -83,7 +83,8 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     )
 
 
-def _refuse_links_out(data_dir: Path) -> None:
+def refuse_links_out(data_dir: Path) -> None:
+    """Raise InvalidInputError if a link below the directory leads out of it."""
     root = os.path.realpath(data_dir)
     for folder, children, names in os.walk(data_dir):
         for path in (f"{folder}/{name}" for name in [*children, *names]):

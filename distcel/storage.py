@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from distcel.types import RunFailedError
 
 PARTIAL = ".partial-"  # what files are called until they are whole
+_DIGEST_SIZE = 16
 Labels = NDArray[np.int64]
 
 
@@ -62,9 +63,11 @@ def put_aside(error: DamagedFileError) -> None:
     error.path.replace(error.path.with_name(error.path.name + ".damaged"))
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what a launch that was killed while it wrote has left below the folder."""
-    for path in folder.rglob(f"{PARTIAL}*"):
+def remove_partial_files(run_dir: Path) -> None:
+    """Remove what a launch that was killed while it wrote has left in its run directory."""
+    own = ("data", "learners", "search")  # there may be other launches' run directories below
+    below = (path for name in own for path in (run_dir / name).rglob(f"{PARTIAL}*"))
+    for path in [*run_dir.glob(f"{PARTIAL}*"), *below]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -94,6 +97,28 @@ def verify(path: Path) -> None:
     beside, digest = _digest_path(path), _file_digest(path)
     if not beside.is_file() or beside.read_text(errors="replace").strip() != digest:
         raise DamagedFileError(path, f"its bytes do not match {beside.name}")
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write the content with its digest in front, so that it can be replaced in one step."""
+    write_atomically(path, lambda file: file.write(_seal(content) + content))
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote; None where there is nothing, or a damaged file is put aside."""
+    try:
+        sealed = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    content = sealed[_DIGEST_SIZE:]
+    if sealed[:_DIGEST_SIZE] == _seal(content):
+        return content
+    put_aside(DamagedFileError(path, "its content does not match its digest"))
+    return None
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
 
 
 def remove_checked(path: Path) -> None:
@@ -236,7 +261,9 @@ def _canonical(description: object) -> bytes:
 
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(
+            file, lambda: hashlib.blake2b(digest_size=_DIGEST_SIZE)
+        ).hexdigest()
 
 
 def _digest_path(path: Path) -> Path:

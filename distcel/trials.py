@@ -49,8 +49,10 @@ class TrialStore:
         return [record for record in self.snapshot() if record.state == "RUNNING"]
 
     def next_number(self) -> int:
-        """The number after the highest one."""
-        return max(self._records, default=-1) + 1
+        """The number after the highest one, those of damaged records included."""
+        damaged = (path.name.partition(".")[0] for path in self.folder.glob("[0-9]*.damaged"))
+        numbers = [int(name) for name in damaged if name.isdecimal()]
+        return max([*self._records, *numbers], default=-1) + 1
 
     def add_epoch(self, number: int, result: EpochResult) -> None:
         """Add an epoch, in memory; of a trial that began again, in place of what it had."""

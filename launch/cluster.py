@@ -132,12 +132,15 @@ def _launch(arguments: argparse.Namespace) -> int:
             print(f"Ray: {pool.size} workers at once, dashboard {dashboard}")
             pipeline.run(prepared, pool)
     print(f"{options.run_dir}/results.json after {time.monotonic() - started:.0f} s")
-    if options.mlflow_uri.startswith("http"):
-        print(f"compare runs: {urlsplit(options.mlflow_uri).hostname}, the MLflow server")
-    else:
-        ui = f"{Path(sys.executable).with_name('mlflow')} ui --workers 1"
-        print(f"compare runs: {ui} --backend-store-uri {shlex.quote(options.mlflow_uri)}")
+    print(f"compare runs: {_how_to_compare(options.mlflow_uri)}")
     return 0
+
+
+def _how_to_compare(mlflow_uri: str) -> str:
+    if not mlflow_uri.startswith("sqlite"):  # which alone never holds a password
+        return f"{urlsplit(mlflow_uri).hostname}, the MLflow server"
+    ui = f"{Path(sys.executable).with_name('mlflow')} ui --workers 1"
+    return f"{ui} --backend-store-uri {shlex.quote(mlflow_uri)}"
 
 
 def _options(arguments: argparse.Namespace, fixed: dict[str, Any]) -> Options:
@@ -181,6 +184,10 @@ def _require_tracking_uri(uri: str | None) -> None:
     # The URI itself is not repeated: it may hold a password.
     remedy = "give sqlite:////absolute/path.db or http://host:port"
     require(known, f"--mlflow-uri beginning with one of {schemes}", "another one", remedy)
+    try:
+        urlsplit(uri or "")
+    except ValueError:
+        raise InvalidInputError(f"--mlflow-uri that is a URI must hold: {remedy}") from None
 
 
 def _fixed(pairs: list[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import ray
 
 import distcel
 import search_spaces
+from distcel.types import InvalidInputError
 
 
 @contextmanager
@@ -34,12 +35,19 @@ def connect(address: str | None) -> Iterator[str]:
             logging_level=logging.ERROR,
         )
     else:
-        context = ray.init(
-            address=address,
-            runtime_env={"py_modules": [distcel, search_spaces]},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            context = ray.init(
+                address=address,
+                runtime_env={"py_modules": [distcel, search_spaces]},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            remedy = "start one with `ray start --head` or leave --address out"
+            raise InvalidInputError(
+                f"a Ray cluster at --address must answer, but got {address!r} ({reason}): {remedy}"
+            ) from None
     try:
         yield f"http://{context.dashboard_url} (sign in with what `ray get-auth-token` prints)"
     finally:

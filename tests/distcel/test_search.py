@@ -11,6 +11,8 @@ from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
 from distcel.search import (
     SearchSettings,
+    _Recorder,
+    _searcher,
     run_search,
     search_space,
 )
@@ -133,7 +135,7 @@ def test_a_time_budget_ends_the_search_with_what_there_is(
 ) -> None:
     endless = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=10**6))
     slow = replace(task, experiment=endless)
-    records = search(slow, tmp_path, 100, time_budget=8, gradient="exact")
+    records = search(slow, tmp_path, 100, time_budget=15, gradient="exact")
     assert 1 <= len(records) < 100
     assert {record.state for record in records} == {"COMPLETE"}
     assert best_trial(records).epochs
@@ -162,6 +164,39 @@ def test_a_failed_trial_counts_and_is_not_repeated(
     records = search(task, tmp_path, 2)
     assert records[0] == failed
     assert [record.state for record in records] == ["FAILED", "COMPLETE"]
+
+
+class Created:
+    """What the recorder knows of one of Tune's trials."""
+
+    def __init__(self, name: str) -> None:
+        self.trial_id, self.config, self.error_file = name, EXPERIMENT.first_trial.as_dict(), None
+
+
+def test_a_trial_keeps_its_number_when_tune_moves_it_to_the_end(tmp_path: Path) -> None:
+    recorder = _Recorder(TrialStore(tmp_path))
+    a, b, c = (Created(name) for name in "abc")
+    recorder.on_trial_start(0, [a, b], a)
+    recorder.on_trial_start(0, [a, b], b)
+    recorder.on_trial_start(0, [b, c, a], a)  # its worker died, and it begins again
+    recorder.on_trial_start(0, [b, c, a], c)
+    assert recorder.numbers == {"a": 0, "b": 1, "c": 2}
+    assert [record.number for record in TrialStore(tmp_path).running()] == [0, 1, 2]
+
+
+def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: Path) -> None:
+    store = TrialStore(tmp_path)
+    settings = SearchSettings(
+        search_space(EXPERIMENT, 4, {}), EXPERIMENT.first_trial, 3, seed=0, num_samples=9
+    )
+    first = _searcher(settings, store)
+    drawn = [SelectionParams(**(first.suggest(str(i)) or {})) for i in range(4)]
+    for number, params in enumerate(drawn[:2]):  # of which the launch began two
+        store.keep(TrialRecord(number, params, "RUNNING"))
+    second = _searcher(settings, store)
+    again = [SelectionParams(**(second.suggest(str(i)) or {})) for i in range(4)]
+    assert again[:2] == drawn[:2]
+    assert not set(again[2:]) & set(drawn)
 
 
 def test_k_is_searched_over_1_to_n() -> None:

@@ -1,4 +1,6 @@
 import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,11 +13,13 @@ from distcel.storage import (
     content_key,
     read_record,
     read_samples,
+    read_sealed,
     verify,
     write_atomically,
     write_checked,
     write_record,
     write_samples,
+    write_sealed,
 )
 
 
@@ -110,3 +114,33 @@ def test_equal_descriptions_have_equal_keys_whatever_their_order() -> None:
     assert content_key({"a": 1, "b": [2, 3]}) == content_key({"b": [2, 3], "a": 1})
     assert content_key({"a": 1}) != content_key({"a": 2})
     assert content_key([1, 23]) != content_key([12, 3])
+
+
+def test_a_sealed_file_is_the_old_or_the_new_one_wherever_its_writer_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    path, steps = tmp_path / "state", 0
+    assert read_sealed(path) is None
+    write_sealed(path, b"old")
+    rename, fsync = Path.rename, os.fsync
+
+    def until(step: int, call: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object) -> object:
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                raise Killed
+            return call(*arguments)
+
+        return counted
+
+    for step in (1, 2, 3):
+        steps = 0
+        monkeypatch.setattr(Path, "rename", until(step, rename))
+        monkeypatch.setattr(os, "fsync", until(step, fsync))
+        with pytest.raises(Killed):
+            write_sealed(path, b"new")
+        assert read_sealed(path) == (b"new" if step == 3 else b"old")

@@ -61,6 +61,8 @@ def test_a_damaged_record_is_put_aside(tmp_path: Path, capsys: pytest.CaptureFix
     assert "00000.json is damaged" in capsys.readouterr().out
     assert (tmp_path / "00000.json.damaged").exists()
     assert TrialStore(tmp_path).snapshot() == [finished(1, 0.25)]
+    (tmp_path / "00009.json.damaged").touch()
+    assert TrialStore(tmp_path).next_number() == 10  # no other trial takes a lost one's number
 
 
 def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> None:

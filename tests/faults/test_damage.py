@@ -77,11 +77,12 @@ def test_a_damaged_state_of_a_training_is_never_used(
 ) -> None:
     state = np.random.default_rng(1).bytes(3000)
     cache.keep_state(SPEC, "key", state)
-    (path,) = (cache.folder / "unfinished").glob("*.safetensors")
-    for fault, copy in damaged_copies(state, times(100, 10_000), times(100, 10**9)):
+    (path,) = (cache.folder / "unfinished").glob("*.state")
+    content = path.read_bytes()
+    for fault, copy in damaged_copies(content, times(100, 10_000), times(100, 10**9)):
         path.write_bytes(copy)
         tally(f"{fault} of state", cache.state(SPEC, "key") is None)
-        path.write_bytes(state)
+        path.write_bytes(content)
     assert cache.state(SPEC, "key") == state
 
 

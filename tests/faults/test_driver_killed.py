@@ -73,10 +73,10 @@ def test_no_acknowledged_trial_is_lost_or_runs_again(
         before = finished(run_dir)
         launch = Launch(run_dir)
         # Wherever it is; or about when trials run; or, mostly, about when one is acknowledged.
-        state = moments.choice([None, "RUNNING", *["COMPLETE"] * 4])
+        state = moments.choice([None, "RUNNING", "RUNNING", *["COMPLETE"] * 3])
         if state is not None:
             launch.wait_for_a_trial(state)
-        time.sleep(moments.uniform(0, 0.3 if state == "COMPLETE" else 3.0))
+        time.sleep(moments.uniform(0, 0.15 if state == "COMPLETE" else 3.0))
         if not launch.kill():
             break
         kills += 1

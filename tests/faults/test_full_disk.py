@@ -61,7 +61,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_carries_on(
     times: Callable[[int, int], int],
     tally: Callable[[str, bool], None],
 ) -> None:
-    if times(0, 1) == 0 and fill_at not in ("learner 30/", "55 base"):
+    if times(0, 1) == 0 and fill_at not in ("learner 30/", "trial 1"):
         pytest.skip("in the full run")
     resize(small_disk, ENOUGH * 1024)
     status, out, errors = launch(small_disk, fill_at)

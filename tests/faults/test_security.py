@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from launch import cluster
+
 ROOT = Path(__file__).parents[2]
 PLANTED = ("correct-horse-42", "battery-staple-43")
 
@@ -129,3 +131,4 @@ def test_a_password_in_a_database_uri_is_not_repeated() -> None:
     )
     assert ran.returncode == 2
     assert PLANTED[0] not in ran.stdout + ran.stderr
+    assert cluster._how_to_compare(uri) == "127.0.0.1, the MLflow server"

@@ -219,6 +219,8 @@ def _unreadable(folder: Path) -> None:
         (["--seed", "-1"], "0 <= --seed < 2^31"),
         (["--seed", str(2**31)], "0 <= --seed < 2^31"),
         (["--mlflow-uri", "./mlruns"], "--mlflow-uri beginning with"),
+        (["--mlflow-uri", "http://[x"], "--mlflow-uri that is a URI"),
+        (["--run-dir", "a file/run"], "run directory that can be made"),
         (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),
         (["--dataset", "utkface", "--data-dir", "empty"], "susanqq.github.io"),
         (["--dataset", "mnist", "--data-dir", "nowhere"], "torchvision.datasets import MNIST"),
@@ -246,6 +248,7 @@ def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
     monkeypatch.setattr(ray, "init", no_ray)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").touch()
     _ants(tmp_path / "ants")
     _unreadable(tmp_path / "unreadable")
     data.write_utkface(tmp_path / "faces")
