@@ -24,7 +24,7 @@ from distcel.types import (
     require_count,
     require_positive,
 )
-from launch.signals import unwind_on_signals
+from launch.signals import Stopped, unwind_on_signals
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def main() -> int:
     except (InvalidInputError, RunFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInputError) else 1
+    except Stopped as stop:
+        return stop.status
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise

@@ -8,11 +8,20 @@ import sys
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """A signal asked the launch to stop; not SystemExit, which Ray Tune takes for an error."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.status = number, 128 + number
+
+
 _SECONDS_TO_RAISE_AGAIN = 0.01
 
 
 def unwind_on_signals() -> None:
-    """Let the first signal raise SystemExit(128 + its number), and the second end the process.
+    """Let the first signal raise Stopped, and the second end the process.
 
     Python cannot unwind out of a finalizer, and Ray has some that run often: it would report the
     exception as unraisable and carry on. It is raised again then.
@@ -28,17 +37,17 @@ def _stop(number: int, _: object) -> None:
     # print() may be what the signal interrupted, and is not reentrant.
     text = f"{signal.Signals(number).name}: stopping; the same command carries on\n"
     os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
-    raise SystemExit(128 + number)
+    raise Stopped(number)
 
 
 def _not_raised(unraisable: Any) -> None:
     stop = unraisable.exc_value
-    if not isinstance(stop, SystemExit):
+    if not isinstance(stop, Stopped):
         sys.__unraisablehook__(unraisable)
         return
 
     def raise_again(_: int, __: object) -> None:
-        raise SystemExit(stop.code)
+        raise Stopped(stop.number)
 
     signal.signal(signal.SIGALRM, raise_again)
     signal.setitimer(signal.ITIMER_REAL, _SECONDS_TO_RAISE_AGAIN)

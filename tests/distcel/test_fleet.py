@@ -1,6 +1,5 @@
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -83,31 +82,6 @@ def test_only_what_is_missing_or_damaged_is_trained(
     damaged.write_bytes(content)
     assert launch.train() == 2
     np.testing.assert_array_equal(launch.probs(), before)
-
-
-def test_a_killed_actors_learner_is_trained_again_to_the_same_result(
-    splits: Splits, pool: ActorPool, tmp_path: Path
-) -> None:
-    undisturbed = Launch(splits, tmp_path / "undisturbed", pool)
-    undisturbed.train()
-    disturbed = Launch(splits, tmp_path / "disturbed", pool)
-    killed: list[bool] = []
-
-    def kill_one() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not killed:
-            if len(list(tmp_path.glob("disturbed/weights/*.safetensors"))) >= 3:
-                actor = ray.get_actor("base-learners-1")
-                ray.kill(actor)
-                killed.append(True)
-
-    thread = threading.Thread(target=kill_one)
-    thread.start()
-    disturbed.train()
-    thread.join()
-    assert killed
-    assert disturbed.fleet.n_started == 3
-    np.testing.assert_array_equal(disturbed.probs(), undisturbed.probs())
 
 
 def test_a_killed_actors_learner_goes_on_from_its_last_epoch(

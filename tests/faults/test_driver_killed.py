@@ -15,15 +15,14 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).parents[2]
-N_TRIALS = 24
 
 
 class Launch:
     """A launch whose output is read as it comes."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, n_trials: int) -> None:
         command = [sys.executable, str(ROOT / "launch" / "cluster.py"), "--preset", "smoke"]
-        command += ["--num-samples", str(N_TRIALS), "--run-dir", str(run_dir)]
+        command += ["--num-samples", str(n_trials), "--run-dir", str(run_dir)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -67,11 +66,11 @@ def finished(run_dir: Path) -> dict[str, str]:
 def test_no_acknowledged_trial_is_lost_or_runs_again(
     tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, bool], None]
 ) -> None:
-    run_dir, moments = tmp_path / "run", random.Random(0)
+    run_dir, moments, n_trials = tmp_path / "run", random.Random(0), times(8, 24)
     kills, began = 0, 0
-    while kills < times(2, 20) and len(finished(run_dir)) < N_TRIALS:
+    while kills < times(2, 20) and len(finished(run_dir)) < n_trials:
         before = finished(run_dir)
-        launch = Launch(run_dir)
+        launch = Launch(run_dir, n_trials)
         # Wherever it is; or about when trials run; or, mostly, about when one is acknowledged.
         state = moments.choice([None, "RUNNING", "RUNNING", *["COMPLETE"] * 3])
         if state is not None:
@@ -88,20 +87,20 @@ def test_no_acknowledged_trial_is_lost_or_runs_again(
         tally("SIGKILL of the driver", kept and not again and running <= 2)
 
     before, started = finished(run_dir), time.monotonic()
-    last = Launch(run_dir)
+    last = Launch(run_dir, n_trials)
     assert last.join() == 0, "".join(last.lines)
     after = finished(run_dir)
     print(
-        f"{kills} kills; {len(before)} of {N_TRIALS} trials were acknowledged, {began} ran when "
+        f"{kills} kills; {len(before)} of {n_trials} trials were acknowledged, {began} ran when "
         f"killed; the last launch took {time.monotonic() - started:.1f} s"
     )
     assert {name: after[name] for name in before} == before
-    assert sorted(after) == [f"{number:05d}.json" for number in range(N_TRIALS)]
+    assert sorted(after) == [f"{number:05d}.json" for number in range(n_trials)]
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    assert len(runs) == 1 + N_TRIALS
+    assert len(runs) == 1 + n_trials
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
         steps = [m.step for m in client.get_metric_history(run.info.run_id, "valid_loss")]

@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
+from launch.signals import Stopped
+
 # A process that is signalled where the second argument says, and would end with status 0.
 CHILD = """
 import os, signal, sys, time
-from launch.signals import unwind_on_signals
+from launch.signals import Stopped, unwind_on_signals
 
 class Finalized:
     def __del__(self):
@@ -24,11 +26,12 @@ try:
     else:
         os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(20)
-finally:
+except Stopped as stop:
     print("unwound", flush=True)
     if sys.argv[1] == "twice":
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(20)
+    sys.exit(stop.status)
 """
 
 
@@ -42,3 +45,7 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
     assert ran.returncode == status, ran.stderr
     assert ran.stdout == "unwound\n"
     assert ran.stderr == "SIGTERM: stopping; the same command carries on\n"
+
+
+def test_tune_does_not_take_a_stop_for_an_error() -> None:
+    assert not issubclass(Stopped, Exception | SystemExit | KeyboardInterrupt)
