@@ -8,13 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from tests.benchmarks import knapsack, start_up, training_step
+from tests.benchmarks import knapsack, mlflow_faults, start_up, training_step
 from tests.benchmarks.measure import conditions
 
 MODULES = {
     "Knapsack layer": knapsack,
     "A trial's training step": training_step,
     "Start-up": start_up,
+    "MLflow that fails": mlflow_faults,
 }
 
 
