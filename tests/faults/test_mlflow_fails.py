@@ -81,6 +81,9 @@ class Proxy(ThreadingHTTPServer):
         self.delay = 1.0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, *_: object) -> None:
+        """Quiet: a launch that has ended does not wait for its answers."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Proxy
