@@ -68,7 +68,7 @@ def test_no_acknowledged_trial_is_lost_or_runs_again(
 ) -> None:
     run_dir, moments, n_trials = tmp_path / "run", random.Random(0), times(8, 24)
     kills, began = 0, 0
-    while kills < times(2, 20) and len(finished(run_dir)) < n_trials:
+    while kills < times(2, 20):  # the last ones, it may be, while the best trial is trained again
         before = finished(run_dir)
         launch = Launch(run_dir, n_trials)
         # Wherever it is; or about when trials run; or just when one is acknowledged.
