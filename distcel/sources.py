@@ -11,7 +11,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
     if dataset != "digits":
-        refuse_links_out(data_dir)
+        for _ in _walk(data_dir):  # refuses links that lead out
+            pass
     for folder in (data_dir / name for name in reader.folders):
         source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
         if source is not None:
@@ -83,23 +84,29 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     )
 
 
-def refuse_links_out(data_dir: Path) -> None:
-    """Raise InvalidInputError if a link below the directory leads out of it."""
+def _walk(data_dir: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder with its file names, once each; no link may lead out of the directory."""
     root = os.path.realpath(data_dir)
-    for folder, children, names in os.walk(data_dir):
+    seen = {root}
+    for folder, children, names in os.walk(data_dir, followlinks=True):
         for path in (f"{folder}/{name}" for name in [*children, *names]):
             if os.path.islink(path):  # noqa: PTH114 -- a Path each takes five times as long
                 inside = os.path.commonpath([root, os.path.realpath(path)]) == root
                 remedy = "give --data-dir the folder that it leads to, or copy it"
                 require(inside, "links that stay in the data directory", path, remedy)
+        yield folder, names
+        children[:] = [c for c in children if os.path.realpath(f"{folder}/{c}") not in seen]
+        seen |= {os.path.realpath(f"{folder}/{child}") for child in children}
 
 
 def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
-    """Name, size and modification time (ns) of every data file below the directory, sorted."""
-    stamps, seen = [], set()
-    for folder, children, names in os.walk(data_dir, followlinks=True):
-        children[:] = [c for c in children if os.path.realpath(f"{folder}/{c}") not in seen]
-        seen |= {os.path.realpath(f"{folder}/{child}") for child in children}
+    """Name, size and modification time (ns) of every data file below the directory, sorted.
+
+    Raises:
+        InvalidInputError: a link leads out of the directory.
+    """
+    stamps = []
+    for folder, names in _walk(data_dir):
         for name in names:
             path = Path(folder, name)
             if _is_data(name) and path.is_file():

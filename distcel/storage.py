@@ -2,7 +2,8 @@
 
 A file is written under a temporary name, fsynced and renamed. What is written once and read by
 every later launch has its BLAKE2b digest beside it, in `NAME.blake2b`; it is put in place first, so
-that a file under its final name always has one. A record is a JSON file with its digest in it.
+that a file under its final name always has one. What is replaced has its digest inside, so that
+one step replaces both: a record is JSON with a digest, a sealed file begins with it.
 Tables are Arrow IPC files with the columns sample_id, label and one fixed-size list a sample,
 which `pyarrow.ipc.open_file` reads without this project.
 """

@@ -93,7 +93,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInputError) else 1
     except Stopped as stop:
-        return stop.status
+        return 128 + stop.number
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise

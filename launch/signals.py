@@ -14,7 +14,7 @@ class Stopped(BaseException):
     """A signal asked the launch to stop; not SystemExit, which Ray Tune takes for an error."""
 
     def __init__(self, number: int) -> None:
-        self.number, self.status = number, 128 + number
+        self.number = number
 
 
 _SECONDS_TO_RAISE_AGAIN = 0.01

@@ -8,10 +8,11 @@ draws. Memory is what a fresh process needs above what it had before its first c
 
 from __future__ import annotations
 
-import resource
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -118,9 +119,16 @@ def peak_of(setting: Setting, name: str) -> float:
     """As `memory`, in this process."""
     torch.set_num_threads(2)
     step(layers(setting)["conditional"], (2, *setting[1:]))()  # what torch loads once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(layers(setting)[name], setting)()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    run = step(layers(setting)[name], setting)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew; a child inherits it
+    before = _peak_kib()
+    run()
+    return (_peak_kib() - before) / 1024
+
+
+def _peak_kib() -> int:
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line)
 
 
 def report() -> str:

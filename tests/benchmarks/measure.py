@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def conditions() -> str:
     """The machine and the versions, in one line."""
-    with open("/proc/cpuinfo") as file:  # noqa: PTH123
-        models = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray", "optuna"))
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     return (

@@ -29,7 +29,9 @@ def _seconds_to_the_first_learner() -> tuple[float, float]:
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
         command = [sys.executable, CLUSTER, "--preset", "smoke", "--run-dir", f"{folder}/run"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         assert process.stdout is not None
         seconds = {}
         for line in process.stdout:

@@ -1,9 +1,10 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,20 @@ class Launch:
         return self.cache.load(self.specs, self.keys, self.splits["test"], "test").probs_SNC
 
 
+def watched(note: Callable[[LearnerSpec, Progress | TrainedLearner], object]) -> Any:
+    """An actor that calls `note`, in its own process, with each event before the driver has it."""
+
+    class Watched(fleet_module.BaseLearnerTrainer):
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
+            for event in super().train(spec, state):
+                note(spec, event)
+                yield event
+
+    return ray.remote(Watched)
+
+
 def test_learners_are_trained_once_and_alike_whatever_the_number_of_actors(
     splits: Splits, pool: ActorPool, tmp_path: Path
 ) -> None:
@@ -87,27 +102,20 @@ def test_only_what_is_missing_or_damaged_is_trained(
 def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Noting(fleet_module.BaseLearnerTrainer):
-        """Notes every epoch, and dies once in the middle of the third."""
-
-        def train(
-            self, spec: LearnerSpec, state: bytes | None
-        ) -> Iterator[Progress | TrainedLearner]:
-            for event in super().train(spec, state):
-                if isinstance(event, Progress):
-                    with (tmp_path / "epochs").open("a") as file:
-                        file.write(f"{spec.name} {event.epoch}\n")
-                    if event.epoch == 3 and not (tmp_path / "died").exists():
-                        (tmp_path / "died").touch()
-                        os.kill(os.getpid(), signal.SIGKILL)
-                yield event
-                time.sleep(0.1)  # for the driver to keep the state
+    def note(spec: LearnerSpec, event: Progress | TrainedLearner) -> None:
+        if isinstance(event, Progress):
+            with (tmp_path / "epochs").open("a") as file:
+                file.write(f"{spec.name} {event.epoch}\n")
+            if event.epoch == 3 and not (tmp_path / "died").exists():
+                (tmp_path / "died").touch()
+                time.sleep(1)  # for the driver to keep the state of the second epoch
+                os.kill(os.getpid(), signal.SIGKILL)
 
     longer = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, epochs=4))
     monkeypatch.setattr(fleet_module, "_SECONDS_BETWEEN_STATES", 0.0)
     undisturbed = Launch(splits, tmp_path / "undisturbed", ActorPool(1, 1.0, 0.0), longer, 1)
     undisturbed.train()
-    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(note))
     disturbed = Launch(splits, tmp_path / "disturbed", ActorPool(1, 1.0, 0.0), longer, 1)
     disturbed.train()
     (spec,) = disturbed.specs
@@ -120,14 +128,7 @@ def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
 def test_an_actor_that_dies_over_and_over_ends_the_training(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Dying(fleet_module.BaseLearnerTrainer):
-        def train(
-            self, spec: LearnerSpec, state: bytes | None
-        ) -> Iterator[Progress | TrainedLearner]:
-            yield Progress(1, 0.0)
-            os._exit(1)
-
-    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Dying))
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(lambda *_: os._exit(1)))
     launch = Launch(splits, tmp_path, ActorPool(1, 1.0, 0.0))
     with pytest.raises(RunFailedError, match="its actor died 5 times"):
         launch.train()
@@ -136,32 +137,24 @@ def test_an_actor_that_dies_over_and_over_ends_the_training(
 def test_actors_and_their_calls_bear_names_for_the_dashboard(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Naming(fleet_module.BaseLearnerTrainer):
-        def train(
-            self, spec: LearnerSpec, state: bytes | None
-        ) -> Iterator[Progress | TrainedLearner]:
-            context = ray.get_runtime_context()
-            names = context.get_actor_name(), context.get_task_name()
-            if names not in [("base-learners-1", spec.name), ("base-learners-2", spec.name)]:
-                raise ValueError(f"called {names} for {spec.name}")
-            yield from super().train(spec, state)
+    def check(spec: LearnerSpec, _: Progress | TrainedLearner) -> None:
+        context = ray.get_runtime_context()
+        names = context.get_actor_name(), context.get_task_name()
+        if names not in [("base-learners-1", spec.name), ("base-learners-2", spec.name)]:
+            raise ValueError(f"called {names} for {spec.name}")
 
-    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Naming))
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(check))
     assert Launch(splits, tmp_path, pool).train() == 12
 
 
 def test_as_many_actors_run_at_once_as_fit_on_the_declared_gpus(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Noting(fleet_module.BaseLearnerTrainer):
-        def train(
-            self, spec: LearnerSpec, state: bytes | None
-        ) -> Iterator[Progress | TrainedLearner]:
-            name = ray.get_runtime_context().get_actor_name()
-            (tmp_path / f"{name} on GPU {ray.get_gpu_ids()}").touch()
-            yield from super().train(spec, state)
+    def note(*_: object) -> None:
+        name = ray.get_runtime_context().get_actor_name()
+        (tmp_path / f"{name} on GPU {ray.get_gpu_ids()}").touch()
 
-    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(note))
     on_gpus = cluster_pool(0.6)
     assert on_gpus == ActorPool(2, 1.0, 0.6)  # not three: a share is never of two GPUs
     assert Launch(splits, tmp_path / "cache", on_gpus).train() == 12

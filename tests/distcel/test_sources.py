@@ -187,19 +187,22 @@ def test_the_two_folders_of_a_utkface_archive_are_not_mixed(tmp_path: Path) -> N
 
 
 def test_the_stamp_follows_links_notices_changes_and_ignores_results(tmp_path: Path) -> None:
-    data.write_images(tmp_path / "elsewhere", ("ant", "bee"), 2, 3, 20, 0)
     folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "train").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
-    (folder / "nowhere.png").symlink_to(tmp_path / "missing")
+    elsewhere = folder / "deep" / "elsewhere"
+    data.write_images(elsewhere, ("ant", "bee"), 2, 3, 20, 0)
+    (folder / "train").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(elsewhere)
+    (folder / "nowhere.png").symlink_to(folder / "missing")
     before = source_stamp(folder)
     assert len(before) == 4
     (folder / "runs").mkdir()
     (folder / "runs" / "train-key.arrow").write_bytes(b"")
     assert source_stamp(folder) == before
-    data.save_image(np.ones((3, 20, 20), np.uint8), tmp_path / "elsewhere" / "ant" / "0000.png")
+    data.save_image(np.ones((3, 20, 20), np.uint8), elsewhere / "ant" / "0000.png")
     assert source_stamp(folder) != before
+    (elsewhere / "out").symlink_to(tmp_path)
+    with pytest.raises(InvalidInputError, match="links that stay in the data directory"):
+        source_stamp(folder)
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:

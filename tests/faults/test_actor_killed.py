@@ -7,22 +7,43 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from distcel import fleet as fleet_module
 from distcel.actor_pool import ActorPool
 from distcel.datasets import Splits
 from distcel.learners import Progress, TrainedLearner
 from distcel.types import LearnerSpec
-from tests.distcel.test_fleet import EXPERIMENT, Launch, splits  # noqa: F401
+from tests.distcel.test_fleet import EXPERIMENT, Launch, splits, watched  # noqa: F401
 
 N_LEARNERS, N_EPOCHS = 4, 60
+
+
+@contextmanager
+def killing(actors: Path, kills: int) -> Iterator[list[int]]:
+    """Kill now and then one of the processes whose numbers are file names in the folder."""
+    over, moments, killed = threading.Event(), random.Random(0), list[int]()
+
+    def kill_now_and_then() -> None:
+        while len(killed) < kills and not over.wait(moments.uniform(0.2, 1.0)):
+            for path in list(actors.iterdir())[:1]:
+                with suppress(ProcessLookupError, FileNotFoundError):
+                    os.kill(int(path.name), signal.SIGKILL)
+                    killed.append(int(path.name))
+                    path.unlink()
+
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        killer.join()
 
 
 def test_a_kill_costs_one_epoch_at_most_and_changes_no_bit(
@@ -33,19 +54,13 @@ def test_a_kill_costs_one_epoch_at_most_and_changes_no_bit(
     times: Callable[[int, int], int],
     tally: Callable[[str, bool], None],
 ) -> None:
-    class Noting(fleet_module.BaseLearnerTrainer):
-        """Notes its process and every epoch that it has done."""
-
-        def train(
-            self, spec: LearnerSpec, state: bytes | None
-        ) -> Iterator[Progress | TrainedLearner]:
-            for event in super().train(spec, state):
-                if isinstance(event, Progress):
-                    (tmp_path / "epochs" / f"{spec.name}-{event.epoch}-{os.getpid()}").touch()
-                    # From now on it may be killed: without an epoch done, five deaths are enough.
-                    (tmp_path / "actors" / str(os.getpid())).touch()
-                yield event
-            (tmp_path / "actors" / str(os.getpid())).unlink(missing_ok=True)
+    def note(spec: LearnerSpec, event: Progress | TrainedLearner) -> None:
+        actor = tmp_path / "actors" / str(os.getpid())
+        if isinstance(event, Progress):
+            (tmp_path / "epochs" / f"{spec.name}-{event.epoch}-{os.getpid()}").touch()
+            actor.touch()  # from now on it may be killed: without an epoch, five deaths are enough
+        else:
+            actor.unlink(missing_ok=True)
 
     for name in ("actors", "epochs"):
         (tmp_path / name).mkdir()
@@ -56,26 +71,11 @@ def test_a_kill_costs_one_epoch_at_most_and_changes_no_bit(
     undisturbed.train()
 
     monkeypatch.setattr(fleet_module, "_SECONDS_BETWEEN_STATES", 0.0)
-    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(Noting))
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(note))
     disturbed = Launch(splits, tmp_path / "disturbed", pool, longer, N_LEARNERS)
-    kills, over, moments = times(2, 20), threading.Event(), random.Random(0)
-    killed: list[int] = []
-
-    def kill_now_and_then() -> None:
-        while len(killed) < kills and not over.wait(moments.uniform(0.2, 1.0)):
-            for path in list((tmp_path / "actors").iterdir())[:1]:
-                with suppress(ProcessLookupError, FileNotFoundError):
-                    os.kill(int(path.name), signal.SIGKILL)
-                    killed.append(int(path.name))
-                    path.unlink()
-
-    killer = threading.Thread(target=kill_now_and_then)
-    killer.start()
-    try:
+    kills = times(2, 20)
+    with killing(tmp_path / "actors", kills) as killed:
         disturbed.train()
-    finally:
-        over.set()
-        killer.join()
     done_again = len(list((tmp_path / "epochs").iterdir())) - N_LEARNERS * n_epochs
     print(f"{len(killed)} actors killed, {done_again} epochs of {N_LEARNERS * n_epochs} done again")
     same = bool(np.array_equal(disturbed.probs(), undisturbed.probs()))

@@ -102,6 +102,7 @@ def test_the_token_is_the_owners_alone(seen: Seen) -> None:
 def test_the_readme_names_what_listens_on_all_interfaces(seen: Seen) -> None:
     readme = (ROOT / "README.md").read_text()
     everywhere = {name for name, hosts in seen.listening.items() if hosts & {"0.0.0.0", "::"}}
+    assert {"gcs_server", "raylet"} <= everywhere
     for name in everywhere - {Path(sys.executable).resolve().name}:
         assert name in readme
     assert "listen" in readme
@@ -117,7 +118,7 @@ def test_no_password_is_written_anywhere(seen: Seen) -> None:
     for password in PLANTED:
         leaks = [name for name, content in written.items() if password.encode() in content]
         assert leaks == []
-    assert "user" not in json.loads(next(seen.folder.rglob("results.json")).read_text())
+    assert any(name.endswith("results.json") for name in written)
 
 
 def test_a_password_in_a_database_uri_is_not_repeated() -> None:

@@ -31,7 +31,7 @@ except Stopped as stop:
     if sys.argv[1] == "twice":
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(20)
-    sys.exit(stop.status)
+    sys.exit(128 + stop.number)
 """
 
 
