@@ -6,6 +6,7 @@ in memory, tells the study what the records hold, and begins with what was inter
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import time
@@ -40,6 +41,9 @@ from distcel.types import (
 _ACTOR_ERRORS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 for _module in (actor_manager, tune_controller):
     _module.RayActorError = _ACTOR_ERRORS  # type: ignore[attr-defined]
+# Tune prints tracebacks where it cannot copy its own state, which nothing is read from again: a
+# full disk is said once, by the record that could not be kept.
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 _MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
 # As Ray says it. A trial that has not begun is not to blame for its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
