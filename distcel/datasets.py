@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from distcel import image_files, sources
 from distcel.image_files import Images
@@ -161,6 +160,8 @@ def _open_splits(paths: Mapping[SplitName, Path]) -> Splits:
 
 def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
     """Draw a share or a number of samples, by class, into the second part; both keep the order."""
+    from sklearn.model_selection import train_test_split  # a second, which no worker needs
+
     indices = np.arange(len(pool.labels))
     try:
         kept, drawn = train_test_split(

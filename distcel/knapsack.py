@@ -5,11 +5,12 @@ Jacobian J(c) of P(c) = E[K(c + epsilon z)], z standard normal (Eq. 5), computed
 ways. J is symmetric, its rows sum to 0 and <g, J g> >= 0, so J g is the gradient for upstream g.
 
 This module needs nothing but torch. Shapes: B rows, N learners, M noise samples, T quadrature
-nodes, W points on the circle.
+nodes.
 """
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -190,8 +191,8 @@ def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float
 
     d_i the normal density of c_i + epsilon z_i. With s_l = Pr(c_l + epsilon z_l > t), the
     probability is the coefficient of w^(k-1) in prod_l (1 - s_l + s_l w) over the others. It is
-    read off by a Fourier sum over points w of a circle, with i and j divided out; as the sum over
-    j then factorises, the cost is O(N T W) a row. Needs 1 <= k < N.
+    read off by a Fourier sum over W points w of a circle, with i and j divided out; as the sum over
+    j then factorises, the time is O(N T W) a row and the memory O(N T). Needs 1 <= k < N.
 
     Returns:
         Tensor: shape (B, N).
@@ -199,7 +200,7 @@ def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float
     n = scores_BN.shape[-1]
     spread = math.sqrt(k * (1 - k / n))  # bounds the standard deviation of the count above t
     n_circle = max(5, math.ceil(2 * spread + 1.5))
-    rows = max(1, _BLOCK_ELEMENTS // (n * _N_NODES * n_circle))
+    rows = max(1, _BLOCK_ELEMENTS // (8 * n * _N_NODES))  # a dozen such tensors live at once
     if scores_BN.device.type != "cpu":
         rows = scores_BN.shape[0]
     # Subtracting the means changes nothing and keeps the differences exact in float32.
@@ -215,7 +216,7 @@ _N_NODES, _NODE_SPACING, _STRETCH = 9, 0.7, 0.6
 
 
 def _quadrature(scores_BN: Tensor, upstream_BN: Tensor, k: int, n_circle: int) -> Tensor:
-    """J g of one block of rows, scores in units of epsilon: a sum over nodes t and points w."""
+    """J g of one block of rows, scores in units of epsilon: a sum over nodes t."""
     centre_B1, width_B1 = _threshold(scores_BN, k)
     steps_T = torch.arange(_N_NODES, dtype=scores_BN.dtype, device=scores_BN.device)
     steps_T = _STRETCH * _NODE_SPACING * (steps_T - (_N_NODES - 1) / 2)
@@ -236,27 +237,45 @@ def _quadrature(scores_BN: Tensor, upstream_BN: Tensor, k: int, n_circle: int) -
     tilted_BTN = torch.sigmoid(log_odds_BTN + log_radius_BT1)
     scale_BTN = below_BTN + above_BTN * log_radius_BT1.exp()
     density_BTN = torch.exp(-0.5 * distance_BTN.square()) / math.sqrt(2 * math.pi) / scale_BTN
-    weight_BT1 = (_log(scale_BTN).sum(-1, keepdim=True) - (k - 1) * log_radius_BT1).exp()
-    weight_BT1 = weight_BT1 * lengths_T[:, None]
+    weight_BT = (_log(scale_BTN).sum(-1) - (k - 1) * log_radius_BT1.squeeze(-1)).exp() * lengths_T
+    return _circle_sum(tilted_BTN, density_BTN, weight_BT, upstream_BN, k, n_circle) * width_B1
 
-    # Half the circle: the other half is the complex conjugate.
-    angles_W = torch.arange(n_circle, dtype=scores_BN.dtype, device=scores_BN.device)
-    angles_W = angles_W * (2 * math.pi / (2 * n_circle - 1))
-    halves_W = torch.full_like(angles_W, 2 / (2 * n_circle - 1))
-    halves_W[0] /= 2
-    point_BTWN = torch.complex(
-        1 - tilted_BTN[:, :, None, :] * (1 - angles_W.cos()[:, None]),
-        tilted_BTN[:, :, None, :] * angles_W.sin()[:, None],
-    )
-    product_BTW = weight_BT1 * point_BTWN.prod(-1) * torch.polar(halves_W, -(k - 1) * angles_W)
-    share_BTWN = density_BTN[:, :, None, :] / point_BTWN
-    total_BTW1 = (product_BTW * share_BTWN.sum(-1))[..., None]
-    upstream_total_BTW1 = (product_BTW * (share_BTWN * upstream_BN[:, None, None, :]).sum(-1))[
-        ..., None
-    ]
-    own_BN = (share_BTWN * total_BTW1).real.sum((1, 2)) * upstream_BN
-    others_BN = (share_BTWN * upstream_total_BTW1).real.sum((1, 2))
-    return (own_BN - others_BN) * width_B1
+
+def _circle_sum(
+    tilted_BTN: Tensor,
+    density_BTN: Tensor,
+    weight_BT: Tensor,
+    upstream_BN: Tensor,
+    k: int,
+    n_circle: int,
+) -> Tensor:
+    """The sum over points w of the circle and nodes t, (B, N).
+
+    At w the generating function is Q = prod_l q_l with q_l = 1 - p_l + p_l w, and learner i has
+    the share r_i = d_i / q_i of it. This adds up Re[w^-(k-1) Q r_i sum_j r_j (g_i - g_j)].
+    Point by point: all of them in one tensor take twice the time, most of it for new memory.
+    """
+    upstream_B1N = upstream_BN[:, None, :]
+    own_BTN, others_BTN = torch.zeros_like(tilted_BTN), torch.zeros_like(tilted_BTN)
+    for point in range(n_circle):  # half the circle: the other half is the complex conjugate
+        angle = 2 * math.pi * point / (2 * n_circle - 1)
+        factor = cmath.rect((2 if point else 1) / (2 * n_circle - 1), -(k - 1) * angle)
+        real_BTN = 1 + (math.cos(angle) - 1) * tilted_BTN
+        imag_BTN = math.sin(angle) * tilted_BTN
+        product_BT = factor * weight_BT * torch.complex(real_BTN, imag_BTN).prod(-1)
+        # From q = real + i imag to the share d / q = real - i imag.
+        square_BTN = real_BTN.square().addcmul_(imag_BTN, imag_BTN)
+        density_over_square_BTN = density_BTN / square_BTN
+        real_BTN *= density_over_square_BTN
+        imag_BTN *= density_over_square_BTN
+        total_BT = product_BT * torch.complex(real_BTN.sum(-1), -imag_BTN.sum(-1))
+        own_BTN.addcmul_(real_BTN, total_BT.real[..., None])
+        own_BTN.addcmul_(imag_BTN, total_BT.imag[..., None])
+        real_sum_BT, imag_sum_BT = ((x * upstream_B1N).sum(-1) for x in (real_BTN, imag_BTN))
+        total_BT = product_BT * torch.complex(real_sum_BT, -imag_sum_BT)
+        others_BTN.addcmul_(real_BTN, total_BT.real[..., None])
+        others_BTN.addcmul_(imag_BTN, total_BT.imag[..., None])
+    return own_BTN.sum(1) * upstream_BN - others_BTN.sum(1)
 
 
 def _threshold(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -268,7 +287,7 @@ def _threshold(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n = scores_BN.shape[-1]
     best = scores_BN.topk(k + 1, dim=-1).values
     centre_B1 = (best[:, k - 1 : k] + best[:, k:]) / 2
-    for _ in range(6):
+    for _ in range(4):
         above_BN, density_BN, _ = _above_and_density(scores_BN, centre_B1)
         mean_B1 = above_BN.mean(-1, keepdim=True).clamp(1e-6, 1 - 1e-6)
         slope_B1 = density_BN.mean(-1, keepdim=True) / (mean_B1 * (1 - mean_B1)) + 1e-12

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from distcel.tracking import Outcome, Tracker
+from distcel.tracked import Outcome
 from distcel.types import TrialRecord
+
+if TYPE_CHECKING:  # MLflow takes most of a second to import: the thread does it
+    from distcel.tracking import Tracker
 
 _PATIENCE = 10.0  # seconds after which whoever waits is told why
 
@@ -69,7 +73,7 @@ class LiveUpdates:
             outcome: of the search; None marks the runs as killed.
             seconds: to wait for MLflow.
         """
-        self._last = Tracker.abort if outcome is None else lambda tracker: tracker.finish(outcome)
+        self._last = lambda tracker: tracker.finish(outcome) if outcome else tracker.abort()
         self._wake.set()
         self.thread.join(min(seconds, _PATIENCE))
         if self.thread.is_alive() and seconds > _PATIENCE:

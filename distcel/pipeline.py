@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -29,10 +29,13 @@ from distcel.search import run_search
 from distcel.selection import SelectionTask, TaskRef, refit
 from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
-from distcel.tracking import Outcome, SearchIdentity, Tracker
+from distcel.tracked import Outcome, SearchIdentity
 from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
 from distcel.types import TrialRecord
+
+if TYPE_CHECKING:
+    from distcel.tracking import Tracker
 
 _PACKAGES = ("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
 
@@ -132,6 +135,8 @@ def _test(
 
 
 def _tracker(prepared: Prepared) -> Tracker:
+    from distcel.tracking import Tracker
+
     options = prepared.options
     tags = {
         "dataset": prepared.experiment.dataset,

@@ -10,8 +10,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +26,7 @@ from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from distcel.tracked import Outcome, SearchIdentity
 from distcel.types import TrialRecord
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -37,44 +37,6 @@ _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
-
-
-@dataclass(frozen=True)
-class SearchIdentity:
-    """What a search is called in MLflow.
-
-    Attributes:
-        dataset: the MLflow experiment is named after it.
-        run_name: of the parent run.
-        key: digest of the search; a second launch of it goes on with the same parent run.
-        tags: facts about the search, shown with the parent run.
-        artifacts: folder for artifacts where the URI is a database; servers have their own.
-    """
-
-    dataset: str
-    run_name: str
-    key: str
-    tags: Mapping[str, str]
-    artifacts: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the end of a search adds to its parent run.
-
-    Attributes:
-        metrics: test accuracies and the like.
-        files: reports.
-        ensemble: the folder that `save_ensemble` wrote, logged as a model.
-        image_shape: channels, height and width of its images.
-        n_classes: C.
-    """
-
-    metrics: Mapping[str, float]
-    files: Sequence[Path]
-    ensemble: Path
-    image_shape: tuple[int, int, int]
-    n_classes: int
 
 
 class Tracker:
@@ -156,19 +118,17 @@ class Tracker:
         if number not in self._children:
             self._create_child(number)
         run_id = self._children[number]
-        if number not in self._described:
-            params = [Param(name, str(value)) for name, value in record.params.as_dict().items()]
-            self.client.log_batch(run_id, params=params)
+        params = [Param(name, str(value)) for name, value in record.params.as_dict().items()]
+        # Logged twice with one time of its own, a metric is there once.
+        metrics = [
+            Metric(name, getattr(result, name), result.ended_ms, result.epoch)
+            for result in record.epochs[self._logged[number] :]
+            for name in ("valid_accuracy", "valid_loss", "train_loss")
+        ]
+        if number not in self._described or metrics:
+            told = () if number in self._described else params
+            self.client.log_batch(run_id, metrics=metrics, params=told)
             self._described.add(number)
-        fresh = record.epochs[self._logged[number] :]
-        if fresh:
-            # Logged twice with one time of its own, a metric is there once.
-            metrics = [
-                Metric(name, getattr(result, name), result.ended_ms, result.epoch)
-                for result in fresh
-                for name in ("valid_accuracy", "valid_loss", "train_loss")
-            ]
-            self.client.log_batch(run_id, metrics=metrics)
             self._logged[number] = len(record.epochs)
         status = _STATUS[record.state]
         if status != self._status[number]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from distcel.live_updates import LiveUpdates
-from distcel.tracking import SearchIdentity, Tracker
+from distcel.tracked import SearchIdentity
+from distcel.tracking import Tracker
 from distcel.types import TrialRecord
 from tests.distcel.test_tracking import (  # noqa: F401
     PARAMS,

@@ -6,7 +6,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from distcel.tracking import Outcome, SearchIdentity, Tracker
+from distcel.tracked import Outcome, SearchIdentity
+from distcel.tracking import Tracker
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")

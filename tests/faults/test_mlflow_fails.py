@@ -20,7 +20,8 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from distcel.live_updates import LiveUpdates
-from distcel.tracking import Outcome, SearchIdentity, Tracker
+from distcel.tracked import Outcome, SearchIdentity
+from distcel.tracking import Tracker
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 N_TRIALS, N_EPOCHS = 6, 4

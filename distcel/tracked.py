@@ -1,0 +1,45 @@
+"""What MLflow is told about a search, beside its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SearchIdentity:
+    """What a search is called in MLflow.
+
+    Attributes:
+        dataset: the MLflow experiment is named after it.
+        run_name: of the parent run.
+        key: digest of the search; a second launch of it goes on with the same parent run.
+        tags: facts about the search, shown with the parent run.
+        artifacts: folder for artifacts where the URI is a database; servers have their own.
+    """
+
+    dataset: str
+    run_name: str
+    key: str
+    tags: Mapping[str, str]
+    artifacts: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the end of a search adds to its parent run.
+
+    Attributes:
+        metrics: test accuracies and the like.
+        files: reports.
+        ensemble: the folder that `save_ensemble` wrote, logged as a model.
+        image_shape: channels, height and width of its images.
+        n_classes: C.
+    """
+
+    metrics: Mapping[str, float]
+    files: Sequence[Path]
+    ensemble: Path
+    image_shape: tuple[int, int, int]
+    n_classes: int
