@@ -18,7 +18,7 @@ from distcel.sources import Pool
 from distcel.training import Training
 from distcel.types import Experiment, Gradient, SelectionParams, SplitName, learner_specs
 
-_MEASURED_SECONDS = 0.4
+_MEASURED_SECONDS = 0.25
 _MIDDLE_M = 32  # of 1 to 1,000 on a logarithmic scale
 
 
