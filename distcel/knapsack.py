@@ -206,8 +206,10 @@ def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float
     # Subtracting the means changes nothing and keeps the differences exact in float32.
     unit_BN = (scores_BN - scores_BN.mean(-1, keepdim=True)) / epsilon
     centred_BN = upstream_BN - upstream_BN.mean(-1, keepdim=True)
+    # Learners first: sums over them, and products with one factor a row, then run along memory.
     blocks = zip(unit_BN.split(rows), centred_BN.split(rows), strict=True)
-    return torch.cat([_quadrature(c, g, k, n_circle) for c, g in blocks]) / epsilon
+    product = [_quadrature(c.T.contiguous(), g.T.contiguous(), k, n_circle).T for c, g in blocks]
+    return torch.cat(product) / epsilon
 
 
 # Nodes t = centre + width sinh(a u) / a with u evenly spaced: dense where the integrand is, and a
@@ -215,107 +217,104 @@ def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float
 _N_NODES, _NODE_SPACING, _STRETCH = 9, 0.7, 0.6
 
 
-def _quadrature(scores_BN: Tensor, upstream_BN: Tensor, k: int, n_circle: int) -> Tensor:
+def _quadrature(scores_NB: Tensor, upstream_NB: Tensor, k: int, n_circle: int) -> Tensor:
     """J g of one block of rows, scores in units of epsilon: a sum over nodes t."""
-    centre_B1, width_B1 = _threshold(scores_BN, k)
-    steps_T = torch.arange(_N_NODES, dtype=scores_BN.dtype, device=scores_BN.device)
+    centre_B, width_B = _threshold(scores_NB, k)
+    steps_T = torch.arange(_N_NODES, dtype=scores_NB.dtype, device=scores_NB.device)
     steps_T = _STRETCH * _NODE_SPACING * (steps_T - (_N_NODES - 1) / 2)
     offsets_T, lengths_T = steps_T.sinh() / _STRETCH, steps_T.cosh() * _NODE_SPACING
-    distance_BTN = scores_BN[:, None, :] - (centre_B1 + width_B1 * offsets_T)[:, :, None]
-    above_BTN = 0.5 * torch.erfc(-distance_BTN / math.sqrt(2))
-    below_BTN = 0.5 * torch.erfc(distance_BTN / math.sqrt(2))
+    distance_NTB = scores_NB[:, None, :] - (centre_B + width_B * offsets_T[:, None])
+    above_NTB = 0.5 * torch.erfc(-distance_NTB / math.sqrt(2))
+    below_NTB = 0.5 * torch.erfc(distance_NTB / math.sqrt(2))
 
     # The circle's radius tilts every s_l to p_l with sum(p_l) = k, the saddle point: there the
     # wanted coefficient is the largest one, and few points on the circle are enough.
-    log_odds_BTN = _log(above_BTN) - _log(below_BTN)
-    log_radius_BT1 = torch.zeros_like(log_odds_BTN[..., :1])
+    log_odds_NTB = _log(above_NTB) - _log(below_NTB)
+    log_radius_TB = torch.zeros_like(log_odds_NTB[0])
     for _ in range(2):
-        tilted_BTN = torch.sigmoid(log_odds_BTN + log_radius_BT1)
-        excess_BT1 = tilted_BTN.sum(-1, keepdim=True) - k
-        variance_BT1 = (tilted_BTN * (1 - tilted_BTN)).sum(-1, keepdim=True)
-        log_radius_BT1 = log_radius_BT1 - (excess_BT1 / (variance_BT1 + 0.3)).clamp(-3, 3)
-    tilted_BTN = torch.sigmoid(log_odds_BTN + log_radius_BT1)
-    scale_BTN = below_BTN + above_BTN * log_radius_BT1.exp()
-    density_BTN = torch.exp(-0.5 * distance_BTN.square()) / math.sqrt(2 * math.pi) / scale_BTN
-    weight_BT = (_log(scale_BTN).sum(-1) - (k - 1) * log_radius_BT1.squeeze(-1)).exp() * lengths_T
-    return _circle_sum(tilted_BTN, density_BTN, weight_BT, upstream_BN, k, n_circle) * width_B1
+        tilted_NTB = torch.sigmoid(log_odds_NTB + log_radius_TB)
+        excess_TB = tilted_NTB.sum(0) - k
+        variance_TB = (tilted_NTB * (1 - tilted_NTB)).sum(0)
+        log_radius_TB = log_radius_TB - (excess_TB / (variance_TB + 0.3)).clamp(-3, 3)
+    tilted_NTB = torch.sigmoid(log_odds_NTB + log_radius_TB)
+    scale_NTB = below_NTB + above_NTB * log_radius_TB.exp()
+    density_NTB = torch.exp(-0.5 * distance_NTB.square()) / (math.sqrt(2 * math.pi) * scale_NTB)
+    weight_TB = (_log(scale_NTB).sum(0) - (k - 1) * log_radius_TB).exp() * lengths_T[:, None]
+    return _circle_sum(tilted_NTB, density_NTB, weight_TB, upstream_NB, k, n_circle) * width_B
 
 
 def _circle_sum(
-    tilted_BTN: Tensor,
-    density_BTN: Tensor,
-    weight_BT: Tensor,
-    upstream_BN: Tensor,
+    tilted_NTB: Tensor,
+    density_NTB: Tensor,
+    weight_TB: Tensor,
+    upstream_NB: Tensor,
     k: int,
     n_circle: int,
 ) -> Tensor:
-    """The sum over points w of the circle and nodes t, (B, N).
+    """The sum over points w of the circle and nodes t, (N, B).
 
     At w the generating function is Q = prod_l q_l with q_l = 1 - p_l + p_l w, and learner i has
     the share r_i = d_i / q_i of it. This adds up Re[w^-(k-1) Q r_i sum_j r_j (g_i - g_j)].
     Point by point: all of them in one tensor take twice the time, most of it for new memory.
     """
-    upstream_B1N = upstream_BN[:, None, :]
-    own_BTN, others_BTN = torch.zeros_like(tilted_BTN), torch.zeros_like(tilted_BTN)
+    upstream_N1B = upstream_NB[:, None, :]
+    own_NTB, others_NTB = torch.zeros_like(tilted_NTB), torch.zeros_like(tilted_NTB)
     for point in range(n_circle):  # half the circle: the other half is the complex conjugate
         angle = 2 * math.pi * point / (2 * n_circle - 1)
         factor = cmath.rect((2 if point else 1) / (2 * n_circle - 1), -(k - 1) * angle)
-        real_BTN = 1 + (math.cos(angle) - 1) * tilted_BTN
-        imag_BTN = math.sin(angle) * tilted_BTN
-        product_BT = factor * weight_BT * torch.complex(real_BTN, imag_BTN).prod(-1)
+        real_NTB = 1 + (math.cos(angle) - 1) * tilted_NTB
+        imag_NTB = math.sin(angle) * tilted_NTB
+        product_TB = factor * weight_TB * torch.complex(real_NTB, imag_NTB).prod(0)
         # From q = real + i imag to the share d / q = real - i imag.
-        square_BTN = real_BTN.square().addcmul_(imag_BTN, imag_BTN)
-        density_over_square_BTN = density_BTN / square_BTN
-        real_BTN *= density_over_square_BTN
-        imag_BTN *= density_over_square_BTN
-        total_BT = product_BT * torch.complex(real_BTN.sum(-1), -imag_BTN.sum(-1))
-        own_BTN.addcmul_(real_BTN, total_BT.real[..., None])
-        own_BTN.addcmul_(imag_BTN, total_BT.imag[..., None])
-        real_sum_BT, imag_sum_BT = ((x * upstream_B1N).sum(-1) for x in (real_BTN, imag_BTN))
-        total_BT = product_BT * torch.complex(real_sum_BT, -imag_sum_BT)
-        others_BTN.addcmul_(real_BTN, total_BT.real[..., None])
-        others_BTN.addcmul_(imag_BTN, total_BT.imag[..., None])
-    return own_BTN.sum(1) * upstream_BN - others_BTN.sum(1)
+        square_NTB = real_NTB.square().addcmul_(imag_NTB, imag_NTB)
+        density_over_square_NTB = density_NTB / square_NTB
+        real_NTB *= density_over_square_NTB
+        imag_NTB *= density_over_square_NTB
+        for sum_NTB, share in (
+            (own_NTB, (real_NTB, imag_NTB)),
+            (others_NTB, (real_NTB * upstream_N1B, imag_NTB * upstream_N1B)),
+        ):
+            total_TB = product_TB * torch.complex(share[0].sum(0), -share[1].sum(0))
+            sum_NTB.addcmul_(real_NTB, total_TB.real.contiguous())
+            sum_NTB.addcmul_(imag_NTB, total_TB.imag.contiguous())
+    return own_NTB.sum(1) * upstream_NB - others_NTB.sum(1)
 
 
-def _threshold(scores_BN: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Where on the scale of t the ties for the last place lie: centre and width, each (B, 1).
+def _threshold(scores_NB: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Where on the scale of t the ties for the last place lie: centre and width, each (B,).
 
     By Newton's method on logit(mean of s_l) = logit(k / N), then one step to the mode of
     log(sum of d_i d_j over i != j) minus half the squared standard score of the count.
     """
-    n = scores_BN.shape[-1]
-    best = scores_BN.topk(k + 1, dim=-1).values
-    centre_B1 = (best[:, k - 1 : k] + best[:, k:]) / 2
+    n = len(scores_NB)
+    best = scores_NB.topk(k + 1, dim=0).values
+    centre_B = (best[k - 1] + best[k]) / 2
     for _ in range(4):
-        above_BN, density_BN, _ = _above_and_density(scores_BN, centre_B1)
-        mean_B1 = above_BN.mean(-1, keepdim=True).clamp(1e-6, 1 - 1e-6)
-        slope_B1 = density_BN.mean(-1, keepdim=True) / (mean_B1 * (1 - mean_B1)) + 1e-12
-        error_B1 = torch.logit(mean_B1) - math.log(k / (n - k))
-        centre_B1 = centre_B1 + (error_B1 / slope_B1).clamp(-1, 1)
-    above_BN, d_BN, x_BN = _above_and_density(scores_BN, centre_B1)
+        above_NB, density_NB, _ = _above_and_density(scores_NB, centre_B)
+        mean_B = above_NB.mean(0).clamp(1e-6, 1 - 1e-6)
+        slope_B = density_NB.mean(0) / (mean_B * (1 - mean_B)) + 1e-12
+        error_B = torch.logit(mean_B) - math.log(k / (n - k))
+        centre_B = centre_B + (error_B / slope_B).clamp(-1, 1)
+    above_NB, d_NB, x_NB = _above_and_density(scores_NB, centre_B)
 
-    def total(terms_BN: Tensor) -> Tensor:
-        return terms_BN.sum(-1, keepdim=True)
-
-    first_B1, second_B1 = total(x_BN * d_BN), total((x_BN.square() - 1) * d_BN)
-    sum_B1, squares_B1 = total(d_BN), d_BN.square()
-    pairs_B1 = sum_B1.square() - total(squares_B1) + 1e-30
-    pairs_slope_B1 = 2 * sum_B1 * first_B1 - total(2 * x_BN * squares_B1)
-    pairs_curve_B1 = (
-        2 * first_B1.square() + 2 * sum_B1 * second_B1 - total((4 * x_BN.square() - 2) * squares_B1)
+    first_B, second_B = (x_NB * d_NB).sum(0), ((x_NB.square() - 1) * d_NB).sum(0)
+    sum_B, squares_NB = d_NB.sum(0), d_NB.square()
+    pairs_B = sum_B.square() - squares_NB.sum(0) + 1e-30
+    pairs_slope_B = 2 * sum_B * first_B - (2 * x_NB * squares_NB).sum(0)
+    pairs_curve_B = (
+        2 * first_B.square() + 2 * sum_B * second_B - ((4 * x_NB.square() - 2) * squares_NB).sum(0)
     )
-    slope_B1 = pairs_slope_B1 / pairs_B1
-    curvature_B1 = slope_B1.square() - pairs_curve_B1 / pairs_B1
-    variance_B1 = total(above_BN * (1 - above_BN))
-    precision_B1 = curvature_B1.clamp(0.5, 2) + sum_B1.square() / (variance_B1 + 1)
-    return centre_B1 + (slope_B1 / precision_B1).clamp(-1, 1), precision_B1.rsqrt()
+    slope_B = pairs_slope_B / pairs_B
+    curvature_B = slope_B.square() - pairs_curve_B / pairs_B
+    variance_B = (above_NB * (1 - above_NB)).sum(0)
+    precision_B = curvature_B.clamp(0.5, 2) + sum_B.square() / (variance_B + 1)
+    return centre_B + (slope_B / precision_B).clamp(-1, 1), precision_B.rsqrt()
 
 
-def _above_and_density(scores_BN: Tensor, t_B1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    x_BN = scores_BN - t_B1
-    above_BN = 0.5 * torch.erfc(-x_BN / math.sqrt(2))
-    return above_BN, torch.exp(-0.5 * x_BN.square()) / math.sqrt(2 * math.pi), x_BN
+def _above_and_density(scores_NB: Tensor, t_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x_NB = scores_NB - t_B
+    above_NB = 0.5 * torch.erfc(-x_NB / math.sqrt(2))
+    return above_NB, torch.exp(-0.5 * x_NB.square()) / math.sqrt(2 * math.pi), x_NB
 
 
 def _log(positive: Tensor) -> Tensor:
