@@ -100,7 +100,11 @@ def tune_at_random(prepared: Prepared, task: SelectionTask, ref: TaskRef) -> Cou
                 time_budget_s=SECONDS,
             ),
             run_config=tune.RunConfig(
-                name="tune", storage_path=folder, callbacks=[course], verbose=0
+                name="tune",
+                storage_path=folder,
+                callbacks=[course],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
             ),
         ).fit()
     return course.course
