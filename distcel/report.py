@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,17 +127,17 @@ def tables(
         f"# {title}",
         f"Accuracy in % on the {n_samples} samples of the test split. {experiment.note}".strip(),
         "Table 1, base learners (mean)",
-        _markdown(
+        markdown(
             ["", "specialised", "complementary", "overall"],
             [*specialties, ("paper", _percent_table_1(paper))],
         ),
         "Table 2, smart ensemble and consensus rules",
-        _markdown(
+        markdown(
             ["", *RULE_TITLES.values(), "oracle"],
             [*rules, ("paper", _percent_table_2(vars(paper) if paper else {}))],
         ),
         "Table 3, best sub-ensemble",
-        _markdown(
+        markdown(
             ["", "k", "n", "epsilon", "m", "lr", "gradient", "valid accuracy"],
             [("distcel", [*point, _percent(best.valid_accuracy)]), ("paper", published)],
         ),
@@ -159,7 +159,8 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
-def _markdown(header: list[str], rows: list[tuple[str, list[str]]]) -> str:
+def markdown(header: list[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """A Markdown table with aligned columns; a row is its first cell and the others."""
     cells = [header, ["---"] * len(header), *[[name, *values] for name, values in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = (

@@ -124,17 +124,17 @@ def _launch(arguments: argparse.Namespace) -> int:
     from distcel.storage import remove_partial_files
     from launch.ray_cluster import connect
 
-    options = _options(arguments, fixed)
-    with run_lock(options.run_dir):
-        remove_partial_files(options.run_dir)
-        prepared = prepare(experiment, options)
+    chosen = options(arguments)
+    with run_lock(chosen.run_dir):
+        remove_partial_files(chosen.run_dir)
+        prepared = prepare(experiment, chosen)
         with connect(arguments.address) as dashboard:
             unwind_on_signals()  # ray.init puts a handler of its own in place
             pool = cluster_pool(arguments.gpus_per_worker)
             print(f"Ray: {pool.size} workers at once, dashboard {dashboard}")
             pipeline.run(prepared, pool)
-    print(f"{options.run_dir}/results.json after {time.monotonic() - started:.0f} s")
-    print(f"compare runs: {_how_to_compare(options.mlflow_uri)}")
+    print(f"{chosen.run_dir}/results.json after {time.monotonic() - started:.0f} s")
+    print(f"compare runs: {_how_to_compare(chosen.mlflow_uri)}")
     return 0
 
 
@@ -145,7 +145,8 @@ def _how_to_compare(mlflow_uri: str) -> str:
     return f"{ui} --backend-store-uri {shlex.quote(mlflow_uri)}"
 
 
-def _options(arguments: argparse.Namespace, fixed: dict[str, Any]) -> Options:
+def options(arguments: argparse.Namespace) -> Options:
+    """What the parsed command line chooses."""
     from distcel.prepare import Options
 
     default = f"runs/{arguments.dataset}-{arguments.preset}-seed{arguments.seed}"
@@ -159,7 +160,7 @@ def _options(arguments: argparse.Namespace, fixed: dict[str, Any]) -> Options:
         time_budget=arguments.time_budget,
         mlflow_uri=arguments.mlflow_uri or f"sqlite:///{run_dir.parent / 'mlflow.db'}",
         imagenet_weights=arguments.imagenet_weights,
-        fixed=fixed,
+        fixed=_fixed(arguments.fix),
     )
 
 

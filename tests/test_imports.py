@@ -10,22 +10,23 @@ ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
     {"types"},
-    {"actor_pool", "tracked"},
+    {"actor_pool", "tracked", "significance"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"ensemble", "learners", "consensus"},
-    {"fleet", "estimate", "report", "standalone"},
+    {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules"},
     {"selection", "mlflow_model", "live_updates"},
     {"search"},
     {"prepare"},
-    {"pipeline"},
+    {"pipeline", "comparison"},
+    {"reproduction"},
 ]
 USERS = {
     "ray": {
         *("distcel.fleet", "distcel.selection", "distcel.search"),
-        *("distcel.pipeline", "launch.ray_cluster"),
+        *("distcel.pipeline", "distcel.comparison", "launch.ray_cluster"),
     },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},

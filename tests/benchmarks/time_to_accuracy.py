@@ -37,7 +37,7 @@ from launch.ray_cluster import connect
 from search_spaces import load_experiment
 from tests.benchmarks.measure import table
 
-SECONDS, SEEDS, MAX_SAMPLES = 75.0, (0, 1, 2), 6000
+SECONDS, SEEDS, MAX_SAMPLES = 60.0, (0, 1, 2), 6000
 # Seconds since the start and valid accuracy, of every epoch of every trial.
 Course = list[tuple[float, float]]
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -33,31 +32,27 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def count_probabilities(above_L: NDArray[np.float64], k: int) -> float:
-    """Pr(exactly k of independent events), by the textbook recursion over events."""
-    pmf = np.zeros(k + 1)
-    pmf[0] = 1.0
-    for s in above_L:
-        pmf[1:] = pmf[1:] * (1 - s) + pmf[:-1] * s
-        pmf[0] *= 1 - s
-    return float(pmf[k])
-
-
 def dense_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float) -> Tensor:
     """J g from the definition of W_ij, pair by pair: dynamic programme and a fine grid of t."""
     rows = []
     for c, g in zip(scores_BN.double().numpy(), upstream_BN.double().numpy(), strict=True):
         n = len(c)
+        first, second = np.triu_indices(n, 1)
         t_T, step = np.linspace(c.min() - 8 * epsilon, c.max() + 8 * epsilon, 400, retstep=True)
         weights = np.zeros((n, n))
         for t in t_T:
             x = (c - t) / epsilon
             above = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
             density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) / epsilon
-            for i in range(n):
-                for j in range(i):
-                    others = np.delete(above, [i, j])
-                    weights[i, j] += density[i] * density[j] * count_probabilities(others, k - 1)
+            # How probable 0, ..., k - 1 of the learners so far above t are, without each pair.
+            counts = np.zeros((len(first), k))
+            counts[:, 0] = 1
+            for learner, chance in enumerate(above):
+                counted = np.where((first == learner) | (second == learner), 0.0, chance)[:, None]
+                passed = counted[:, 0, None] * counts[:, :-1]
+                counts *= 1 - counted
+                counts[:, 1:] += passed
+            weights[first, second] += density[first] * density[second] * counts[:, k - 1]
         weights = (weights + weights.T) * step
         rows.append(weights.sum(1) * g - weights @ g)
     return torch.from_numpy(np.array(rows))

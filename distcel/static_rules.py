@@ -1,0 +1,114 @@
+"""Further consensus rules whose vote is the same for every sample."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distcel.consensus import Vote
+from distcel.predictions import CachedSplit
+
+
+def _weighted(weights_N: NDArray[np.float64]) -> Vote:
+    return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, weights_N))
+
+
+def _accuracies(split: CachedSplit) -> NDArray[np.float64]:
+    """Of each learner, shape (N,)."""
+    right_SN = split.probs_SNC.argmax(-1) == split.labels_S[:, None]
+    return np.asarray(right_SN.mean(0), np.float64)
+
+
+@dataclass(frozen=True)
+class TopLearners:
+    """The mean softmax output of the k most accurate learners; k = 1 is the best single one."""
+
+    k: int
+
+    def fit(self, train: CachedSplit) -> Vote:
+        """Rank the learners."""
+        accuracy_N = _accuracies(train)
+        weights_N = np.zeros(len(accuracy_N))
+        weights_N[np.argsort(-accuracy_N, kind="stable")[: self.k]] = 1 / self.k
+        return _weighted(weights_N)
+
+
+@dataclass(frozen=True)
+class DiscreteSuperLearner:
+    """The one learner with the lowest cross entropy (van der Laan et al. 2007).
+
+    The learners are trained already, so no cross-validation trains them again: fit it on a split
+    that they have not seen.
+    """
+
+    def fit(self, train: CachedSplit) -> Vote:
+        """Find the learner."""
+        rows_S = np.arange(len(train.labels_S))
+        own_SN = train.probs_SNC[rows_S, :, train.labels_S]
+        cross_entropy_N = -np.log(own_SN.clip(1e-7)).mean(0)
+        weights_N = np.zeros(len(cross_entropy_N))
+        weights_N[cross_entropy_N.argmin()] = 1
+        return _weighted(weights_N)
+
+
+@dataclass(frozen=True)
+class GreedySelection:
+    """Learners added one at a time, with replacement (Caruana et al. 2004).
+
+    Each time the one that makes the mean softmax output most accurate; equals are told apart by
+    their cross entropy.
+    """
+
+    n_rounds: int = 50
+
+    def fit(self, train: CachedSplit) -> Vote:
+        """Add learners; of all rounds the most accurate one counts, the earliest of equals."""
+        rows_S, labels_S = np.arange(len(train.labels_S)), train.labels_S
+        sum_SC = np.zeros(train.probs_SNC[:, 0].shape)
+        counts_N = np.zeros(train.probs_SNC.shape[1])
+        best, best_counts_N = -1.0, counts_N
+        for size in range(1, self.n_rounds + 1):
+            means_SNC = (sum_SC[:, None] + train.probs_SNC) / size
+            right_N = (means_SNC.argmax(-1) == labels_S[:, None]).mean(0)
+            likelihood_N = np.log(means_SNC[rows_S, :, labels_S].clip(1e-7)).mean(0)
+            added = np.lexsort((likelihood_N, right_N))[-1]
+            sum_SC += train.probs_SNC[:, added]
+            counts_N[added] += 1
+            if right_N[added] > best:
+                best, best_counts_N = right_N[added], counts_N.copy()
+        return _weighted(best_counts_N / best_counts_N.sum())
+
+
+@dataclass(frozen=True)
+class LogisticStacking:
+    """Multinomial logistic regression on all N x C softmax outputs (Wolpert 1992)."""
+
+    inverse_penalty: float = 1.0
+    max_iterations: int = 300
+
+    def fit(self, train: CachedSplit) -> Vote:
+        """Fit it by L-BFGS, as far as it comes within `max_iterations`."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        n_classes = train.probs_SNC.shape[2]
+        model = LogisticRegression(C=self.inverse_penalty, max_iter=self.max_iterations)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(_flat(train), train.labels_S)
+
+        def vote(split: CachedSplit) -> Tensor:
+            probs_SC = np.zeros((len(split.labels_S), n_classes))
+            probs_SC[:, model.classes_] = model.predict_proba(_flat(split))
+            return torch.from_numpy(probs_SC)
+
+        return vote
+
+
+def _flat(split: CachedSplit) -> NDArray[np.float32]:
+    return split.probs_SNC.reshape(len(split.labels_S), -1)

@@ -1,0 +1,121 @@
+"""The paper's evaluation over several seeds: Tables 1 to 3, Figure 2 and further rules.
+
+python launch/reproduce.py --seeds 3                                 digits, no download
+python launch/reproduce.py --dataset cifar10 --data-dir DIR --preset paper --seeds 3
+Each seed is one launch of cluster.py, to which every other flag is passed on. The same command
+again carries on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distcel.types import InvalidInputError, RunFailedError, require, require_count
+from launch import cluster
+from launch.signals import Stopped, unwind_on_signals
+from search_spaces import load_experiment
+
+if TYPE_CHECKING:
+    from distcel.actor_pool import ActorPool
+    from distcel.reproduction import SeedOutcome
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags that cluster.py does not have."""
+    flags = argparse.ArgumentParser(
+        prog="reproduce.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
+    flags.add_argument(
+        "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET)"
+    )
+    return flags
+
+
+def main() -> int:
+    """Run; the exit status is cluster.py's."""
+    arguments, passed_on = parser().parse_known_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    unwind_on_signals()
+    try:
+        return _reproduce(arguments, passed_on)
+    except (InvalidInputError, RunFailedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidInputError) else 1
+    except Stopped as stop:
+        return 128 + stop.number
+
+
+def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
+    require_count("--seeds", arguments.seeds)
+    of_cluster = _parsed(passed_on)
+    for flag, given in (("--seed", of_cluster.seed), ("--run-dir", of_cluster.run_dir)):
+        require(not given, f"no {flag} beside --seeds", given, f"leave {flag} out")
+    require(not of_cluster.dry_run, "no --dry-run beside --seeds", True, "ask cluster.py for it")
+    for seed in range(arguments.seeds):
+        status = _launch([sys.executable, cluster.__file__, *passed_on, "--seed", str(seed)])
+        if status != 0:
+            return status
+
+    from distcel import reproduction
+    from distcel.fleet import cluster_pool
+    from launch.ray_cluster import connect
+
+    with connect(of_cluster.address):
+        unwind_on_signals()
+        pool = cluster_pool(of_cluster.gpus_per_worker)
+        outcomes = [_outcome(of_cluster, passed_on, seed, pool) for seed in range(arguments.seeds)]
+    name = f"{of_cluster.dataset}-{of_cluster.preset}"
+    folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
+    title = f"{of_cluster.dataset}, preset {of_cluster.preset}"
+    command = f"python launch/reproduce.py {shlex.join(sys.argv[1:])}"
+    published = load_experiment(of_cluster.dataset, of_cluster.preset).published
+    print(reproduction.write(folder, title, command, outcomes, published))
+    print(f"{folder}/report.md, results.json, figure2.png and figure2.svg")
+    return 0
+
+
+def _launch(command: list[str]) -> int:
+    """Run a launch to its end; a signal that stops this process stops it as well."""
+    print(f"$ {shlex.join(command)}")
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except Stopped as stop:
+        if stop.number != signal.SIGINT:  # which the terminal sends to both
+            process.terminate()
+        process.wait()
+        raise
+
+
+def _outcome(
+    of_cluster: argparse.Namespace, passed_on: list[str], seed: int, pool: ActorPool
+) -> SeedOutcome:
+    """What one seed's run directory holds, with what is measured beside it."""
+    from distcel.comparison import compare_run
+    from distcel.prepare import prepare
+    from distcel.reproduction import SeedOutcome
+    from distcel.run_lock import run_lock
+
+    options = cluster.options(_parsed([*passed_on, "--seed", str(seed)]))
+    with run_lock(options.run_dir):
+        prepared = prepare(load_experiment(of_cluster.dataset, of_cluster.preset), options)
+        results = json.loads((options.run_dir / "results.json").read_text())
+        return SeedOutcome(results, compare_run(prepared, pool))
+
+
+def _parsed(passed_on: list[str]) -> argparse.Namespace:
+    return cluster.parser().parse_args(passed_on)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
