@@ -255,28 +255,33 @@ def _circle_sum(
 
     At w the generating function is Q = prod_l q_l with q_l = 1 - p_l + p_l w, and learner i has
     the share r_i = d_i / q_i of it. This adds up Re[w^-(k-1) Q r_i sum_j r_j (g_i - g_j)].
-    Point by point: all of them in one tensor take twice the time, most of it for new memory.
     """
     upstream_N1B = upstream_NB[:, None, :]
     own_NTB, others_NTB = torch.zeros_like(tilted_NTB), torch.zeros_like(tilted_NTB)
+    # Written in place throughout: new memory at every step would cost as much as the arithmetic.
+    real_NTB, imag_NTB, scratch_NTB = (torch.empty_like(tilted_NTB) for _ in range(3))
+    point_NTB = torch.complex(own_NTB, own_NTB)
     for point in range(n_circle):  # half the circle: the other half is the complex conjugate
         angle = 2 * math.pi * point / (2 * n_circle - 1)
         factor = cmath.rect((2 if point else 1) / (2 * n_circle - 1), -(k - 1) * angle)
-        real_NTB = 1 + (math.cos(angle) - 1) * tilted_NTB
-        imag_NTB = math.sin(angle) * tilted_NTB
-        product_TB = factor * weight_TB * torch.complex(real_NTB, imag_NTB).prod(0)
+        torch.mul(tilted_NTB, math.cos(angle) - 1, out=real_NTB).add_(1)
+        torch.mul(tilted_NTB, math.sin(angle), out=imag_NTB)
+        product_TB = factor * weight_TB * torch.complex(real_NTB, imag_NTB, out=point_NTB).prod(0)
         # From q = real + i imag to the share d / q = real - i imag.
-        square_NTB = real_NTB.square().addcmul_(imag_NTB, imag_NTB)
-        density_over_square_NTB = density_NTB / square_NTB
-        real_NTB *= density_over_square_NTB
-        imag_NTB *= density_over_square_NTB
-        for sum_NTB, share in (
-            (own_NTB, (real_NTB, imag_NTB)),
-            (others_NTB, (real_NTB * upstream_N1B, imag_NTB * upstream_N1B)),
-        ):
-            total_TB = product_TB * torch.complex(share[0].sum(0), -share[1].sum(0))
-            sum_NTB.addcmul_(real_NTB, total_TB.real.contiguous())
-            sum_NTB.addcmul_(imag_NTB, total_TB.imag.contiguous())
+        torch.mul(real_NTB, real_NTB, out=scratch_NTB).addcmul_(imag_NTB, imag_NTB)
+        torch.div(density_NTB, scratch_NTB, out=scratch_NTB)
+        real_NTB *= scratch_NTB
+        imag_NTB *= scratch_NTB
+        total_TB = product_TB * torch.complex(real_NTB.sum(0), -imag_NTB.sum(0))
+        own_NTB.addcmul_(real_NTB, total_TB.real.contiguous())
+        own_NTB.addcmul_(imag_NTB, total_TB.imag.contiguous())
+        real_TB, imag_TB = (
+            torch.mul(part_NTB, upstream_N1B, out=scratch_NTB).sum(0)
+            for part_NTB in (real_NTB, imag_NTB)
+        )
+        total_TB = product_TB * torch.complex(real_TB, -imag_TB)
+        others_NTB.addcmul_(real_NTB, total_TB.real.contiguous())
+        others_NTB.addcmul_(imag_NTB, total_TB.imag.contiguous())
     return own_NTB.sum(1) * upstream_NB - others_NTB.sum(1)
 
 

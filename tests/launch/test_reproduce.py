@@ -1,0 +1,108 @@
+"""The paper's evaluation, as a user runs it on the digits."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch import cluster, reproduce
+
+ROOT = Path(__file__).parents[2]
+Curve = dict[int, dict[str, float]]
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(ROOT / "launch" / "reproduce.py"), *arguments]
+    return subprocess.run(script, capture_output=True, text=True, timeout=600, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reproduction with one seed."""
+    folder = tmp_path_factory.mktemp("reproduction")
+    ran = command(folder, "--seeds", "1")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return folder / "runs" / "reproduce-digits-quick"
+
+
+@pytest.fixture(scope="module")
+def curve(reproduced: Path) -> Curve:
+    (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
+    grid = {1, 2, 3, 4, 7, 12, 20, 33, 55}  # without the chosen k, which may be near n
+    return {int(k): values for k, values in seed["curve"].items() if int(k) in grid}
+
+
+def test_figure_2_smart_beats_random_selection_of_as_many(curve: Curve) -> None:
+    assert set(curve) == {1, 2, 3, 4, 7, 12, 20, 33, 55}
+    for k, accuracy in curve.items():
+        if 1 < k < 55:
+            assert accuracy["e2e-CEL"] > accuracy["RS"], k
+
+
+def test_figure_2_the_gap_shrinks_as_k_grows(curve: Curve) -> None:
+    gaps = [curve[k]["e2e-CEL"] - curve[k]["RS"] for k in (4, 12, 33, 55)]
+    assert gaps == sorted(gaps, reverse=True)
+
+
+def test_figure_2_all_are_equal_at_k_of_n(curve: Curve) -> None:
+    at_n = curve[55]
+    assert at_n["e2e-CEL"] == pytest.approx(at_n["RS"]) == at_n["UA"]
+
+
+def test_figure_2_the_best_k_is_neither_1_nor_n(curve: Curve) -> None:
+    smart = {k: accuracy["e2e-CEL"] for k, accuracy in curve.items()}
+    assert smart[1] < max(smart.values()) > smart[55]
+
+
+def test_every_number_of_the_report_is_in_the_results(reproduced: Path) -> None:
+    report = (reproduced / "report.md").read_text()
+    (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
+    assert "`python launch/reproduce.py --seeds 1`" in report
+    for title, accuracy in seed["accuracy"].items():
+        assert re.search(rf"\| {re.escape(title)} +\| .* {100 * accuracy:.2f} ", report), title
+    run = json.loads((reproduced.parent / "digits-quick-seed0" / "results.json").read_text())
+    assert seed["accuracy"]["e2e-CEL"] == run["accuracy"]["e2e_cel"]
+    assert seed["accuracy"]["SL"] == pytest.approx(run["accuracy"]["super_learner"])
+
+
+def test_the_figure_is_there_twice(reproduced: Path) -> None:
+    assert (reproduced / "figure2.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (reproduced / "figure2.svg").read_bytes()
+
+
+def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Path) -> None:
+    before = (reproduced / "report.md").read_text()
+    ran = command(reproduced.parents[1], "--seeds", "1")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "0 base learners trained, 55 from the cache" in ran.stdout
+    after = ran.stdout[ran.stdout.index("# digits, preset quick\n") :]
+    assert after.partition("Stages of")[0] == before.partition("Stages of")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "whole number --seeds >= 1 must hold, but got 0"),
+        (["--seed", "3"], "no --seed beside --seeds must hold, but got 3"),
+        (["--run-dir", "x"], "no --run-dir beside --seeds must hold"),
+        (["--dry-run"], "no --dry-run beside --seeds must hold"),
+        (["--dataset", "nope"], "--dataset in"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    ran = command(tmp_path, *arguments)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: ")
+    assert message in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_its_flags_are_not_cluster_py_s() -> None:
+    own, others = (
+        {option for action in parser()._actions for option in action.option_strings}
+        for parser in (reproduce.parser, cluster.parser)
+    )
+    assert own & others == {"-h", "--help"}
