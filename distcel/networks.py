@@ -88,7 +88,8 @@ class NetworkPlan:
                 body = _resnet9(channels, self.image_shape, n_outputs)
             else:
                 body = _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
-        return Network(body, self.mean, self.std)
+        # Channels last: up to half as fast again on a CPU, and what tensor cores want.
+        return Network(body, self.mean, self.std).to(memory_format=torch.channels_last)
 
 
 def _lenet(

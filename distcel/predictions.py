@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from distcel.datasets import Split, Splits
 from distcel.storage import (
@@ -27,6 +26,7 @@ from distcel.storage import (
     read_samples,
     read_sealed,
     remove_checked,
+    safetensors_bytes,
     verify,
     write_checked,
     write_samples,
@@ -101,7 +101,7 @@ class PredictionCache:
         """Keep one learner's weights and predictions; its training's state is dropped."""
         for path in self._paths(spec, key):  # what is left of an earlier training
             remove_checked(path)
-        content = save_tensors(weights)
+        content = safetensors_bytes(weights)
         write_checked(self.weights_path(spec, key), lambda file: file.write(content))
         for name, probs_SC in probs_by_split.items():
             split = splits[name]

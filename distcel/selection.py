@@ -14,7 +14,6 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # with it, Ctrl-C end
 import ray
 import torch
 from ray import tune
-from safetensors.numpy import save
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from distcel.ensemble import SelectionTraining
 from distcel.fleet import raise_cause, worker_device
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
-from distcel.storage import is_intact, write_checked
+from distcel.storage import is_intact, safetensors_bytes, write_checked
 from distcel.training import DivergedError
 from distcel.trials import TrialStore
 from distcel.types import EpochResult, Experiment, RunFailedError, SelectionParams, TrialRecord
@@ -120,6 +119,6 @@ def refit(
         except ray.exceptions.RayError as error:
             reason = str(error).partition("\n")[0]
             raise RunFailedError(f"the refit of trial {best.number} failed: {reason}") from None
-        write_checked(path, lambda file: file.write(save(weights)))
+        write_checked(path, lambda file: file.write(safetensors_bytes(weights)))
         store.keep(replace(best, epochs=epochs))
     return load_file(path), store[best.number]

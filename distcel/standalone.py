@@ -71,6 +71,10 @@ class StandaloneEnsemble(nn.Module):
         return names
 
 
+def _bytes(weights: Mapping[str, Tensor]) -> bytes:
+    return save({name: value.contiguous() for name, value in weights.items()})
+
+
 def save_ensemble(
     folder: Path,
     plan: NetworkPlan,
@@ -105,9 +109,9 @@ def save_ensemble(
 
     try:
         put(_FACTS, json.dumps(facts, indent=2).encode())
-        put(_SELECTION_NET, save(dict(selection_net)))
+        put(_SELECTION_NET, _bytes(selection_net))
         for i, (_, weights) in enumerate(learners):
-            put(_learner_path(i), save(dict(weights)))
+            put(_learner_path(i), _bytes(weights))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:

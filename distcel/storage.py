@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from distcel.types import RunFailedError
 
@@ -165,6 +166,14 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         pass
     raise DamagedFileError(path, "its content does not match its digest")
+
+
+def safetensors_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The arrays as a safetensors file, whatever their layout in memory.
+
+    safetensors itself writes the bytes of a channels-last array in the wrong order, silently.
+    """
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def write_samples(

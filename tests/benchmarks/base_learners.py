@@ -53,7 +53,8 @@ class PlainLoop:
         recipe, train = experiment.learner_recipe, splits["train"]
         self.images = torch.from_numpy(train.images).float().div(255).sub(0.5).div(0.25)
         self.labels, self.batch_size = torch.from_numpy(train.labels), recipe.batch_size
-        self.network = plan.build(len(CLASSES), 0).body
+        network = plan.build(len(CLASSES), 0).body
+        self.network = network.to(memory_format=torch.contiguous_format)  # as PyTorch has it
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), lr=recipe.lr, momentum=recipe.momentum
         )

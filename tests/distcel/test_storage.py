@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import load
 
 from distcel.storage import (
     DamagedFileError,
@@ -14,6 +15,7 @@ from distcel.storage import (
     read_record,
     read_samples,
     read_sealed,
+    safetensors_bytes,
     verify,
     write_atomically,
     write_checked,
@@ -144,3 +146,12 @@ def test_a_sealed_file_is_the_old_or_the_new_one_wherever_its_writer_dies(
         with pytest.raises(Killed):
             write_sealed(path, b"new")
         assert read_sealed(path) == (b"new" if step == 3 else b"old")
+
+
+def test_arrays_are_kept_whatever_their_layout_in_memory() -> None:
+    plain = np.arange(120.0).reshape(2, 3, 4, 5)
+    channels_last = np.ascontiguousarray(plain.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert not channels_last.flags.c_contiguous
+    kept = load(safetensors_bytes({"weights": channels_last, "count": np.array(7)}))
+    np.testing.assert_array_equal(kept["weights"], plain)
+    assert kept["count"].shape == ()
