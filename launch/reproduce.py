@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
         prog="reproduce.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --seed is not short for --seeds
     )
     flags.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
     flags.add_argument(
