@@ -5,13 +5,14 @@
 The cache: eight learners' predictions of 10^4, 10^5 and 10^6 samples are opened, and read whole by
 two workers. Scheduling: 1,000 learners and 500 trials that sleep instead of training, on a
 simulated cluster of 8 nodes with 16 workers, all on this machine. The overhead is the share of the
-workers' time in which they had no job, from when all of them have their first one (two cores take
-long to start sixteen) to the start of the last one.
+workers' time, from the first one's start of its first job to the last one's end, in which they
+had none.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import ray
-from numpy.typing import NDArray
 from ray.cluster_utils import Cluster
 
 from distcel import fleet
@@ -125,11 +125,11 @@ class SleepingTrainer:
         """As BaseLearnerTrainer's."""
 
     def train(self, spec: LearnerSpec, state: bytes | None) -> Iterator[Progress | TrainedLearner]:
-        """Sleep, and return when."""
+        """Sleep, and return when and where."""
         began = time.time()
         time.sleep(LEARNER_SECONDS)
         probs = np.full((10, 10), 0.1, np.float32)
-        times = np.array([began, time.time()])
+        times = np.array([os.getpid(), began, time.time()])
         yield TrainedLearner(dict.fromkeys(SPLIT_NAMES, probs), {"times": times})
 
 
@@ -179,19 +179,6 @@ def growth(values: list[float]) -> str:
     return f"{values[len(values) // 5]:.0f} to {values[-1]:.0f}"
 
 
-def without_a_job(starts: NDArray[np.float64], ends: NDArray[np.float64], workers: int) -> float:
-    """The share of the workers' time, from when all have a job to the start of the last one."""
-    running, began = 0, starts.max()
-    for at, change in sorted([(t, 1) for t in starts] + [(t, -1) for t in ends]):
-        running += change
-        if running == workers:
-            began = at
-            break
-    until = starts.max()
-    busy = (np.minimum(ends, until) - np.maximum(starts, began)).clip(0).sum()
-    return float(1 - busy / (workers * (until - began)))
-
-
 def learners(folder: Path) -> list[object]:
     """A row about the fleet."""
     specs = [LearnerSpec(f"learner {i}", (0,)) for i in range(N_LEARNERS)]
@@ -206,7 +193,8 @@ def learners(folder: Path) -> list[object]:
     times = np.array(
         [cache.weights(spec, key)["times"] for spec, key in zip(specs, keys, strict=True)]
     )
-    idle = without_a_job(times[:, 0], times[:, 1], pool.size)
+    whole = len(np.unique(times[:, 0])) * (times[:, 2].max() - times[:, 1].min())
+    idle = 1 - (times[:, 2] - times[:, 1]).sum() / whole
     kind = f"{N_LEARNERS} learners of {LEARNER_SECONDS:.0f} s"
     return [kind, pool.size, f"{seconds:.0f}", f"{100 * idle:.1f} %", growth(values)]
 
@@ -229,7 +217,7 @@ def trials(folder: Path) -> list[object]:
     results = [result for record in records for result in record.epochs]
     ends = np.array([result.ended_ms / 1000 for result in results])
     own = np.array([result.seconds for result in results])
-    idle = without_a_job(ends - own, ends, pool.size)
+    idle = 1 - own.sum() / (pool.size * (ends.max() - (ends - own).min()))
     kind = f"{N_TRIALS} trials of 1 or 2 epochs of {EPOCH_SECONDS} s"
     return [kind, pool.size, f"{seconds:.0f}", f"{100 * idle:.1f} %", growth(values)]
 
