@@ -14,25 +14,15 @@ from typing import Literal
 
 import numpy as np
 import ray
-import torch
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
-from distcel.consensus import (
-    ConsensusRule,
-    PluralityVote,
-    RandomSelection,
-    SuperLearner,
-    UnweightedAverage,
-    oracle_accuracy,
-)
-from distcel.ensemble import DeviceSplit, SmartEnsemble
-from distcel.knapsack import KnapsackLayer
+from distcel.consensus import ConsensusRule, oracle_accuracy
+from distcel.ensemble import trained_ensemble
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
-from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
-from distcel.report import RANDOM_DRAWS, Choices
+from distcel.report import RULE_TITLES, Choices, chosen_by, consensus_rules, smart_choices
 from distcel.selection import SelectionTask, TaskRef, refit
 from distcel.significance import Difference, difference
 from distcel.static_rules import (
@@ -43,21 +33,19 @@ from distcel.static_rules import (
 )
 from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
-from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
+from distcel.types import SPLIT_NAMES, TrialRecord
 
 FittedOn = Literal["train", "valid"]
-SMART = "e2e-CEL"
+SMART = RULE_TITLES["e2e_cel"]
 N_CURVE = 9  # values of k in Figure 2, beside the chosen one
 
 
 def rules(k: int, seed: int) -> dict[str, tuple[FittedOn, Sequence[ConsensusRule]]]:
     """Every rule by its title; several of one kind are draws, whose accuracies are averaged."""
-    draws = [RandomSelection(k, seed + draw) for draw in range(RANDOM_DRAWS)]
-    return {
-        "SL": ("train", [SuperLearner()]),
-        "UA": ("train", [UnweightedAverage()]),
-        "PV": ("train", [PluralityVote()]),
-        "RS": ("train", draws),
+    papers: dict[str, tuple[FittedOn, Sequence[ConsensusRule]]] = {
+        RULE_TITLES[name]: ("train", draws) for name, draws in consensus_rules(k, seed).items()
+    }
+    return papers | {
         "best learner": ("valid", [TopLearners(1)]),
         "static top-k": ("valid", [TopLearners(k)]),
         "discrete SL": ("valid", [DiscreteSuperLearner()]),
@@ -90,8 +78,7 @@ def choices(
     """What every rule chooses for each test sample, (draws, S)."""
     fitted: dict[FittedOn, CachedSplit] = {"train": train, "valid": valid}
     return {
-        title: np.stack([rule.fit(fitted[on])(test).argmax(-1).numpy() for rule in draws])
-        for title, (on, draws) in rules(k, seed).items()
+        title: chosen_by(draws, fitted[on], test) for title, (on, draws) in rules(k, seed).items()
     }
 
 
@@ -122,18 +109,6 @@ def trained_at_each_k(
     return {k: weights for k, weights in found.items() if weights is not None}
 
 
-def smart_choices(
-    plan: NetworkPlan, params: SelectionParams, weights: Mapping[str, Tensor], test: CachedSplit
-) -> Choices:
-    """What the smart ensemble chooses for each test sample, (1, S)."""
-    net = plan.build(test.probs_SNC.shape[1], 0)
-    net.load_state_dict(weights)
-    p = params
-    ensemble = SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
-    scores_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
-    return scores_SC.argmax(-1).numpy()[None]
-
-
 def compare(
     smart_by_k: Mapping[int, Choices],
     chosen_k: int,
@@ -159,20 +134,19 @@ def compare(
     accuracy |= {title: float(hits.mean()) for title, hits in right.items()}
     accuracy["oracle"] = oracle_accuracy(test)
     against = {t: difference(smart_S, hits[0]) for t, hits in right.items() if len(hits) == 1}
+
+    def random_draws(k: int) -> Sequence[ConsensusRule]:
+        return consensus_rules(k, seed)["random_selection"]
+
     curve = {
         k: {
             SMART: float((chosen == test.labels_S).mean()),
-            "RS": _random_selection(test, k, seed),
+            "RS": float((chosen_by(random_draws(k), train, test) == test.labels_S).mean()),
             **{title: accuracy[title] for title in ("SL", "UA", "PV")},
         }
         for k, chosen in smart_by_k.items()
     }
     return Comparison(accuracy, against, curve)
-
-
-def _random_selection(test: CachedSplit, k: int, seed: int) -> float:
-    draws = (RandomSelection(k, seed + draw).fit(test)(test) for draw in range(RANDOM_DRAWS))
-    return float(np.mean([(scores.argmax(-1).numpy() == test.labels_S).mean() for scores in draws]))
 
 
 def compare_run(prepared: Prepared, pool: ActorPool) -> Comparison:
@@ -189,7 +163,10 @@ def compare_run(prepared: Prepared, pool: ActorPool) -> Comparison:
     others = [other for other in curve_ks(len(prepared.specs), k) if other != k]
     weights |= trained_at_each_k(ref, best, others, pool, prepared.search_folder / "curve")
     smart_by_k = {
-        at: smart_choices(prepared.plan, replace(best.params, k=at), found, test)
+        at: smart_choices(
+            trained_ensemble(prepared.plan, len(prepared.specs), replace(best.params, k=at), found),
+            test,
+        )
         for at, found in sorted(weights.items())
     }
     return compare(smart_by_k, k, train, valid, test, prepared.options.seed)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from distcel.knapsack import KnapsackLayer
+from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.training import DivergedError, Training, accuracy, to_tensor
 from distcel.types import EpochResult, Recipe, SelectionParams
@@ -40,6 +42,16 @@ class SmartEnsemble(nn.Module):
         """
         mask_BN = self.select(images_BCHW)
         return torch.bmm(mask_BN[:, None, :], probs_BNC).squeeze(1)
+
+
+def trained_ensemble(
+    plan: NetworkPlan, n_learners: int, params: SelectionParams, weights: Mapping[str, Tensor]
+) -> SmartEnsemble:
+    """The smart ensemble of a selection net's weights, on the CPU."""
+    net = plan.build(n_learners, seed=0)
+    net.load_state_dict(weights)
+    p = params
+    return SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
 
 
 class SelectionTraining:

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
-from distcel.ensemble import SmartEnsemble
+from distcel.ensemble import trained_ensemble
 from distcel.fleet import Fleet
-from distcel.knapsack import KnapsackLayer
 from distcel.live_updates import LiveUpdates
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
@@ -118,10 +117,7 @@ def _test(
     prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], train: CachedSplit
 ) -> dict[str, Evaluation]:
     """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
-    net = prepared.plan.build(len(prepared.specs), prepared.options.seed)
-    net.load_state_dict(weights)
-    p = best.params
-    smart = SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
+    smart = trained_ensemble(prepared.plan, len(prepared.specs), best.params, weights)
     test = prepared.cached("test")
     choices = vote(smart, train, test, prepared.options.seed)
     evaluations = {"": evaluate(choices, test, prepared.specs)}

@@ -48,24 +48,34 @@ def vote(
 ) -> dict[str, Choices]:
     """What the smart ensemble and every consensus rule choose for each sample of `test`.
 
-    Random selection makes 20 draws of as many learners as the ensemble selects.
-
     Returns:
         dict: by rule, the chosen classes, shape (draws, S).
     """
-    rules: dict[str, list[ConsensusRule]] = {
+    choices = {"e2e_cel": smart_choices(ensemble, test)}
+    for name, draws in consensus_rules(ensemble.layer.k, seed).items():
+        choices[name] = chosen_by(draws, train, test)
+    return choices
+
+
+def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
+    """The paper's rules by name; random selection makes 20 draws of k learners."""
+    return {
         "super_learner": [SuperLearner()],
         "unweighted_average": [UnweightedAverage()],
         "plurality_vote": [PluralityVote()],
-        "random_selection": [
-            RandomSelection(ensemble.layer.k, seed + draw) for draw in range(RANDOM_DRAWS)
-        ],
+        "random_selection": [RandomSelection(k, seed + draw) for draw in range(RANDOM_DRAWS)],
     }
-    smart_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
-    choices = {"e2e_cel": smart_SC.argmax(-1).numpy()[None]}
-    for name, draws in rules.items():
-        choices[name] = np.stack([rule.fit(train)(test).argmax(-1).numpy() for rule in draws])
-    return choices
+
+
+def smart_choices(ensemble: SmartEnsemble, test: CachedSplit) -> Choices:
+    """What the smart ensemble chooses for each sample of `test`, (1, S)."""
+    scores_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
+    return scores_SC.argmax(-1).numpy()[None]
+
+
+def chosen_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Choices:
+    """What each of the rules chooses for each sample of `test`, (draws, S)."""
+    return np.stack([rule.fit(fitted)(test).argmax(-1).numpy() for rule in draws])
 
 
 def evaluate(

@@ -10,17 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from distcel.comparison import SMART, Comparison, rules
-from distcel.report import markdown
+from distcel.report import RULE_TITLES, markdown
 from distcel.storage import write_atomically, write_json
 from distcel.types import Published
 
-_PAPER_RULES = {
-    SMART: "e2e_cel",
-    "SL": "super_learner",
-    "UA": "unweighted_average",
-    "PV": "plurality_vote",
-    "RS": "random_selection",
-}
+_PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 _CURVES = (SMART, "RS", "UA", "PV", "SL")
 
 

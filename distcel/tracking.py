@@ -118,16 +118,16 @@ class Tracker:
         if number not in self._children:
             self._create_child(number)
         run_id = self._children[number]
-        params = [Param(name, str(value)) for name, value in record.params.as_dict().items()]
+        told = {} if number in self._described else record.params.as_dict()
         # Logged twice with one time of its own, a metric is there once.
         metrics = [
             Metric(name, getattr(result, name), result.ended_ms, result.epoch)
             for result in record.epochs[self._logged[number] :]
             for name in ("valid_accuracy", "valid_loss", "train_loss")
         ]
-        if number not in self._described or metrics:
-            told = () if number in self._described else params
-            self.client.log_batch(run_id, metrics=metrics, params=told)
+        if told or metrics:
+            params = [Param(name, str(value)) for name, value in told.items()]
+            self.client.log_batch(run_id, metrics=metrics, params=params)
             self._described.add(number)
             self._logged[number] = len(record.epochs)
         status = _STATUS[record.state]

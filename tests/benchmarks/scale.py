@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psutil
@@ -185,9 +186,9 @@ def learners(folder: Path) -> list[object]:
     keys = [str(i) for i in range(N_LEARNERS)]
     cache, pool = PredictionCache(folder), cluster_pool(1.0)
     plan = NetworkPlan(DIGITS.architecture, (1, 4, 4), (0.5,), (0.25,))
-    fleet.BaseLearnerActor = ray.remote(SleepingTrainer)  # type: ignore[assignment]
     started = time.perf_counter()
-    with driver_memory() as values:
+    sleeping = patch.object(fleet, "BaseLearnerActor", ray.remote(SleepingTrainer))
+    with sleeping, driver_memory() as values:
         Fleet(DIGITS, some_splits((10, 10, 10)), cache, pool, plan, 0).train(specs, keys)
     seconds = time.perf_counter() - started
     times = np.array(
