@@ -1,4 +1,4 @@
-"""What MLflow is told about a search, beside its trials."""
+"""What MLflow is told about a search, beside its trials, and about a reproduction."""
 
 from __future__ import annotations
 
@@ -43,3 +43,28 @@ class Outcome:
     ensemble: Path
     image_shape: tuple[int, int, int]
     n_classes: int
+
+
+@dataclass(frozen=True)
+class TrackedReproduction:
+    """The paper's evaluation over several seeds, as MLflow shows it.
+
+    Attributes:
+        dataset: the MLflow experiment is named after it.
+        run_name: of its run.
+        key: a later reproduction with the same one replaces it.
+        params: what was asked for.
+        metrics: test accuracies and the like.
+        curves: metrics over k.
+        files: report, results and figures.
+        artifacts: folder for artifacts where the URI is a database; servers have their own.
+    """
+
+    dataset: str
+    run_name: str
+    key: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Mapping[int, float]]
+    files: Sequence[Path]
+    artifacts: Path

@@ -1,4 +1,4 @@
-"""MLflow: one parent run a search, one child run a trial.
+"""MLflow: one parent run a search, one child run a trial, one run a reproduction.
 
 The trial records are the truth and MLflow is a view of them. `Tracker.update` looks at what MLflow
 already has and adds what is missing, so it can be called at any time and any number of times.
@@ -26,7 +26,7 @@ from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from distcel.tracked import Outcome, SearchIdentity
+from distcel.tracked import Outcome, SearchIdentity, TrackedReproduction
 from distcel.types import TrialRecord
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -35,8 +35,31 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every ret
 _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
+_REPRODUCTION_TAG = "distcel.reproduction"
+_METRICS_A_REQUEST = 1000
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
+
+
+def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path) -> str:
+    """The id of the data set's MLflow experiment, made where it is not there yet.
+
+    Args:
+        client: connected to the server or database.
+        uri: its absolute tracking URI.
+        dataset: name of the data set.
+        artifacts: folder for artifacts where the URI is a database; servers have their own.
+    """
+    name = f"distcel {dataset}"
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        found_id: str = found.experiment_id
+        return found_id
+    # Without a location a database takes one below the current directory.
+    location = None if uri.startswith("http") else artifacts.resolve().as_uri()
+    tags = {"mlflow.experimentKind": _EXPERIMENT_KIND}
+    created: str = client.create_experiment(name, location, tags)
+    return created
 
 
 class Tracker:
@@ -50,7 +73,7 @@ class Tracker:
     def __init__(self, uri: str, identity: SearchIdentity) -> None:
         self.client = MlflowClient(tracking_uri=uri)
         self._key = identity.key
-        self.experiment_id = self._experiment(uri, identity)
+        self.experiment_id = experiment_of(self.client, uri, identity.dataset, identity.artifacts)
         self._children: dict[int, str] = {}
         self._described: set[int] = set()
         self._logged: dict[int, int] = {}
@@ -67,18 +90,6 @@ class Tracker:
         self.client.update_run(self.parent_id, status="RUNNING")
         for run in children:
             self._adopt(run)
-
-    def _experiment(self, uri: str, identity: SearchIdentity) -> str:
-        name = f"distcel {identity.dataset}"
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            found_id: str = found.experiment_id
-            return found_id
-        # Without a location a database takes one below the current directory.
-        location = None if uri.startswith("http") else identity.artifacts.resolve().as_uri()
-        tags = {"mlflow.experimentKind": _EXPERIMENT_KIND}
-        created: str = self.client.create_experiment(name, location, tags)
-        return created
 
     def _create_parent(self, identity: SearchIdentity) -> Run:
         tags = {_KEY_TAG: identity.key, **identity.tags}
@@ -195,3 +206,34 @@ class Tracker:
                 self.client.set_terminated(self._children[number], "KILLED")
                 self._status[number] = "KILLED"
         self.client.set_terminated(self.parent_id, status)
+
+
+def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
+    """Log a reproduction as one run; an earlier one under the same name is replaced.
+
+    Args:
+        uri: absolute tracking URI.
+        reproduction: what it found.
+    """
+    r = reproduction
+    client = MlflowClient(tracking_uri=uri)
+    experiment = experiment_of(client, uri, r.dataset, r.artifacts)
+    query = f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'"
+    for earlier in client.search_runs([experiment], query):
+        client.delete_run(earlier.info.run_id)
+    tags = {_REPRODUCTION_TAG: r.key}
+    run_id = client.create_run(experiment, tags=tags, run_name=r.run_name).info.run_id
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in r.metrics.items()]
+    metrics += [
+        Metric(f"{name}_over_k", value, now, k)
+        for name, by_k in r.curves.items()
+        for k, value in by_k.items()
+    ]
+    params = [Param(name, value) for name, value in r.params.items()]
+    for start in range(0, len(metrics), _METRICS_A_REQUEST):
+        client.log_batch(run_id, metrics[start : start + _METRICS_A_REQUEST], params)
+        params = []
+    for path in r.files:
+        client.log_artifact(run_id, str(path))
+    client.set_terminated(run_id)

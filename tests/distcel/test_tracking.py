@@ -6,8 +6,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from distcel.tracked import Outcome, SearchIdentity
-from distcel.tracking import Tracker
+from distcel.tracked import Outcome, SearchIdentity, TrackedReproduction
+from distcel.tracking import Tracker, log_reproduction
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
@@ -112,3 +112,31 @@ def test_another_search_is_another_parent(
     assert first.parent_id != second.parent_id
     assert first.experiment_id == second.experiment_id
     assert MlflowClient(database).get_experiment(first.experiment_id).name == "distcel digits"
+
+
+def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, folder: Path) -> None:
+    report = folder / "report.md"
+    report.write_text("# digits")
+    reproduction = TrackedReproduction(
+        dataset="digits",
+        run_name="reproduction of digits",
+        key="digits-quick",
+        params={"seeds": "0, 1"},
+        metrics={f"rule {i}": i / 2000 for i in range(1200)},  # more than one request takes
+        curves={"e2e-CEL": {1: 0.5, 55: 0.75}},
+        files=[report],
+        artifacts=folder / "artifacts",
+    )
+    log_reproduction(database, replace(reproduction, metrics={"rule 7": 0.25}))
+    log_reproduction(database, reproduction)
+    client = MlflowClient(tracking_uri=database)
+    experiment = client.get_experiment_by_name("distcel digits")
+    assert experiment is not None
+    query = "tags.`distcel.reproduction` = 'digits-quick'"
+    (run,) = client.search_runs([experiment.experiment_id], query)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seeds": "0, 1"}
+    assert {run.data.metrics[f"rule {i}"] for i in range(1200)} == {i / 2000 for i in range(1200)}
+    curve = client.get_metric_history(run.info.run_id, "e2e-CEL_over_k")
+    assert {point.step: point.value for point in curve} == {1: 0.5, 55: 0.75}
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["report.md"]
