@@ -36,7 +36,6 @@ _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
 _REPRODUCTION_TAG = "distcel.reproduction"
-_METRICS_A_REQUEST = 1000
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
@@ -231,9 +230,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
         for k, value in by_k.items()
     ]
     params = [Param(name, value) for name, value in r.params.items()]
-    for start in range(0, len(metrics), _METRICS_A_REQUEST):
-        client.log_batch(run_id, metrics[start : start + _METRICS_A_REQUEST], params)
-        params = []
+    client.log_batch(run_id, metrics, params)
     for path in r.files:
         client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
