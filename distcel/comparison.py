@@ -17,14 +17,16 @@ import ray
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
-from distcel.consensus import ConsensusRule, oracle_accuracy
+from distcel.consensus import ConsensusRule
+from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.ensemble import trained_ensemble
+from distcel.measures import SMART, Measures, measure
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
-from distcel.report import RULE_TITLES, Choices, chosen_by, consensus_rules, smart_choices
+from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by, said_by_smart
 from distcel.selection import SelectionTask, TaskRef, refit
-from distcel.significance import Difference, difference
+from distcel.slices import slices
 from distcel.static_rules import (
     DiscreteSuperLearner,
     GreedySelection,
@@ -36,7 +38,6 @@ from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, TrialRecord
 
 FittedOn = Literal["train", "valid"]
-SMART = RULE_TITLES["e2e_cel"]
 N_CURVE = 9  # values of k in Figure 2, beside the chosen one
 
 
@@ -59,26 +60,26 @@ def rules(k: int, seed: int) -> dict[str, tuple[FittedOn, Sequence[ConsensusRule
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run's test accuracies, as fractions.
+    """One run on the test split.
 
     Attributes:
-        accuracy: by rule, e2e-CEL and the oracle among them.
-        against: e2e-CEL minus each rule of one draw.
-        curve: Figure 2: by k, and then by rule.
+        measures: of every rule.
+        curve: Figure 2: accuracies as fractions, by k, and then by rule.
+        cost: of an image.
     """
 
-    accuracy: Mapping[str, float]
-    against: Mapping[str, Difference]
+    measures: Measures
     curve: Mapping[int, Mapping[str, float]]
+    cost: MultiplyAdds
 
 
-def choices(
+def said_by_rules(
     train: CachedSplit, valid: CachedSplit, test: CachedSplit, k: int, seed: int
-) -> dict[str, Choices]:
-    """What every rule chooses for each test sample, (draws, S)."""
+) -> dict[str, Draws]:
+    """Every rule's class probabilities for each test sample, by its title."""
     fitted: dict[FittedOn, CachedSplit] = {"train": train, "valid": valid}
     return {
-        title: chosen_by(draws, fitted[on], test) for title, (on, draws) in rules(k, seed).items()
+        title: said_by(draws, fitted[on], test) for title, (on, draws) in rules(k, seed).items()
     }
 
 
@@ -109,44 +110,33 @@ def trained_at_each_k(
     return {k: weights for k, weights in found.items() if weights is not None}
 
 
-def compare(
-    smart_by_k: Mapping[int, Choices],
-    chosen_k: int,
+def accuracy_over_k(
+    smart_by_k: Mapping[int, Draws],
+    said: Mapping[str, Draws],
     train: CachedSplit,
-    valid: CachedSplit,
     test: CachedSplit,
     seed: int,
-) -> Comparison:
-    """Measure everything on the test split.
+) -> dict[int, dict[str, float]]:
+    """Figure 2: accuracies by k, and then by rule.
 
     Args:
-        smart_by_k: what the smart ensemble chooses at each k of Figure 2.
-        chosen_k: the one that the search chose on the valid split.
-        train: for the rules.
-        valid: for the rules.
-        test: that they are measured on.
+        smart_by_k: the smart ensemble's class probabilities at each k.
+        said: every rule's; those that know no k are the same at each.
+        train: for random selection.
+        test: the samples.
         seed: of random selection.
     """
-    others = choices(train, valid, test, chosen_k, seed)
-    right = {title: chosen == test.labels_S for title, chosen in others.items()}
-    smart_S = smart_by_k[chosen_k][0] == test.labels_S
-    accuracy = {SMART: float(smart_S.mean())}
-    accuracy |= {title: float(hits.mean()) for title, hits in right.items()}
-    accuracy["oracle"] = oracle_accuracy(test)
-    against = {t: difference(smart_S, hits[0]) for t, hits in right.items() if len(hits) == 1}
 
-    def random_draws(k: int) -> Sequence[ConsensusRule]:
-        return consensus_rules(k, seed)["random_selection"]
+    def accuracy(draws: Draws) -> float:
+        return float(right(draws, test.labels_S).mean())
 
-    curve = {
-        k: {
-            SMART: float((chosen == test.labels_S).mean()),
-            "RS": float((chosen_by(random_draws(k), train, test) == test.labels_S).mean()),
-            **{title: accuracy[title] for title in ("SL", "UA", "PV")},
-        }
-        for k, chosen in smart_by_k.items()
+    def random(k: int) -> float:
+        return accuracy(said_by(consensus_rules(k, seed)["random_selection"], train, test))
+
+    constant = {title: accuracy(said[title]) for title in ("SL", "UA", "PV")}
+    return {
+        k: {SMART: accuracy(smart), "RS": random(k), **constant} for k, smart in smart_by_k.items()
     }
-    return Comparison(accuracy, against, curve)
 
 
 def compare_run(prepared: Prepared, pool: ActorPool) -> Comparison:
@@ -163,10 +153,17 @@ def compare_run(prepared: Prepared, pool: ActorPool) -> Comparison:
     others = [other for other in curve_ks(len(prepared.specs), k) if other != k]
     weights |= trained_at_each_k(ref, best, others, pool, prepared.search_folder / "curve")
     smart_by_k = {
-        at: smart_choices(
+        at: said_by_smart(
             trained_ensemble(prepared.plan, len(prepared.specs), replace(best.params, k=at), found),
             test,
         )
         for at, found in sorted(weights.items())
     }
-    return compare(smart_by_k, k, train, valid, test, prepared.options.seed)
+    seed, names = prepared.options.seed, prepared.splits.class_names
+    said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
+    sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
+    return Comparison(
+        measure(said, test, names, sliced),
+        accuracy_over_k(smart_by_k, said, train, test, seed),
+        multiply_adds(prepared.plan, len(prepared.specs), len(names)),
+    )

@@ -8,20 +8,34 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.predictions import CachedSplit
 
 Vote = Callable[[CachedSplit], Tensor]
+_AHEAD = 1e-6  # of a vote's share: tells equal ones apart, and moves no confidence to speak of
 
 
 class ConsensusRule(Protocol):
     """Combines the base learners' predictions into one."""
 
     def fit(self, train: CachedSplit) -> Vote:
-        """Learn from the train split; the result maps a split to class scores (S, C)."""
+        """Learn from the train split; the result maps a split to class probabilities (S, C)."""
         ...
+
+
+def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) -> Tensor:
+    """Each class's share of the votes, (S, C), the winner's a hair above one with as many."""
+    shares_SC = votes_SC / votes_SC.sum(1, keepdims=True)
+    shares_SC[np.arange(len(shares_SC)), winners_S] += _AHEAD
+    return torch.from_numpy(shares_SC / (1 + _AHEAD))
+
+
+def class_probabilities(logits_SC: Tensor) -> Tensor:
+    """The softmax of the logits, in double precision: close logits stay apart."""
+    return logits_SC.double().softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class UnweightedAverage:
 
 @dataclass(frozen=True)
 class PluralityVote:
-    """The class that most learners rank first; a tie goes to the higher mean softmax output."""
+    """The share of the learners that rank a class first; ties go to the higher mean softmax."""
 
     def fit(self, train: CachedSplit) -> Vote:
         """Nothing is learnt."""
@@ -49,7 +63,8 @@ class PluralityVote:
             for c in range(n_classes):
                 counts_SC[:, c] = (choices_SN == c).sum(1)
             # A mean is below 1, so it decides between equal counts only.
-            return torch.from_numpy(counts_SC + split.probs_SNC.mean(1) / (n_learners + 1))
+            winners_S = (counts_SC + split.probs_SNC.mean(1) / (n_learners + 1)).argmax(1)
+            return vote_shares(counts_SC, winners_S)
 
         return vote
 
@@ -70,10 +85,10 @@ class RandomSelection:
 
 @dataclass(frozen=True)
 class SuperLearner:
-    """A weighted sum of the learners' softmax outputs, one weight a learner (Ju et al. 2018).
+    """softmax(sum_i w_i y_i) of the learners' softmax outputs y_i (Ju et al. 2018).
 
-    The weights minimise the cross entropy of softmax(sum_i w_i y_i) on the train split: the smart
-    ensemble's own objective, with the same vote for every sample. It is convex; L-BFGS solves it.
+    The weights minimise its cross entropy on the train split: the smart ensemble's own objective,
+    with the same vote for every sample. It is convex; L-BFGS solves it.
     Weights on the simplex by likelihood or non-negative least squares, and weights fitted on the
     valid split, were worse on digits and CIFAR-10.
     """
@@ -97,7 +112,12 @@ class SuperLearner:
 
         optimizer.step(loss)
         found_N = weights_N.detach().numpy()
-        return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, found_N))
+
+        def vote(split: CachedSplit) -> Tensor:
+            logits_SC = torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, found_N))
+            return class_probabilities(logits_SC)
+
+        return vote
 
 
 def oracle_accuracy(split: CachedSplit) -> float:

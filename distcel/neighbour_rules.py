@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.consensus import Vote
+from distcel.consensus import Vote, vote_shares
 from distcel.predictions import CachedSplit
 
 _BLOCK = 1000  # samples whose distances are in memory at once
@@ -40,7 +39,7 @@ def _pixels(split: CachedSplit) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class NearestNeighbours:
-    """The classes of the nearest samples; it asks no base learner."""
+    """The classes' shares of the nearest samples; it asks no base learner."""
 
     count: int = 7
 
@@ -51,8 +50,9 @@ class NearestNeighbours:
 
         def vote(split: CachedSplit) -> Tensor:
             classes_SK = train.labels_S[find(split)]
-            scores_SC = [((classes_SK == c) * weights_K).sum(1) for c in range(n_classes)]
-            return torch.from_numpy(np.stack(scores_SC, axis=1))
+            is_class_SKC = classes_SK[:, :, None] == np.arange(n_classes)
+            winners_S = np.einsum("skc,k->sc", is_class_SKC, weights_K).argmax(1)
+            return vote_shares(is_class_SKC.sum(1), winners_S)
 
         return vote
 
@@ -99,7 +99,10 @@ def _right_of_nearest(
 
 
 def _plurality(split: CachedSplit, votes_SN: NDArray[np.generic]) -> Tensor:
-    """The classes that the learners rank first, with so many votes each; none counts as all."""
+    """The shares of the votes, so many a learner, for the class it ranks first.
+
+    No votes at all count as one of every learner.
+    """
     votes_SN = votes_SN.astype(np.float64)
     votes_SN[votes_SN.sum(1) == 0] = 1
     choices_SN, n_classes = split.probs_SNC.argmax(-1), split.probs_SNC.shape[2]
@@ -107,4 +110,4 @@ def _plurality(split: CachedSplit, votes_SN: NDArray[np.generic]) -> Tensor:
     # The voters' mean softmax output decides between equal counts only.
     weights_SN = votes_SN / votes_SN.sum(1, keepdims=True)
     means_SC = np.einsum("snc,sn->sc", split.probs_SNC, weights_SN)
-    return torch.from_numpy(counts_SC + means_SC / 2)
+    return vote_shares(counts_SC, (counts_SC + means_SC / 2).argmax(1))

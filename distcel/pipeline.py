@@ -119,14 +119,14 @@ def _test(
     """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
     smart = trained_ensemble(prepared.plan, len(prepared.specs), best.params, weights)
     test = prepared.cached("test")
-    choices = vote(smart, train, test, prepared.options.seed)
-    evaluations = {"": evaluate(choices, test, prepared.specs)}
+    said = vote(smart, train, test, prepared.options.seed)
+    evaluations = {"": evaluate(said, test, prepared.specs)}
     ids = prepared.splits["test"].sample_ids.to_pylist()
     private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
     if private_S.any() and not private_S.all():
-        chosen = {name: chosen[:, private_S] for name, chosen in choices.items()}
+        private = {name: draws[:, private_S] for name, draws in said.items()}
         title = f"PrivateTest alone ({private_S.sum()})"
-        evaluations[title] = evaluate(chosen, test.where(private_S), prepared.specs)
+        evaluations[title] = evaluate(private, test.where(private_S), prepared.specs)
     return evaluations
 
 

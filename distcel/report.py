@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,15 @@ from distcel.consensus import (
     RandomSelection,
     SuperLearner,
     UnweightedAverage,
+    class_probabilities,
     oracle_accuracy,
 )
 from distcel.ensemble import DeviceSplit, SmartEnsemble
 from distcel.predictions import CachedSplit
 from distcel.types import Experiment, LearnerSpec, Published, TrialRecord
 
-Choices = NDArray[np.int64]
+# The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
+Draws = NDArray[np.floating[Any]]
 RANDOM_DRAWS = 20
 RULE_TITLES = {
     "e2e_cel": "e2e-CEL",
@@ -45,16 +48,11 @@ class Evaluation:
 
 def vote(
     ensemble: SmartEnsemble, train: CachedSplit, test: CachedSplit, seed: int
-) -> dict[str, Choices]:
-    """What the smart ensemble and every consensus rule choose for each sample of `test`.
-
-    Returns:
-        dict: by rule, the chosen classes, shape (draws, S).
-    """
-    choices = {"e2e_cel": smart_choices(ensemble, test)}
-    for name, draws in consensus_rules(ensemble.layer.k, seed).items():
-        choices[name] = chosen_by(draws, train, test)
-    return choices
+) -> dict[str, Draws]:
+    """What the smart ensemble and every consensus rule say of each sample of `test`, by rule."""
+    rules = consensus_rules(ensemble.layer.k, seed)
+    said = {name: said_by(draws, train, test) for name, draws in rules.items()}
+    return {"e2e_cel": said_by_smart(ensemble, test)} | said
 
 
 def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
@@ -67,22 +65,28 @@ def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
     }
 
 
-def smart_choices(ensemble: SmartEnsemble, test: CachedSplit) -> Choices:
-    """What the smart ensemble chooses for each sample of `test`, (1, S)."""
-    scores_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
-    return scores_SC.argmax(-1).numpy()[None]
+def said_by_smart(ensemble: SmartEnsemble, test: CachedSplit) -> Draws:
+    """The smart ensemble's class probabilities (Eq. 11) for each sample of `test`, (1, S, C)."""
+    logits_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
+    return class_probabilities(logits_SC).numpy()[None]
 
 
-def chosen_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Choices:
-    """What each of the rules chooses for each sample of `test`, (draws, S)."""
-    return np.stack([rule.fit(fitted)(test).argmax(-1).numpy() for rule in draws])
+def said_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Draws:
+    """The class probabilities of each of the rules for each sample of `test`, (draws, S, C)."""
+    return np.stack([rule.fit(fitted)(test).numpy() for rule in draws])
+
+
+def right(said: Draws, labels_S: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the most probable class is the sample's own, (draws, S)."""
+    is_right: NDArray[np.bool_] = said.argmax(-1) == labels_S
+    return is_right
 
 
 def evaluate(
-    choices: Mapping[str, Choices], test: CachedSplit, specs: tuple[LearnerSpec, ...]
+    said: Mapping[str, Draws], test: CachedSplit, specs: tuple[LearnerSpec, ...]
 ) -> Evaluation:
-    """The accuracies of the chosen classes and of the base learners on `test`."""
-    accuracy = {name: float((chosen == test.labels_S).mean()) for name, chosen in choices.items()}
+    """The accuracies of what the rules say and of the base learners on `test`."""
+    accuracy = {name: float(right(draws, test.labels_S).mean()) for name, draws in said.items()}
     specialised, complementary, overall = learner_accuracies(test, specs)
     accuracy |= {"oracle": oracle_accuracy(test), "single_mean": overall}
     return Evaluation(len(test.labels_S), specialised, complementary, overall, accuracy)
@@ -172,6 +176,7 @@ def _percent(fraction: float) -> str:
 def markdown(header: list[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     """A Markdown table with aligned columns; a row is its first cell and the others."""
     cells = [header, ["---"] * len(header), *[[name, *values] for name, values in rows]]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]  # of a class's name
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = (
         " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -24,7 +24,7 @@ from search_spaces import load_experiment
 
 if TYPE_CHECKING:
     from distcel.actor_pool import ActorPool
-    from distcel.reproduction import SeedOutcome
+    from distcel.outcomes import SeedOutcome
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +81,7 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     command = f"python launch/reproduce.py {shlex.join(sys.argv[1:])}"
     published = load_experiment(of_cluster.dataset, of_cluster.preset).published
     print(reproduction.write(folder, title, command, outcomes, published))
-    print(f"{folder}/report.md, results.json, figure2.png and figure2.svg")
+    print(f"{folder}/report.md, results.json, figure2 and pareto as .png and .svg")
     return 0
 
 
@@ -103,8 +103,8 @@ def _outcome(
 ) -> SeedOutcome:
     """What one seed's run directory holds, with what is measured beside it."""
     from distcel.comparison import compare_run
+    from distcel.outcomes import SeedOutcome
     from distcel.prepare import prepare
-    from distcel.reproduction import SeedOutcome
     from distcel.run_lock import run_lock
 
     options = cluster.options(_parsed([*passed_on, "--seed", str(seed)]))

@@ -10,17 +10,19 @@ ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
     {"types"},
-    {"actor_pool", "tracked", "significance"},
+    {"actor_pool", "tracked", "significance", "slices"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
-    {"ensemble", "learners", "consensus"},
+    {"ensemble", "learners", "consensus", "cost"},
     {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules"},
-    {"selection", "mlflow_model", "live_updates"},
+    {"selection", "mlflow_model", "live_updates", "measures"},
     {"search"},
     {"prepare"},
     {"pipeline", "comparison"},
+    {"outcomes"},
+    {"seed_tables", "figures"},
     {"reproduction"},
 ]
 USERS = {

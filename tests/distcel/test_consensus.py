@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from distcel.consensus import (
     ConsensusRule,
@@ -7,6 +8,7 @@ from distcel.consensus import (
     RandomSelection,
     SuperLearner,
     UnweightedAverage,
+    class_probabilities,
     oracle_accuracy,
 )
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
@@ -56,10 +58,11 @@ def accuracy(rule: ConsensusRule, train: CachedSplit, test: CachedSplit) -> floa
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 class TestEveryRule:
-    def test_scores_every_class_of_every_sample(self, rule: ConsensusRule) -> None:
-        scores = rule.fit(split_of(0))(split_of(1, 50))
-        assert scores.shape == (50, 4)
-        assert scores.isfinite().all()
+    def test_gives_class_probabilities(self, rule: ConsensusRule) -> None:
+        probs = rule.fit(split_of(0))(split_of(1, 50))
+        assert probs.shape == (50, 4)
+        assert (probs >= 0).all()
+        np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-6)
 
     def test_judges_each_sample_by_itself(self, rule: ConsensusRule) -> None:
         vote, test = rule.fit(split_of(0)), split_of(1)
@@ -102,13 +105,20 @@ def test_unweighted_average_and_plurality_by_hand() -> None:
     split = CachedSplit(np.zeros((1, 1, 2, 2), np.uint8), np.array([1]), probs)
     average = UnweightedAverage().fit(split)(split)
     np.testing.assert_allclose(average, [[1.15 / 3, 1.85 / 3, 0.0]], rtol=1e-6)
-    assert PluralityVote().fit(split)(split).argmax() == 0
+    np.testing.assert_allclose(PluralityVote().fit(split)(split), [[2 / 3, 1 / 3, 0]], atol=1e-6)
 
 
 def test_a_tied_vote_goes_to_the_higher_mean() -> None:
     probs = np.array([[[0.6, 0.4], [0.1, 0.9]]], np.float32)
     split = CachedSplit(np.zeros((1, 1, 2, 2), np.uint8), np.array([1]), probs)
-    assert PluralityVote().fit(split)(split).argmax() == 1
+    shares = PluralityVote().fit(split)(split)
+    assert shares.argmax() == 1
+    np.testing.assert_allclose(shares, [[0.5, 0.5]], atol=1e-6)
+
+
+def test_close_logits_stay_apart_as_probabilities() -> None:
+    logits = torch.tensor([[0.1, np.nextafter(np.float32(0.1), np.float32(1)), 0.0]])
+    assert class_probabilities(logits).argmax() == 1
 
 
 def test_a_random_selection_of_all_is_the_unweighted_average() -> None:
@@ -208,3 +218,17 @@ def test_knora_eliminate_leaves_out_the_farthest_until_someone_has_all_right() -
 def test_neighbours_are_found_by_their_pixels() -> None:
     split = split_of(0)
     assert accuracy(NearestNeighbours(1), split, split) == 1
+
+
+def test_neighbours_and_knora_give_shares_of_the_votes() -> None:
+    split = two_regions()
+    asked = split.where(np.arange(80) == 3)
+    first = split.where(np.arange(80) < 5)  # of classes 0, 1, 0, 1, 0
+    shares = NearestNeighbours(5).fit(first)(asked)
+    np.testing.assert_allclose(shares, [[3 / 5, 2 / 5]], atol=1e-6)
+    two = split.where(np.isin(np.arange(80), [0, 3]))
+    shares = NearestNeighbours(2).fit(two)(asked)
+    assert shares.argmax() == 1  # the nearer one's
+    np.testing.assert_allclose(shares, [[1 / 2, 1 / 2]], atol=1e-6)
+    # Of its five nearest learner 0 has all right and the others none.
+    np.testing.assert_allclose(KnoraUnion(5).fit(split)(asked), [[0, 1]], atol=1e-6)

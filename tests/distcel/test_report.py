@@ -44,10 +44,10 @@ def test_every_rule_is_measured_on_the_chosen_classes() -> None:
     train, test = split_of(0, n_classes=3), split_of(1, n_classes=3)
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 6))
     ensemble = SmartEnsemble(_OnBytes(net), KnapsackLayer(2, 0.1, 10))
-    choices = vote(ensemble, train, test, seed=0)
-    assert choices["e2e_cel"].shape == (1, 200)
-    assert choices["random_selection"].shape == (RANDOM_DRAWS, 200)
-    evaluation = evaluate(choices, test, SPECS)
+    said = vote(ensemble, train, test, seed=0)
+    assert said["e2e_cel"].shape == (1, 200, 3)
+    assert said["random_selection"].shape == (RANDOM_DRAWS, 200, 3)
+    evaluation = evaluate(said, test, SPECS)
     assert set(evaluation.accuracy) == {
         "e2e_cel",
         "super_learner",
@@ -59,9 +59,11 @@ def test_every_rule_is_measured_on_the_chosen_classes() -> None:
     }
     with torch.inference_mode():
         images, probs = torch.from_numpy(test.images_SCHW), torch.from_numpy(test.probs_SNC)
-        chosen = ensemble(images, probs).argmax(-1).numpy()
+        logits = ensemble(images, probs)
+    chosen = logits.argmax(-1).numpy()
     assert evaluation.accuracy["e2e_cel"] == (chosen == test.labels_S).mean()
-    perfect = {name: np.broadcast_to(test.labels_S, c.shape) for name, c in choices.items()}
+    np.testing.assert_allclose(said["e2e_cel"][0], logits.softmax(-1), rtol=1e-5)  # Eq. 11
+    perfect = {n: np.broadcast_to(np.eye(3)[test.labels_S], d.shape) for n, d in said.items()}
     assert evaluate(perfect, test, SPECS).accuracy["random_selection"] == 1.0
 
 

@@ -66,11 +66,36 @@ def test_every_number_of_the_report_is_in_the_results(reproduced: Path) -> None:
     run = json.loads((reproduced.parent / "digits-quick-seed0" / "results.json").read_text())
     assert seed["accuracy"]["e2e-CEL"] == run["accuracy"]["e2e_cel"]
     assert seed["accuracy"]["SL"] == pytest.approx(run["accuracy"]["super_learner"])
+    assert seed["accuracy"]["mean base learner"] == run["overall"]
+    for title, error in seed["calibration_error"].items():
+        both = rf"{100 * seed['accuracy'][title]:.2f} +\| {100 * error:.2f} "
+        assert re.search(rf"\| {re.escape(title)} +\| .* {both}", report), title
+    for title, by_class in seed["class_accuracy"].items():
+        cells = r" +\| ".join(f"{100 * by_class[digit]:.2f}" for digit in "0123456789")
+        assert re.search(rf"\| {re.escape(title)} +\| {cells} ", report), title
+    assert "Table 7" not in report  # digits have no slices
 
 
-def test_the_figure_is_there_twice(reproduced: Path) -> None:
-    assert (reproduced / "figure2.png").read_bytes().startswith(b"\x89PNG")
-    assert b"<svg" in (reproduced / "figure2.svg").read_bytes()
+def test_the_cost_of_each_k_is_in_the_report(reproduced: Path, curve: Curve) -> None:
+    report = (reproduced / "report.md").read_text()
+    results = json.loads((reproduced / "results.json").read_text())
+    (seed,), points = results["seeds"], results["cost"]
+    of_smart = {point["k"]: point for point in points if point["rule"] == "e2e-CEL"}
+    assert set(of_smart) >= set(curve)
+    net, learner = (seed["multiply_adds"][name] for name in ("selection_net", "learner"))
+    for k, accuracy in curve.items():
+        assert of_smart[k]["multiply_adds"] == net + k * learner
+        assert of_smart[k]["accuracies"] == [accuracy["e2e-CEL"]]
+    for point in points:
+        cells = f"{point['multiply_adds'] / 1e6:.3f} +\\| {100 * point['accuracies'][0]:.2f} "
+        assert re.search(rf"\| {point['rule']} +\| {point['k']} +\| {cells}", report), point
+    assert of_smart[1]["on_front"]  # nothing is cheaper
+
+
+def test_the_figures_are_there_twice(reproduced: Path) -> None:
+    for name in ("figure2", "pareto"):
+        assert (reproduced / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (reproduced / f"{name}.svg").read_bytes()
 
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Path) -> None:

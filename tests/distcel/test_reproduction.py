@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distcel.comparison import Comparison
+from distcel.cost import MultiplyAdds
+from distcel.measures import measure
+from distcel.outcomes import SeedOutcome, cost_points
+from distcel.reproduction import write
+from tests.distcel.test_comparison import sure
+from tests.distcel.test_consensus import split_of
+
+TEST = split_of(0, n_samples=40)
+NAMES = ("cat", "dog", "a|b", "fish")
+TITLES = ("e2e-CEL", "SL", "UA", "PV", "RS", "logistic stacking")
+FEMALE = {"female": np.arange(40) < 10}
+COST = MultiplyAdds(selection_net=1_000_000, learner=500_000)
+
+
+def outcome(seed: int, at_k: dict[int, float], slices: dict[str, np.ndarray]) -> SeedOutcome:
+    """E2e-CEL has the first 30 samples right, and the others the first 20."""
+    wrong = (TEST.labels_S + 1) % 4
+    said = {title: sure(np.where(np.arange(40) < 20, TEST.labels_S, wrong)) for title in TITLES}
+    said["e2e-CEL"] = sure(np.where(np.arange(40) < 30, TEST.labels_S, wrong))
+    curve = {k: dict.fromkeys(TITLES, 0.5) | {"e2e-CEL": accuracy} for k, accuracy in at_k.items()}
+    results = {
+        "seed": seed,
+        "n_learners": 6,
+        "best": {"k": 2, "epsilon": 0.1, "m": 1, "lr": 0.1, "gradient": "exact"},
+        "valid_accuracy": 0.7,
+        "specialised": 0.9,
+        "complementary": 0.4,
+        "overall": 0.5,
+        "seconds": {"test": 6.0},
+        "versions": {"torch": "2"},
+    }
+    return SeedOutcome(results, Comparison(measure(said, TEST, NAMES, slices), curve, COST))
+
+
+def outcomes(slices: dict[str, np.ndarray]) -> list[SeedOutcome]:
+    return [
+        outcome(0, {1: 0.50, 2: 0.80, 3: 0.78, 5: 0.9, 6: 0.86}, slices),
+        outcome(1, {1: 0.52, 2: 0.80, 3: 0.80, 4: 0.99, 6: 0.88}, slices),
+    ]
+
+
+def test_the_cost_of_each_common_k_and_of_the_rules_that_ask_all() -> None:
+    points = {(p.rule, p.k): p for p in cost_points(outcomes({}))}
+    millions = {key: point.multiply_adds / 1e6 for key, point in points.items()}
+    assert millions == {
+        ("e2e-CEL", 1): 1.5,
+        ("e2e-CEL", 2): 2.0,
+        ("e2e-CEL", 3): 2.5,
+        ("e2e-CEL", 6): 4.0,
+        ("UA", 6): 3.0,
+        ("logistic stacking", 6): 3.0,
+    }
+    assert points["e2e-CEL", 1].accuracies == (0.50, 0.52)
+    assert points["UA", 6].accuracies == (0.5, 0.5)
+    assert [k for (_, k), point in points.items() if point.on_front] == [1, 2, 6]
+    assert [k for (_, k), point in points.items() if point.is_knee] == [2]
+
+
+def row(report: str, title: str, caption: str) -> list[str]:
+    """The cells of a table's row, the table being the one below the caption."""
+    table = report[report.index(caption) :].split("\n\n")[1]
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {title} "))
+    return [cell.strip() for cell in line.strip("|").split(" | ")][1:]
+
+
+def test_the_tables_beyond_the_papers(tmp_path: Path) -> None:
+    report = write(tmp_path, "title", "command", outcomes(FEMALE), None)
+    assert row(report, "e2e-CEL", "Table 4") == ["-", "75.00 ± 0.00", "17.50 ± 0.00", "-"]
+    assert row(report, "UA", "Table 4")[:3] == ["train", "50.00 ± 0.00", "42.50 ± 0.00"]
+    assert row(report, "oracle", "Table 4")[2] == "-"
+    assert row(report, "rule", "Table 5") == ["cat", "dog", "a\\|b", "fish"]
+    found = outcomes({})[0].comparison.measures.class_accuracy["UA"]
+    assert row(report, "UA", "Table 5") == [f"{100 * found[name]:.2f}" for name in NAMES]
+    assert row(report, "logistic stacking", "Table 6") == ["6", "3.000", "50.00 ± 0.00", "-"]
+    knees = [line for line in report.splitlines() if "yes, the knee" in line]
+    assert len(knees) == 1
+    assert "| 2.000 " in knees[0]
+    assert row(report, "samples", "Table 7") == ["10"]
+    assert row(report, "UA", "Table 7") == ["100.00"]
+
+
+def test_a_data_set_without_slices_has_no_table_of_them(tmp_path: Path) -> None:
+    assert "Table 7" not in write(tmp_path, "title", "command", outcomes({}), None)
+
+
+def test_the_results_hold_it_all(tmp_path: Path) -> None:
+    write(tmp_path, "title", "command", outcomes(FEMALE), None)
+    results = json.loads((tmp_path / "results.json").read_text())
+    seed = results["seeds"][1]
+    assert seed["calibration_error"]["UA"] == pytest.approx(0.425)
+    assert set(seed["class_accuracy"]["mean base learner"]) == set(NAMES)
+    assert seed["slice_accuracy"]["UA"] == {"female": 1.0}
+    assert seed["slice_sizes"] == {"female": 10}
+    assert seed["e2e_cel_minus"]["UA"]["mean"] == pytest.approx(0.25)
+    assert seed["multiply_adds"] == {"selection_net": 1_000_000, "learner": 500_000}
+    assert seed["curve"]["4"]["e2e-CEL"] == 0.99
+    assert [point["k"] for point in results["cost"] if point["on_front"]] == [1, 2, 6]
+    for name in ("figure2", "pareto"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
