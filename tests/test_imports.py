@@ -15,17 +15,18 @@ LAYERS = [
     {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
-    {"ensemble", "learners", "consensus"},
+    {"ensemble", "learners", "consensus", "trained_network"},
     {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules"},
     {"selection", "mlflow_model", "live_updates"},
-    {"search"},
-    {"prepare"},
+    {"search", "gating", "single_network", "kept_training", "gradient_study"},
+    {"prepare", "trained_rules"},
     {"pipeline", "comparison"},
     {"reproduction"},
+    {"gradient_table"},
 ]
 USERS = {
     "ray": {
-        *("distcel.fleet", "distcel.selection", "distcel.search"),
+        *("distcel.fleet", "distcel.selection", "distcel.search", "distcel.kept_training"),
         *("distcel.pipeline", "distcel.comparison", "launch.ray_cluster"),
     },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
