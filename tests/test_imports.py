@@ -16,7 +16,7 @@ LAYERS = [
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"ensemble", "learners", "consensus", "trained_network"},
-    {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules"},
+    {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules", "meta_des"},
     {"selection", "mlflow_model", "live_updates"},
     {"search", "gating", "single_network", "kept_training", "gradient_study"},
     {"prepare", "trained_rules"},
@@ -31,6 +31,7 @@ USERS = {
     },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
+    "deslib": {"distcel.meta_des"},
     "optuna": {"distcel.types", "distcel.search", "distcel.prepare"},
 }
 MODULES = {
