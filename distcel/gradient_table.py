@@ -29,7 +29,7 @@ def gradient_table(studies: Sequence[GradientStudy]) -> str:
         f"after {n_epochs} epochs of each. *Same time*: on valid after the last epoch that ended "
         "within the time that the fastest gradient of the seed took for all its epochs; an epoch's "
         "time includes measuring the valid split. A number in brackets: of so many seeds only, "
-        "the others having diverged or ended no epoch in time."
+        "the others having diverged or ended no epoch in time; a dash: of none."
     )
     seen = {run.estimator: None for study in studies for run in study.runs}
     rows = [(estimator.title, _cells(studies, estimator)) for estimator in seen]

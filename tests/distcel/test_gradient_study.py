@@ -13,6 +13,7 @@ from distcel.gradient_study import (
     study_gradients,
 )
 from distcel.gradient_table import gradient_table
+from distcel.trials import TrialStore
 from distcel.types import EpochResult, RunFailedError, TrialRecord
 from tests.distcel.test_ensemble import PARAMS
 from tests.distcel.test_gating import task_of
@@ -81,8 +82,8 @@ def test_every_gradient_is_trained_once_at_the_best_trials_point(
     for run in study.runs:
         assert len(run.epochs) == 2
         assert run.test_accuracy == run.epochs[-1].valid_accuracy  # here test is valid
-    losses = {tuple(result.train_loss for result in run.epochs) for run in study.runs}
-    assert len(losses) == 2
+    trained = [record.params for record in TrialStore(tmp_path).snapshot()]
+    assert trained == [replace(PARAMS, gradient=e.gradient, m=e.m) for e in estimators]
     again = study_gradients(task, ref, BEST, task.valid, pool, tmp_path, estimators)
     assert again == study  # its times as well: nothing was trained again
 
