@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
-from distcel.training import DivergedError, Training, accuracy, to_tensor
+from distcel.training import DivergedError, Training, accuracy, augment, to_tensor
 from distcel.types import EpochResult, Recipe, SelectionParams
 
 
@@ -87,8 +87,10 @@ class SelectionTraining:
         self.valid = DeviceSplit(valid, device)
         data = DeviceSplit(train, device)
 
-        def batch_loss(batch_B: Tensor, _: torch.Generator) -> Tensor:
-            logits_BC = self.ensemble(data.images[batch_B], data.probs[batch_B])
+        def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
+            # A mirrored image wants the same learners: its label and their votes stay.
+            images = augment(data.images[batch_B], recipe.augmentation, generator)
+            logits_BC = self.ensemble(images, data.probs[batch_B])
             return cross_entropy(logits_BC, data.labels[batch_B])
 
         indices_S = torch.arange(len(data.labels), device=device)

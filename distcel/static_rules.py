@@ -86,7 +86,11 @@ class GreedySelection:
 
 @dataclass(frozen=True)
 class LogisticStacking:
-    """Multinomial logistic regression on all N x C softmax outputs (Wolpert 1992)."""
+    """Multinomial logistic regression on the logarithms of all N x C softmax outputs, standardised.
+
+    Stacked generalisation (Wolpert 1992). On the outputs themselves it was worse by a point on
+    CIFAR-10's and UTKFace's valid splits.
+    """
 
     inverse_penalty: float = 1.0
     max_iterations: int = 300
@@ -95,20 +99,24 @@ class LogisticStacking:
         """Fit it by L-BFGS, as far as it comes within `max_iterations`."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
         n_classes = train.probs_SNC.shape[2]
-        model = LogisticRegression(C=self.inverse_penalty, max_iter=self.max_iterations)
+        regression = LogisticRegression(C=self.inverse_penalty, max_iter=self.max_iterations)
+        model = make_pipeline(StandardScaler(), regression)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(_flat(train), train.labels_S)
+            model.fit(_logarithms(train), train.labels_S)
 
         def vote(split: CachedSplit) -> Tensor:
             probs_SC = np.zeros((len(split.labels_S), n_classes))
-            probs_SC[:, model.classes_] = model.predict_proba(_flat(split))
+            probs_SC[:, regression.classes_] = model.predict_proba(_logarithms(split))
             return torch.from_numpy(probs_SC)
 
         return vote
 
 
-def _flat(split: CachedSplit) -> NDArray[np.float32]:
-    return split.probs_SNC.reshape(len(split.labels_S), -1)
+def _logarithms(split: CachedSplit) -> NDArray[np.float32]:
+    """Of the softmax outputs, shape (S, N * C); a zero counts as 1e-4."""
+    return np.log(split.probs_SNC.clip(1e-4)).reshape(len(split.labels_S), -1)

@@ -200,7 +200,8 @@ class Experiment:
         specialty_share: fraction of a base learner's training samples that belong to its classes.
         architecture: of the base learners and of the selection net alike, as in the paper.
         learner_recipe: how a base learner is trained.
-        selector_recipe: how the selection net is trained; each trial brings its own lr.
+        selector_recipe: how the selection net is trained; each trial brings its own lr. It alone
+            sees augmented images: the cached predictions are of the images as they are.
         space: Optuna distribution of each of epsilon, m, lr and gradient; k is 1..n without one.
         first_trial: the point that the search begins with, the paper's own where it has one.
         num_samples: trials of the search.
@@ -233,14 +234,6 @@ class Experiment:
         require_count("num_samples", self.num_samples)
         if self.image_size is not None:
             require_count("image_size", self.image_size)
-        augmentation = self.selector_recipe.augmentation
-        # Cached predictions are of the images as they are, not of augmented ones.
-        require(
-            augmentation == "none",
-            "a selector_recipe without augmentation",
-            augmentation,
-            "drop it",
-        )
 
 
 def first_point(

@@ -15,23 +15,24 @@ LAYERS = [
     {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
-    {"ensemble", "learners", "consensus", "cost"},
-    {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules"},
+    {"ensemble", "learners", "consensus", "cost", "trained_network"},
+    {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules", "meta_des"},
     {"selection", "mlflow_model", "live_updates", "measures"},
-    {"search"},
-    {"prepare"},
+    {"search", "gating", "single_network", "kept_training", "gradient_study"},
+    {"prepare", "trained_rules"},
     {"pipeline", "comparison"},
     {"outcomes"},
-    {"seed_tables", "figures"},
+    {"seed_tables", "gradient_table", "figures"},
     {"reproduction"},
 ]
 USERS = {
     "ray": {
-        *("distcel.fleet", "distcel.selection", "distcel.search"),
+        *("distcel.fleet", "distcel.selection", "distcel.search", "distcel.kept_training"),
         *("distcel.pipeline", "distcel.comparison", "launch.ray_cluster"),
     },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
+    "deslib": {"distcel.meta_des"},
     "optuna": {"distcel.types", "distcel.search", "distcel.prepare"},
 }
 MODULES = {

@@ -84,6 +84,18 @@ def test_the_selection_net_learns_whom_to_ask(gradient: Gradient) -> None:
     assert results[-1].train_loss < results[0].train_loss
 
 
+def test_a_selection_net_that_saw_mirrored_images_knows_them() -> None:
+    def accuracy_on_mirrored(recipe: Recipe) -> float:
+        train, valid = specialists(0), specialists(1)
+        mirrored = replace(valid, images_SCHW=valid.images_SCHW[..., ::-1].copy())
+        selection = SelectionTraining(selection_net(), train, mirrored, PARAMS, recipe, 0, CPU)
+        return [selection.run_epoch() for _ in range(recipe.epochs)][-1].valid_accuracy
+
+    plain = replace(RECIPE, epochs=40)
+    augmented = accuracy_on_mirrored(replace(plain, augmentation="flip"))
+    assert augmented > accuracy_on_mirrored(plain) + 0.2
+
+
 def test_only_one_softmax_is_between_the_vote_and_the_loss() -> None:
     # Of a perfect unanimous vote of k the cross entropy is log(1 + (C - 1) exp(-k)); a second
     # softmax would leave it above log(1 + (C - 1) / e) whatever k.

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -72,9 +71,6 @@ def test_architectures_and_recipes_are_checked() -> None:
         valid = {"optimizer": "adam", "lr": 0.1, "epochs": 1, "batch_size": 8}
         with pytest.raises(InvalidInputError, match=f"{next(iter(wrong))} in .* must hold"):
             Recipe(**(valid | wrong))  # type: ignore[arg-type]
-    experiment = load_experiment("fer2013", "quick")
-    with pytest.raises(InvalidInputError, match="a selector_recipe without augmentation"):
-        replace(experiment, selector_recipe=experiment.learner_recipe)
     with pytest.raises(InvalidInputError, match="0 < lr < infinity"):
         Recipe("adam", lr=-0.1, epochs=1, batch_size=8)
 

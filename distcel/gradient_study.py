@@ -1,0 +1,134 @@
+"""The knapsack layer's gradients side by side, at one trial's k, epsilon and lr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from distcel.actor_pool import ActorPool
+from distcel.ensemble import DeviceSplit, trained_ensemble
+from distcel.predictions import CachedSplit
+from distcel.selection import SelectionTask, TaskRef, refit
+from distcel.training import DivergedError, accuracy
+from distcel.types import EpochResult, Gradient, RunFailedError, TrialRecord
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A gradient with its m, the noise samples that it draws; `exact` draws none."""
+
+    gradient: Gradient
+    m: int
+
+    @property
+    def title(self) -> str:
+        """Its name in a table."""
+        return self.gradient if self.gradient == "exact" else f"{self.gradient}, m = {self.m:,}"
+
+
+ESTIMATORS = (
+    *(Estimator("paper", m) for m in (10, 100, 1000)),
+    *(Estimator("conditional", m) for m in (1, 5, 10, 30)),
+    Estimator("exact", 1),
+)
+
+
+@dataclass(frozen=True)
+class EstimatorRun:
+    """One training of the selection net.
+
+    Attributes:
+        estimator: of its gradient.
+        epochs: each one's seconds and its accuracy on the valid split.
+        test_accuracy: after the last epoch, as a fraction.
+    """
+
+    estimator: Estimator
+    epochs: tuple[EpochResult, ...]
+    test_accuracy: float
+
+    @property
+    def seconds(self) -> float:
+        """That all epochs took, valid split and all."""
+        return sum(result.seconds for result in self.epochs)
+
+    def valid_accuracy_within(self, seconds: float) -> float | None:
+        """After the last epoch that ended within so many seconds; None if not one did."""
+        reached, spent = None, 0.0
+        for result in self.epochs:
+            spent += result.seconds
+            if spent <= seconds:
+                reached = result.valid_accuracy
+        return reached
+
+
+@dataclass(frozen=True)
+class GradientStudy:
+    """One seed's runs; `dataclasses.asdict` gives all of it for a JSON file."""
+
+    seed: int
+    runs: tuple[EstimatorRun, ...]
+
+    @property
+    def shortest(self) -> float:
+        """Seconds that the fastest estimator took for all its epochs."""
+        return min(run.seconds for run in self.runs)
+
+    def run_of(self, estimator: Estimator) -> EstimatorRun | None:
+        """The estimator's run; None if it diverged."""
+        return next((run for run in self.runs if run.estimator == estimator), None)
+
+
+def study_gradients(
+    task: SelectionTask,
+    ref: TaskRef,
+    best: TrialRecord,
+    test: CachedSplit,
+    pool: ActorPool,
+    folder: Path,
+    estimators: Sequence[Estimator] = ESTIMATORS,
+) -> GradientStudy:
+    """Train a selection net with each estimator, all else alike, and measure the test split.
+
+    A comparison calls it, after the search, with what it has at hand for `refit`:
+
+        study_gradients(task, ref, best, test, pool, prepared.search_folder / "gradients")
+
+    As many as there are workers are trained at once, each by one thread of its own.
+
+    Args:
+        task: what they are trained on.
+        ref: the same in Ray's object store.
+        best: the trial whose k, epsilon and lr they have.
+        test: the test split.
+        pool: the workers' resources.
+        folder: of its own, where the trainings are kept for a later launch.
+        estimators: that are compared; one that diverges is left out, and said so.
+
+    Raises:
+        RunFailedError: workers died again and again, or all estimators diverged.
+    """
+    on_device = DeviceSplit(test, torch.device("cpu"))
+
+    def run(numbered: tuple[int, Estimator]) -> EstimatorRun | None:
+        number, estimator = numbered
+        params = replace(best.params, gradient=estimator.gradient, m=estimator.m)
+        try:
+            record = replace(best, number=number, params=params)
+            weights, record = refit(ref, record, pool, folder)
+        except DivergedError as error:
+            print(f"{estimator.title}: {error}")
+            return None
+        smart = trained_ensemble(task.plan, test.probs_SNC.shape[1], params, weights)
+        right = accuracy(on_device.vote(smart), on_device.labels)
+        return EstimatorRun(estimator, record.epochs, right)
+
+    with ThreadPoolExecutor(pool.size) as workers:
+        found = [run for run in workers.map(run, enumerate(estimators)) if run is not None]
+    if not found:
+        raise RunFailedError("every gradient diverged at the best trial's lr: search it again")
+    return GradientStudy(task.seed, tuple(found))

@@ -1,0 +1,177 @@
+"""One network of the selection net's architecture that classifies the images by itself.
+
+How long it is trained is counted in sample passes, one forward and backward pass of one image
+through the architecture that all networks of a run share. Unlike seconds, they are the same on
+every machine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from distcel.datasets import specialised_indices
+from distcel.learners import Progress
+from distcel.networks import NetworkPlan
+from distcel.predictions import CachedSplit
+from distcel.selection import SelectionTask
+from distcel.trained_network import TrainedNetwork
+from distcel.training import DivergedError, Training, accuracy, augment, predict, to_tensor
+from distcel.training_state import load_training, save_training
+from distcel.types import EpochResult, Experiment, LearnerSpec, Recipe
+
+SECONDS_BETWEEN_STATES = 30.0  # lost at most when a worker is killed; half a second to keep each
+
+
+def ensemble_passes(
+    experiment: Experiment, specs: Sequence[LearnerSpec], train_labels_S: NDArray[np.int64]
+) -> int:
+    """The sample passes of the whole ensemble: all base learners and the selection net's refit.
+
+    sum_i S_i E + S E', with S_i the size of learner i's specialised subset, E the epochs of a base
+    learner, S the train split's size and E' the epochs of the selection net. The trials of the
+    search, some dozen trainings of a selection net, are not in it.
+    """
+    share = experiment.specialty_share
+    # The seed draws the samples; how many they are does not depend on it.
+    sizes = [len(specialised_indices(train_labels_S, spec, share, seed=0)) for spec in specs]
+    selector_passes = len(train_labels_S) * experiment.selector_recipe.epochs
+    return sum(sizes) * experiment.learner_recipe.epochs + selector_passes
+
+
+def epochs_of(passes: int, n_samples: int) -> int:
+    """The fewest whole epochs of `n_samples` with at least so many sample passes."""
+    return -(-passes // n_samples)
+
+
+class SingleNetworkTraining:
+    """Trains one network on images and labels, an epoch a call, and keeps the best epoch's weights.
+
+    Args:
+        plan: how the network is built.
+        train: the split it is trained on; what the base learners say is not used.
+        valid: the split that tells the best epoch.
+        recipe: the base learners', with its own epochs.
+        seed: of the initial weights, the order of the samples and their augmentation.
+        device: that it is trained on.
+
+    Attributes:
+        best: all epochs so far, and the weights after the one most accurate on valid, the earliest
+            of equals; None before the first epoch.
+    """
+
+    def __init__(
+        self,
+        plan: NetworkPlan,
+        train: CachedSplit,
+        valid: CachedSplit,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        network = plan.build(train.probs_SNC.shape[2], seed).to(device)
+        images, labels_S = (to_tensor(x, device) for x in (train.images_SCHW, train.labels_S))
+        self.valid_images = to_tensor(valid.images_SCHW, device)
+        self.valid_labels_S = to_tensor(valid.labels_S, device)
+        self.best: TrainedNetwork | None = None
+
+        def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
+            pictures = augment(images[batch_B], recipe.augmentation, generator)
+            return cross_entropy(network(pictures), labels_S[batch_B])
+
+        indices_S = torch.arange(len(labels_S), device=device)
+        self.training = Training(network, batch_loss, indices_S, recipe, seed)
+
+    def run_epoch(self) -> EpochResult:
+        """Train for one epoch and measure the valid split.
+
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        started = time.monotonic()
+        train_loss = self.training.run_epoch()
+        logits_SC = predict(self.training.network, self.valid_images)
+        valid_loss = float(cross_entropy(logits_SC, self.valid_labels_S))
+        if not math.isfinite(valid_loss):
+            raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
+        valid_accuracy = accuracy(logits_SC, self.valid_labels_S)
+        seconds, now_ms = time.monotonic() - started, int(time.time() * 1000)
+        result = EpochResult(
+            self.training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms
+        )
+        self._keep_best(result)
+        return result
+
+    def _keep_best(self, result: EpochResult) -> None:
+        best = self.best
+        if best is None or result.valid_accuracy > best.valid_accuracy:
+            state = self.training.network.state_dict()
+            weights = {name: value.cpu().numpy().copy() for name, value in state.items()}
+            best = TrainedNetwork(weights, result.valid_accuracy, best.epochs if best else ())
+        self.best = replace(best, epochs=(*best.epochs, result))
+
+    def save(self) -> bytes:
+        """What `load` needs to go on as if there had been no break; after the first epoch."""
+        assert self.best is not None, "an epoch is done"
+        parts = {"training": save_training(self.training), "best": self.best.to_bytes()}
+        return save({name: np.frombuffer(part, np.uint8) for name, part in parts.items()})
+
+    def load(self, state: bytes) -> None:
+        """Go to where a training with the same arguments was saved."""
+        parts = {name: part.tobytes() for name, part in load(state).items()}
+        load_training(self.training, parts["training"])
+        self.best = TrainedNetwork.from_bytes(parts["best"])
+
+
+@dataclass(frozen=True)
+class SingleNetwork:
+    """The rule that asks this network alone, trained for so many epochs."""
+
+    epochs: int
+
+    def begin(self, task: SelectionTask, device: torch.device) -> SingleNetworkTraining:
+        """A fresh training by the base learners' recipe; a one_cycle schedule spans all epochs."""
+        recipe = replace(task.experiment.learner_recipe, epochs=self.epochs)
+        return SingleNetworkTraining(task.plan, task.train, task.valid, recipe, task.seed, device)
+
+    def train(
+        self,
+        task: SelectionTask,
+        device: torch.device,
+        state: bytes | None,
+        seconds_between_states: float = SECONDS_BETWEEN_STATES,
+    ) -> Iterator[Progress | TrainedNetwork]:
+        """Train; yields its progress with a state from time to time, at its end the best epoch.
+
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        run = self.begin(task, device)
+        if state is not None:
+            run.load(state)
+        saved = time.monotonic()
+        while run.training.epoch < self.epochs:
+            result = run.run_epoch()
+            due = time.monotonic() - saved >= seconds_between_states
+            if due and result.epoch < self.epochs:
+                yield Progress(result.epoch, result.train_loss, run.save())
+                saved = time.monotonic()
+        assert run.best is not None, "there is at least one epoch"
+        yield run.best
+
+    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+        """Class probabilities, shape (S, C); what the base learners say is not used."""
+        network = task.plan.build(split.probs_SNC.shape[2], seed=0)
+        weights = {name: torch.tensor(value) for name, value in trained.weights.items()}
+        network.load_state_dict(weights)
+        images = to_tensor(split.images_SCHW, torch.device("cpu"))
+        return predict(network, images).softmax(-1)
