@@ -15,7 +15,7 @@ LAYERS = [
     {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
-    {"ensemble", "learners", "consensus"},
+    {"crossfit", "ensemble", "learners", "consensus"},
     {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules"},
     {"selection", "mlflow_model", "live_updates"},
     {"search"},

@@ -23,7 +23,7 @@ from tests import data
 ROOT = Path(__file__).parents[2]
 FLAGS = {
     *("--dataset", "--data-dir", "--run-dir", "--preset", "--num-samples", "--time-budget"),
-    *("--seed", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
+    *("--seed", "--selector-split", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
     *("--gpus-per-worker", "--dry-run", "--help"),
 }
 
