@@ -56,21 +56,15 @@ def describe(
     point: SelectionParams,
     num_samples: int,
     n_workers: int,
-    selector_split: SelectorSplit,
-    seed: int,
+    counts: SampleCounts,
 ) -> str:
     """The stages with their sizes and estimated minutes, one line each.
 
     A step of a base learner and one of the selection net are measured on this machine, one process
     with one thread, on random images; the selection net's is the mean over the three gradients, at
-    the k and epsilon of `point` and an m from the middle of its range. What is held out
-    of the train split for `selector_split` is drawn by `seed`.
-
-    Raises:
-        InvalidInputError: a class has too few samples for each fold to have one.
+    the k and epsilon of `point` and an m from the middle of its range.
     """
     specs = learner_specs(class_names)
-    counts = count_samples(pools["train"].labels, specs, experiment, selector_split, seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan = _plan(experiment, pools["train"])
     learner, selector = _seconds_per_sample(experiment, plan, point, len(specs), device)

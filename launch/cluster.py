@@ -188,25 +188,18 @@ def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[
 
     from distcel.actor_pool import ActorPool
     from distcel.datasets import draw_splits
-    from distcel.estimate import describe
+    from distcel.estimate import count_samples, describe
     from distcel.types import first_point, learner_specs
 
     class_names, pools = draw_splits(experiment, arguments.data_dir, arguments.seed)
-    point = first_point(experiment, len(learner_specs(class_names)), fixed)
+    specs = learner_specs(class_names)
+    point = first_point(experiment, len(specs), fixed)
+    labels, split, seed = pools["train"].labels, arguments.selector_split, arguments.seed
+    counts = count_samples(labels, specs, experiment, split, seed)
     num_samples = arguments.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
     workers = ActorPool.on_nodes([here], arguments.gpus_per_worker)
-    text = describe(
-        experiment,
-        class_names,
-        pools,
-        point,
-        num_samples,
-        workers.size,
-        arguments.selector_split,
-        arguments.seed,
-    )
-    print(text)
+    print(describe(experiment, class_names, pools, point, num_samples, workers.size, counts))
     return 0
 
 

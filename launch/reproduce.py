@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
     flags.add_argument(
-        "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET)"
+        "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET[-SPLIT])"
     )
     return flags
 
