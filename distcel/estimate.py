@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from distcel.crossfit import held_out_parts
 from distcel.datasets import specialised_indices
 from distcel.ensemble import SelectionTraining
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.sources import Pool
 from distcel.training import Training
-from distcel.types import Experiment, Gradient, SelectionParams, SplitName, learner_specs
+from distcel.types import (
+    Experiment,
+    Gradient,
+    LearnerSpec,
+    SelectionParams,
+    SelectorSplit,
+    SplitName,
+    learner_specs,
+)
 
 _MEASURED_SECONDS = 0.25
 _MIDDLE_M = 32  # of 1 to 1,000 on a logarithmic scale
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """Samples that are trained on in an epoch, over all learners.
+
+    Attributes:
+        base_learners: by the learners that vote.
+        n_folds: for each of which every learner has a copy.
+        copies: by all copies.
+        selection_net: by the selection net of one trial.
+    """
+
+    base_learners: int
+    n_folds: int
+    copies: int
+    selection_net: int
 
 
 def describe(
@@ -29,6 +56,7 @@ def describe(
     point: SelectionParams,
     num_samples: int,
     n_workers: int,
+    counts: SampleCounts,
 ) -> str:
     """The stages with their sizes and estimated minutes, one line each.
 
@@ -36,33 +64,64 @@ def describe(
     with one thread, on random images; the selection net's is the mean over the three gradients, at
     the k and epsilon of `point` and an m from the middle of its range.
     """
-    labels = pools["train"].labels
     specs = learner_specs(class_names)
-    share, recipe = experiment.specialty_share, experiment.learner_recipe
-    per_epoch = sum(len(specialised_indices(labels, spec, share, 0)) for spec in specs)
-    image = pools["train"].read(np.zeros(1, np.int64), experiment.image_size)
-    plan = NetworkPlan(
-        experiment.architecture, image.shape[1:], (0.5,) * image.shape[1], (0.25,) * image.shape[1]
-    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plan = _plan(experiment, pools["train"])
     learner, selector = _seconds_per_sample(experiment, plan, point, len(specs), device)
-    predicted = sum(len(pool.labels) for pool in pools.values()) * len(specs)
+    epochs, epochs_of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
+    step, n_samples = learner / n_workers / 60, sum(len(pool.labels) for pool in pools.values())
     # Predicting is a forward pass: about a third of a training step.
-    base = (per_epoch * recipe.epochs + predicted / 3) * learner / n_workers
-    epochs = experiment.selector_recipe.epochs
-    trials = num_samples * epochs * len(labels) * selector / n_workers
+    base = (counts.base_learners * epochs + n_samples * len(specs) / 3) * step
+    n_copies = counts.n_folds * len(specs)
+    copies = (counts.copies * epochs + n_copies * len(pools["train"].labels) / 3) * step
+    trials = num_samples * epochs_of_trial * counts.selection_net * selector / n_workers / 60
     sizes = ", ".join(f"{len(pool.labels)} {name}" for name, pool in pools.items())
+    of_copies = f"copies of them, each without a fold: {n_copies}, {counts.copies} samples an epoch"
     return "\n".join(
         [
             f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}",
-            f"base learners: {len(specs)} of {experiment.architecture.family}, {per_epoch} samples "
-            f"an epoch in all, {recipe.epochs} epochs, {1e3 * learner:.3f} ms a sample: "
-            f"{base / 60:.1f} min",
-            f"search: {num_samples} trials of at most {epochs} epochs, {1e3 * selector:.3f} ms a "
-            f"sample: {trials / 60:.1f} min without early stopping",
-            f"in all: {(base + trials) / 60:.1f} min on {n_workers} workers, {device.type}",
+            f"base learners: {len(specs)} of {experiment.architecture.family}, "
+            f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
+            f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
+            *[f"{of_copies} in all: {copies:.1f} min"] * (n_copies > 0),
+            f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
+            f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample: {trials:.1f} min "
+            "without early stopping",
+            f"in all: {base + copies + trials:.1f} min on {n_workers} workers, {device.type}",
         ]
     )
+
+
+def count_samples(
+    labels_S: NDArray[np.int64],
+    specs: Sequence[LearnerSpec],
+    experiment: Experiment,
+    selector_split: SelectorSplit,
+    seed: int,
+) -> SampleCounts:
+    """How many samples are trained on, given the labels of the train split, shape (S,).
+
+    Raises:
+        InvalidInputError: a class has too few samples for each fold to have one.
+    """
+
+    def per_epoch(labels_S: NDArray[np.int64]) -> int:
+        share = experiment.specialty_share
+        return sum(len(specialised_indices(labels_S, spec, share, 0)) for spec in specs)
+
+    parts = held_out_parts(labels_S, selector_split, seed)
+    if selector_split == "holdout":
+        (held_out_S,) = parts
+        return SampleCounts(per_epoch(labels_S[~held_out_S]), 0, 0, int(held_out_S.sum()))
+    copies = sum(per_epoch(labels_S[~part_S]) for part_S in parts)
+    return SampleCounts(per_epoch(labels_S), len(parts), copies, len(labels_S))
+
+
+def _plan(experiment: Experiment, pool: Pool) -> NetworkPlan:
+    image = pool.read(np.zeros(1, np.int64), experiment.image_size)
+    n_channels = image.shape[1]
+    mean, std = (0.5,) * n_channels, (0.25,) * n_channels
+    return NetworkPlan(experiment.architecture, image.shape[1:], mean, std)
 
 
 def _seconds_per_sample(

@@ -21,11 +21,11 @@ from distcel.learners import LearnerData, Progress, TrainedLearner, train_learne
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache
 from distcel.types import (
-    SPLIT_NAMES,
     Experiment,
     InvalidInputError,
     LearnerSpec,
     RunFailedError,
+    SplitName,
 )
 
 _MAX_DEATHS = 5
@@ -106,8 +106,8 @@ class Fleet:
 
     Args:
         experiment: shares, architecture and recipe.
-        splits: the data.
-        cache: where weights and predictions are kept.
+        splits: the data; learners are trained on `train`.
+        cache: where weights and predictions are kept; it says of which splits.
         pool: how many actors, and their resources.
         plan: how their networks are built.
         seed: of every learner, together with its name.
@@ -151,7 +151,8 @@ class Fleet:
         return len(missing)
 
     def _train_pending(self) -> None:
-        images = {name: self.splits[name].images for name in SPLIT_NAMES}
+        names: dict[SplitName, None] = dict.fromkeys(("train", *self.cache.split_names))
+        images = {name: self.splits[name].images for name in names}
         labels, n_classes = self.splits["train"].labels, len(self.splits.class_names)
         self._data = ray.put(LearnerData(self.plan, images, labels, n_classes))
         total, done, started = len(self._pending), 0, time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
+from distcel.crossfit import hold_out
+from distcel.datasets import Splits
 from distcel.ensemble import trained_ensemble
 from distcel.fleet import Fleet
 from distcel.live_updates import LiveUpdates
-from distcel.predictions import CachedSplit
+from distcel.predictions import CachedSplit, PredictionCache
 from distcel.prepare import Prepared
 from distcel.report import Evaluation, evaluate, tables, vote
 from distcel.search import run_search
@@ -57,17 +59,7 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, "base_learners"):
-        fleet = Fleet(
-            prepared.experiment,
-            prepared.splits,
-            prepared.cache,
-            pool,
-            prepared.plan,
-            prepared.options.seed,
-        )
-        trained = fleet.train(prepared.specs, prepared.keys)
-    print(f"{trained} base learners trained, {len(prepared.keys) - trained} from the cache")
-
+        train_base_learners(prepared, pool)
     store = TrialStore(prepared.search_folder / "trials")
     updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
     outcome = None
@@ -76,6 +68,25 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     finally:
         updates.close(outcome, seconds=900 if outcome else 8)
     return results
+
+
+def train_base_learners(prepared: Prepared, pool: ActorPool) -> None:
+    """Train the learners that vote, and their copies for each fold, where they are missing.
+
+    Raises:
+        RunFailedError: a base learner diverged, or actors kept dying.
+    """
+    experiment, plan, seed = prepared.experiment, prepared.plan, prepared.options.seed
+
+    def train(splits: Splits, cache: PredictionCache, keys: Sequence[str], what: str) -> None:
+        trained = Fleet(experiment, splits, cache, pool, plan, seed).train(prepared.specs, keys)
+        print(f"{trained} {what} trained, {len(keys) - trained} from the cache")
+
+    train(prepared.splits, prepared.cache, prepared.keys, "base learners")
+    for number, fold in enumerate(prepared.folds, 1):
+        print(f"fold {number} of {len(prepared.folds)}, predicted by copies that do not see it")
+        rest = hold_out(prepared.splits, fold.held_out_S)
+        train(rest, prepared.copies_cache, fold.keys, f"copies without fold {number}")
 
 
 def _search_and_test(
@@ -138,6 +149,7 @@ def _tracker(prepared: Prepared) -> Tracker:
         "dataset": prepared.experiment.dataset,
         "preset": options.preset,
         "seed": str(options.seed),
+        "selector_split": options.selector_split,
         "run_dir": str(options.run_dir.resolve()),
     }
     artifacts = options.run_dir.parent / "mlflow-artifacts"
@@ -170,6 +182,7 @@ def _results(
         "dataset": prepared.experiment.dataset,
         "preset": prepared.options.preset,
         "seed": prepared.options.seed,
+        "selector_split": prepared.options.selector_split,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
         "best": best.params.as_dict(),

@@ -55,9 +55,15 @@ class CachedSplit:
 
 @dataclass(frozen=True)
 class PredictionCache:
-    """Predictions and weights of base learners, by the key of what determines them."""
+    """Predictions and weights of base learners, by the key of what determines them.
+
+    Attributes:
+        folder: of all the files.
+        split_names: the splits whose predictions are kept.
+    """
 
     folder: Path
+    split_names: tuple[SplitName, ...] = SPLIT_NAMES
 
     def path(self, spec: LearnerSpec, key: str, split: SplitName) -> Path:
         """Where the learner's predictions for one split are kept."""
@@ -76,7 +82,7 @@ class PredictionCache:
         return all(intact)
 
     def _paths(self, spec: LearnerSpec, key: str) -> list[Path]:
-        predictions = [self.path(spec, key, split) for split in SPLIT_NAMES]
+        predictions = [self.path(spec, key, split) for split in self.split_names]
         return [*predictions, self.weights_path(spec, key)]
 
     def keep_state(self, spec: LearnerSpec, key: str, state: bytes) -> None:
@@ -103,7 +109,7 @@ class PredictionCache:
             remove_checked(path)
         content = safetensors_bytes(weights)
         write_checked(self.weights_path(spec, key), lambda file: file.write(content))
-        for name, probs_SC in probs_by_split.items():
+        for name in self.split_names:
             split = splits[name]
             facts = {"learner": spec.name, "split": name, "key": key}
             write_samples(
@@ -111,7 +117,7 @@ class PredictionCache:
                 "probabilities",
                 split.sample_ids,
                 split.labels,
-                probs_SC,
+                probs_by_split[name],
                 facts,
             )
         self._state_path(spec, key).unlink(missing_ok=True)

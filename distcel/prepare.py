@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from optuna.distributions import distribution_to_json
 
 from distcel import ensemble, knapsack, selection, training
+from distcel.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
 from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
@@ -23,6 +24,7 @@ from distcel.storage import content_key
 from distcel.types import (
     Experiment,
     LearnerSpec,
+    SelectorSplit,
     SplitName,
     first_point,
     learner_specs,
@@ -44,6 +46,7 @@ class Options:
         mlflow_uri: absolute tracking URI.
         imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
         fixed: hyperparameters that are not searched.
+        selector_split: what the selection net, and whatever else is fitted on train, is trained on.
     """
 
     preset: str
@@ -55,33 +58,65 @@ class Options:
     mlflow_uri: str
     imagenet_weights: str = "torchvision"
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    selector_split: SelectorSplit = "train"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A launch whose input is read and found valid; nothing of Ray has started yet."""
+    """A launch whose input is read and found valid; nothing of Ray has started yet.
+
+    Attributes:
+        experiment: that is run.
+        options: of the launch.
+        splits: the data; the learners that vote are trained on their `train`.
+        specs: the base learners.
+        keys: of the learners that vote, in the cache.
+        folds: of `crossfit`, with the keys of the copies; else none.
+        plan: how networks are built.
+        search: what is searched.
+    """
 
     experiment: Experiment
     options: Options
     splits: Splits
     specs: tuple[LearnerSpec, ...]
     keys: tuple[str, ...]
+    folds: tuple[Fold, ...]
     plan: NetworkPlan
     search: SearchSettings
 
     @property
     def cache(self) -> PredictionCache:
-        """The predictions of the base learners."""
-        return PredictionCache(self.options.run_dir / "learners")
+        """The predictions of the base learners that vote."""
+        folder = self.options.run_dir / "learners"
+        if self.options.selector_split == "holdout":
+            return PredictionCache(folder, ("holdout", "valid", "test"))
+        return PredictionCache(folder)
+
+    @property
+    def copies_cache(self) -> PredictionCache:
+        """The predictions of the copies, each of its own fold alone."""
+        return PredictionCache(self.options.run_dir / "learners", ("holdout",))
 
     def cached(self, split: SplitName) -> CachedSplit:
-        """One split with the predictions of all base learners."""
+        """One split with the predictions of all base learners.
+
+        Of `train`, what the selection net is to be trained on: with `holdout` the samples that are
+        held out, with `crossfit` all of them as the copies predict them.
+        """
+        selector_split = self.options.selector_split
+        if split == "train" and selector_split == "crossfit":
+            return cross_fitted(self.copies_cache, self.specs, self.folds, self.splits[split])
+        if split == "train" and selector_split == "holdout":
+            split = "holdout"
         return self.cache.load(self.specs, self.keys, self.splits[split], split)
 
     @property
     def title(self) -> str:
         """What the run is called in MLflow and in its report."""
-        return f"{self.experiment.dataset}, preset {self.options.preset}, seed {self.options.seed}"
+        options = self.options
+        name = run_title(self.experiment.dataset, options.preset, options.selector_split)
+        return f"{name}, seed {options.seed}"
 
     @property
     def search_folder(self) -> Path:
@@ -94,7 +129,16 @@ class Prepared:
         code = [inspect.getsource(module) for module in (knapsack, ensemble, selection, training)]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)
-        return content_key([self.keys, recipe, space, self.options.seed, torch.__version__, code])
+        keys: list[object] = [*self.keys]
+        if self.options.selector_split != "train":
+            keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
+        return content_key([keys, recipe, space, self.options.seed, torch.__version__, code])
+
+
+def run_title(dataset: str, preset: str, selector_split: SelectorSplit) -> str:
+    """What the runs of all seeds are called."""
+    title = f"{dataset}, preset {preset}"
+    return title if selector_split == "train" else f"{title}, selector split {selector_split}"
 
 
 def prepare(experiment: Experiment, options: Options) -> Prepared:
@@ -116,8 +160,16 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
     _require_memory(len(splits["train"].labels), len(specs), len(splits.class_names))
-    keys = tuple(learner_key(experiment, spec, splits, plan, options.seed) for spec in specs)
-    return Prepared(experiment, options, splits, specs, keys, plan, search)
+
+    def keys(of: Splits) -> tuple[str, ...]:
+        return tuple(learner_key(experiment, spec, of, plan, options.seed) for spec in specs)
+
+    parts = held_out_parts(splits["train"].labels, options.selector_split, options.seed)
+    if options.selector_split == "holdout":
+        splits = hold_out(splits, parts.pop())
+    # A key asks for the digest alone: no copy of the images is made for it.
+    folds = (Fold(p, keys(replace(splits, digest=digest_without(splits, p)))) for p in parts)
+    return Prepared(experiment, options, splits, specs, keys(splits), tuple(folds), plan, search)
 
 
 def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:

@@ -21,8 +21,9 @@ Optimizer = Literal["adadelta", "adam", "sgd"]
 Schedule = Literal["constant", "step", "one_cycle"]
 Augmentation = Literal["none", "flip", "crop", "flip_crop"]
 TrialState = Literal["RUNNING", "COMPLETE", "FAILED"]
-SplitName = Literal["train", "valid", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
+SplitName = Literal["train", "holdout", "valid", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")  # holdout is drawn from train
+SelectorSplit = Literal["train", "holdout", "crossfit"]
 
 
 class InvalidInputError(ValueError):

@@ -20,7 +20,9 @@ from urllib.parse import urlsplit
 from distcel.types import (
     InvalidInputError,
     RunFailedError,
+    SelectorSplit,
     require,
+    require_choice,
     require_count,
     require_positive,
 )
@@ -46,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add = flags.add_argument
     add("--dataset", default="digits", metavar="NAME", help=f"{', '.join(DATASETS)} (digits)")
     add("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where it is (data)")
-    add("--run-dir", type=Path, metavar="DIR", help="results (runs/DATASET-PRESET-seedN)")
+    add("--run-dir", type=Path, metavar="DIR", help="results (runs/DATASET-PRESET[-SPLIT]-seedN)")
     add(
         "--preset",
         default="quick",
@@ -56,6 +58,14 @@ def parser() -> argparse.ArgumentParser:
     add("--num-samples", type=int, metavar="N", help="trials in all (the preset's)")
     add("--time-budget", type=float, metavar="SECONDS", help="limit of the search (none)")
     add("--seed", type=int, default=0, metavar="N", help="of splits, networks and search (0)")
+    add(
+        "--selector-split",
+        default="train",
+        metavar="NAME",
+        help="what the selection net is trained on: train, which the base learners have seen; "
+        "holdout, a fifth of it kept from them; or crossfit, all of it, each third predicted by "
+        "copies of the base learners that have not seen it (train)",
+    )
     add(
         "--fix",
         action="append",
@@ -111,6 +121,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         require_positive("--time-budget", arguments.time_budget)
     require_positive("--gpus-per-worker", arguments.gpus_per_worker)
     require(0 <= arguments.seed < 2**31, "0 <= --seed < 2^31", arguments.seed, "give such a seed")
+    require_choice("--selector-split", arguments.selector_split, SelectorSplit)
     _require_tracking_uri(arguments.mlflow_uri)
     fixed = _fixed(arguments.fix)
     experiment = load_experiment(arguments.dataset, arguments.preset)
@@ -145,11 +156,18 @@ def _how_to_compare(mlflow_uri: str) -> str:
     return f"{ui} --backend-store-uri {shlex.quote(mlflow_uri)}"
 
 
+def run_name(arguments: argparse.Namespace) -> str:
+    """DATASET-PRESET, and the selector split where it is not train."""
+    name = f"{arguments.dataset}-{arguments.preset}"
+    split = arguments.selector_split
+    return name if split == "train" else f"{name}-{split}"
+
+
 def options(arguments: argparse.Namespace) -> Options:
     """What the parsed command line chooses."""
     from distcel.prepare import Options
 
-    default = f"runs/{arguments.dataset}-{arguments.preset}-seed{arguments.seed}"
+    default = f"runs/{run_name(arguments)}-seed{arguments.seed}"
     run_dir = (arguments.run_dir or Path(default)).absolute()
     return Options(
         preset=arguments.preset,
@@ -161,6 +179,7 @@ def options(arguments: argparse.Namespace) -> Options:
         mlflow_uri=arguments.mlflow_uri or f"sqlite:///{run_dir.parent / 'mlflow.db'}",
         imagenet_weights=arguments.imagenet_weights,
         fixed=_fixed(arguments.fix),
+        selector_split=arguments.selector_split,
     )
 
 
@@ -169,15 +188,18 @@ def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[
 
     from distcel.actor_pool import ActorPool
     from distcel.datasets import draw_splits
-    from distcel.estimate import describe
+    from distcel.estimate import count_samples, describe
     from distcel.types import first_point, learner_specs
 
     class_names, pools = draw_splits(experiment, arguments.data_dir, arguments.seed)
-    point = first_point(experiment, len(learner_specs(class_names)), fixed)
+    specs = learner_specs(class_names)
+    point = first_point(experiment, len(specs), fixed)
+    labels, split, seed = pools["train"].labels, arguments.selector_split, arguments.seed
+    counts = count_samples(labels, specs, experiment, split, seed)
     num_samples = arguments.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
     workers = ActorPool.on_nodes([here], arguments.gpus_per_worker)
-    print(describe(experiment, class_names, pools, point, num_samples, workers.size))
+    print(describe(experiment, class_names, pools, point, num_samples, workers.size, counts))
     return 0
 
 

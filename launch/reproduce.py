@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
     flags.add_argument(
-        "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET)"
+        "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET[-SPLIT])"
     )
     return flags
 
@@ -69,15 +69,15 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
 
     from distcel import reproduction
     from distcel.fleet import cluster_pool
+    from distcel.prepare import run_title
     from launch.ray_cluster import connect
 
     with connect(of_cluster.address):
         unwind_on_signals()
         pool = cluster_pool(of_cluster.gpus_per_worker)
         outcomes = [_outcome(of_cluster, passed_on, seed, pool) for seed in range(arguments.seeds)]
-    name = f"{of_cluster.dataset}-{of_cluster.preset}"
-    folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
-    title = f"{of_cluster.dataset}, preset {of_cluster.preset}"
+    folder = arguments.results_dir or Path(f"runs/reproduce-{cluster.run_name(of_cluster)}")
+    title = run_title(of_cluster.dataset, of_cluster.preset, of_cluster.selector_split)
     command = f"python launch/reproduce.py {shlex.join(sys.argv[1:])}"
     published = load_experiment(of_cluster.dataset, of_cluster.preset).published
     print(reproduction.write(folder, title, command, outcomes, published))

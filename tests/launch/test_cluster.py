@@ -23,7 +23,7 @@ from tests import data
 ROOT = Path(__file__).parents[2]
 FLAGS = {
     *("--dataset", "--data-dir", "--run-dir", "--preset", "--num-samples", "--time-budget"),
-    *("--seed", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
+    *("--seed", "--selector-split", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
     *("--gpus-per-worker", "--dry-run", "--help"),
 }
 
@@ -102,6 +102,7 @@ def test_results_json_is_what_the_readme_says(launched: tuple[Path, list[str]]) 
     assert (results["n_learners"], results["n_classes"]) == (55, 10)
     fractions = [*results["accuracy"].values(), results["valid_accuracy"], results["overall"]]
     assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert results["selector_split"] == "train"
     assert results["paper"] is None
     assert set(results["seconds"]) == {"base_learners", "search", "refit", "test"}
 
@@ -140,6 +141,35 @@ def test_the_saved_ensemble_is_the_one_that_was_measured(
     (model,) = (run_dir.parent / "mlflow-artifacts").glob("*/artifacts/model")
     probs = mlflow.pyfunc.load_model(str(model)).predict(np.array(test.values))
     np.testing.assert_allclose(probs, ensemble(torch.tensor(test.values)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("selector_split", ["holdout", "crossfit"])
+def test_a_selector_split_is_a_run_of_its_own(selector_split: str, tmp_path: Path) -> None:
+    outputs = []
+    for _ in range(2):
+        flags = ["--preset", "smoke", "--selector-split", selector_split]
+        ran = subprocess.run(script(*flags), capture_output=True, text=True, cwd=tmp_path)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        outputs.append(re.findall(r"(\d+) .+ trained, (\d+) from the cache", ran.stdout))
+    groups = 4 if selector_split == "crossfit" else 1
+    assert outputs == [[("55", "0")] * groups, [("0", "55")] * groups]
+
+    run_dir = tmp_path / "runs" / f"digits-smoke-{selector_split}-seed0"
+    results = json.loads((run_dir / "results.json").read_text())
+    assert results["selector_split"] == selector_split
+    title = f"digits, preset smoke, selector split {selector_split}, seed 0"
+    assert (run_dir / "report.md").read_text().startswith(f"# {title}\n")
+    (path,) = (run_dir / "data").glob("test-*.arrow")
+    test = read_samples(path, "image")
+    chosen = load_ensemble(run_dir / "ensemble")(torch.tensor(test.values)).argmax(-1).numpy()
+    assert (chosen == test.labels).mean() == pytest.approx(results["accuracy"]["e2e_cel"])
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("distcel digits")
+    assert experiment is not None
+    (parent,) = client.search_runs(
+        [experiment.experiment_id], f"tags.selector_split = '{selector_split}'"
+    )
+    assert parent.info.run_name == title
 
 
 @pytest.mark.parametrize(
@@ -218,6 +248,11 @@ def _unreadable(folder: Path) -> None:
         (["--gpus-per-worker", "0"], "0 < --gpus-per-worker < infinity"),
         (["--seed", "-1"], "0 <= --seed < 2^31"),
         (["--seed", str(2**31)], "0 <= --seed < 2^31"),
+        (["--selector-split", "test"], "--selector-split in"),
+        (
+            ["--dataset", "folder", "--data-dir", "few", "--selector-split", "crossfit"],
+            "3 training samples of every class for --selector-split crossfit must hold, but got 2",
+        ),
         (["--mlflow-uri", "./mlruns"], "--mlflow-uri beginning with"),
         (["--mlflow-uri", "http://[x"], "--mlflow-uri that is a URI"),
         (["--run-dir", "a file/run"], "run directory that can be made"),
@@ -251,6 +286,8 @@ def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
     (tmp_path / "a file").touch()
     _ants(tmp_path / "ants")
     _unreadable(tmp_path / "unreadable")
+    data.write_images(tmp_path / "few", ("ant",), 4, 3, 20, 0)
+    data.write_images(tmp_path / "few", ("bee",), 11, 3, 20, 0)
     data.write_utkface(tmp_path / "faces")
     monkeypatch.setattr(sys, "argv", ["cluster.py", *arguments])
     assert cluster.main() == 2
@@ -272,3 +309,24 @@ def test_a_dry_run_says_what_would_run_and_for_how_long(
     assert "7 trials of at most 10 epochs" in text
     assert re.search(r"in all: \d+\.\d min on \d+ workers", text)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_the_copies_and_what_the_selection_net_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def numbers(selector_split: str, pattern: str) -> list[int]:
+        flags = ["cluster.py", "--dry-run", "--selector-split", selector_split]
+        monkeypatch.setattr(sys, "argv", flags)
+        assert cluster.main() == 0
+        return [int(found) for found in re.findall(pattern, capsys.readouterr().out)]
+
+    per_epoch = r"(\d+) samples an epoch"
+    (learners,) = numbers("train", per_epoch)
+    assert numbers("holdout", per_epoch) == [pytest.approx(0.8 * learners, rel=0.01)]
+    assert numbers("crossfit", per_epoch) == [learners, pytest.approx(2 * learners, rel=0.01)]
+    assert numbers("crossfit", r"without a fold: (\d+)") == [165]
+    assert numbers("train", r"epochs on (\d+) samples") == [1149]
+    assert numbers("holdout", r"epochs on (\d+) samples") == [230]
+    assert numbers("crossfit", r"epochs on (\d+) samples") == [1149]

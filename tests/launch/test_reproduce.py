@@ -107,6 +107,20 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Pat
     assert after.partition("Stages of")[0] == before.partition("Stages of")[0]
 
 
+def test_a_selector_split_is_a_reproduction_of_its_own(tmp_path: Path) -> None:
+    flags = ["--seeds", "1", "--preset", "smoke", "--selector-split", "crossfit"]
+    ran = command(tmp_path, *flags)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    folder = tmp_path / "runs" / "reproduce-digits-smoke-crossfit"
+    report = (folder / "report.md").read_text()
+    assert report.startswith("# digits, preset smoke, selector split crossfit\n")
+    (seed,) = json.loads((folder / "results.json").read_text())["seeds"]
+    assert seed["results"]["selector_split"] == "crossfit"
+    # The rules that reproduce.py fits once more are fitted on the same predictions.
+    assert seed["accuracy"]["e2e-CEL"] == seed["results"]["accuracy"]["e2e_cel"]
+    assert seed["accuracy"]["SL"] == pytest.approx(seed["results"]["accuracy"]["super_learner"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -115,6 +129,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Pat
         (["--run-dir", "x"], "no --run-dir beside --seeds must hold"),
         (["--dry-run"], "no --dry-run beside --seeds must hold"),
         (["--dataset", "nope"], "--dataset in"),
+        (["--selector-split", "nope"], "--selector-split in"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
