@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,8 @@ from distcel.actor_pool import ActorPool
 from distcel.consensus import ConsensusRule
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.ensemble import trained_ensemble
+from distcel.gradient_study import GradientStudy, study_gradients
+from distcel.learned_vote import LEARNED_VOTE, third_of
 from distcel.measures import SMART, Measures, measure
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
@@ -33,6 +36,7 @@ from distcel.static_rules import (
     LogisticStacking,
     TopLearners,
 )
+from distcel.trained_rules import TrainedRule, trained_rules
 from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, TrialRecord
@@ -46,6 +50,7 @@ def rules(k: int, seed: int) -> dict[str, tuple[FittedOn, Sequence[ConsensusRule
     papers: dict[str, tuple[FittedOn, Sequence[ConsensusRule]]] = {
         RULE_TITLES[name]: ("train", draws) for name, draws in consensus_rules(k, seed).items()
     }
+    library = {"META-DES": _meta_des()} if find_spec("deslib") else {}
     return papers | {
         "best learner": ("valid", [TopLearners(1)]),
         "static top-k": ("valid", [TopLearners(k)]),
@@ -55,7 +60,14 @@ def rules(k: int, seed: int) -> dict[str, tuple[FittedOn, Sequence[ConsensusRule
         "nearest neighbours": ("train", [NearestNeighbours()]),
         "KNORA-U": ("valid", [KnoraUnion()]),
         "KNORA-E": ("valid", [KnoraEliminate()]),
+        **library,
     }
+
+
+def _meta_des() -> tuple[FittedOn, Sequence[ConsensusRule]]:
+    from distcel.meta_des import MetaDES
+
+    return "valid", [MetaDES()]
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,15 @@ class Comparison:
         measures: of every rule.
         curve: Figure 2: accuracies as fractions, by k, and then by rule.
         cost: of an image.
+        trained: the rules that were trained for the comparison, if any.
+        gradients: side by side, if they were.
     """
 
     measures: Measures
     curve: Mapping[int, Mapping[str, float]]
     cost: MultiplyAdds
+    trained: Mapping[str, TrainedRule] = field(default_factory=dict)
+    gradients: GradientStudy | None = None
 
 
 def said_by_rules(
@@ -84,9 +100,9 @@ def said_by_rules(
 
 
 def curve_ks(n_learners: int, chosen: int) -> list[int]:
-    """The values of k of Figure 2: about evenly spaced on a logarithmic scale, and the chosen."""
+    """The values of k of Figure 2: spaced logarithmically, a third of all, and the chosen."""
     spaced = np.geomspace(1, n_learners, N_CURVE).round().astype(int)
-    return sorted({int(k) for k in spaced} | {chosen})
+    return sorted({int(k) for k in spaced} | {third_of(n_learners), chosen})
 
 
 def trained_at_each_k(
@@ -139,31 +155,43 @@ def accuracy_over_k(
     }
 
 
-def compare_run(prepared: Prepared, pool: ActorPool) -> Comparison:
+def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool) -> Comparison:
     """Compare what a finished run chose, on the cluster that Ray is connected to.
+
+    Args:
+        prepared: the run.
+        pool: the workers.
+        beyond: also train what the paper does not have: further rules, and the gradients.
 
     Raises:
         RunFailedError: no trial is complete, or workers died again and again.
     """
     train, valid, test = (prepared.cached(name) for name in SPLIT_NAMES)
     best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
-    task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
-    ref, k = ray.put(task), best.params.k
-    weights = {k: refit(ref, best, pool, prepared.search_folder / "refit")[0]}
-    others = [other for other in curve_ks(len(prepared.specs), k) if other != k]
-    weights |= trained_at_each_k(ref, best, others, pool, prepared.search_folder / "curve")
+    seed, names, specs = prepared.options.seed, prepared.splits.class_names, prepared.specs
+    task = SelectionTask(prepared.experiment, prepared.plan, train, valid, seed)
+    ref, k, folder = ray.put(task), best.params.k, prepared.search_folder
+    weights = {k: refit(ref, best, pool, folder / "refit")[0]}
+    others = [other for other in curve_ks(len(specs), k) if other != k]
+    weights |= trained_at_each_k(ref, best, others, pool, folder / "curve")
     smart_by_k = {
         at: said_by_smart(
-            trained_ensemble(prepared.plan, len(prepared.specs), replace(best.params, k=at), found),
-            test,
+            trained_ensemble(prepared.plan, len(specs), replace(best.params, k=at), found), test
         )
         for at, found in sorted(weights.items())
     }
-    seed, names = prepared.options.seed, prepared.splits.class_names
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
+    trained, gradients = {}, None
+    if beyond:
+        trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
+        said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
+        gradients = study_gradients(task, ref, best, test, pool, folder / "gradients")
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
+    leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
-        measure(said, test, names, sliced),
+        measure(said, test, names, sliced, leaders),
         accuracy_over_k(smart_by_k, said, train, test, seed),
-        multiply_adds(prepared.plan, len(prepared.specs), len(names)),
+        multiply_adds(prepared.plan, len(specs), len(names)),
+        trained,
+        gradients,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distcel.gradient_study import Estimator, GradientStudy
-from distcel.report import markdown
 from distcel.outcomes import mean_and_deviation
+from distcel.report import markdown
 
 HEADER = [
     "gradient",

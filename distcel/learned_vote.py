@@ -15,6 +15,13 @@ from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
 from distcel.types import SelectionParams
 
+LEARNED_VOTE = "learned vote of n/3"
+
+
+def third_of(n_learners: int) -> int:
+    """The largest k of at most a third of the learners, at least 1."""
+    return max(1, n_learners // 3)
+
 
 class NetWithVotes(nn.Module):
     """A selection net, and beside it the matrix A_i (C, C) and bias a_i (C,) of each of N learners.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Measures:
         class_accuracy: by class: the share of its samples that are found (recall).
         slice_accuracy: by slice of the data set.
         slice_sizes: how many samples each slice has.
-        against: e2e-CEL minus each rule of one draw.
+        against: by leader, it minus each other rule of one draw.
     """
 
     accuracy: Mapping[str, float]
@@ -39,27 +39,34 @@ class Measures:
     class_accuracy: Mapping[str, Mapping[str, float]]
     slice_accuracy: Mapping[str, Mapping[str, float]]
     slice_sizes: Mapping[str, int]
-    against: Mapping[str, Difference]
+    against: Mapping[str, Mapping[str, Difference]]
 
 
 def measure(
-    said: Mapping[str, Draws], test: CachedSplit, class_names: tuple[str, ...], slices: Groups
+    said: Mapping[str, Draws],
+    test: CachedSplit,
+    class_names: tuple[str, ...],
+    slices: Groups,
+    leaders: Sequence[str] = (SMART,),
 ) -> Measures:
     """Measure every rule.
 
     Args:
-        said: the rules' class probabilities on `test`, by title; e2e-CEL's, of one draw, among
-            them.
+        said: the rules' class probabilities on `test`, by title.
         test: the samples.
         class_names: of the C classes.
         slices: of the samples.
+        leaders: rules, of one draw each, that are compared with all others.
     """
     labels_S = test.labels_S
     rights = {title: right(draws, labels_S) for title, draws in said.items()}
     against = {
-        title: difference(rights[SMART][0], rights[title][0])
-        for title, draws in said.items()
-        if title != SMART and len(draws) == 1
+        leader: {
+            title: difference(rights[leader][0], rights[title][0])
+            for title, draws in said.items()
+            if title != leader and len(draws) == 1
+        }
+        for leader in leaders
     }
     learners = test.probs_SNC.transpose(1, 0, 2)  # as if they were draws
     learners_right = right(learners, labels_S)

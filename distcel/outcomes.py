@@ -57,6 +57,12 @@ def mean_and_deviation(values: Sequence[float], scale: float = 100.0) -> str:
     return f"{mean} ± {scale * statistics.stdev(values):.2f}"
 
 
+def common_rules(outcomes: Sequence[SeedOutcome]) -> list[str]:
+    """The rules that every seed has; one that is trained may have diverged in some."""
+    accuracies = [outcome.comparison.measures.accuracy for outcome in outcomes]
+    return [title for title in accuracies[0] if all(title in found for found in accuracies)]
+
+
 def common_ks(outcomes: Sequence[SeedOutcome]) -> list[int]:
     """The values of k of Figure 2 that every seed has."""
     sets = [set(outcome.comparison.curve) for outcome in outcomes]

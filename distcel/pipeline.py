@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from distcel.datasets import Splits
 from distcel.ensemble import trained_ensemble
 from distcel.fleet import Fleet
 from distcel.live_updates import LiveUpdates
+from distcel.machine import describe_machine
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.prepare import Prepared
 from distcel.report import Evaluation, evaluate, tables, vote
@@ -183,6 +185,7 @@ def _results(
         "preset": prepared.options.preset,
         "seed": prepared.options.seed,
         "selector_split": prepared.options.selector_split,
+        "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
         "best": best.params.as_dict(),
@@ -194,6 +197,8 @@ def _results(
         "overall": whole.overall,
         "paper": asdict(published) if published else None,
         "seconds": dict(seconds),
+        "machine": describe_machine(),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }

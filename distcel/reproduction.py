@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from distcel.figures import draw_figure_2, draw_pareto
-from distcel.outcomes import SeedOutcome, cost_points
+from distcel.gradient_table import gradient_table
+from distcel.outcomes import (
+    CURVES,
+    SeedOutcome,
+    accuracies_at,
+    common_ks,
+    common_rules,
+    cost_points,
+)
 from distcel.report import RULE_TITLES
 from distcel.seed_tables import (
     beside_paper,
@@ -21,34 +31,33 @@ from distcel.seed_tables import (
     slice_accuracy,
 )
 from distcel.storage import write_atomically, write_json
+from distcel.tracked import TrackedReproduction
+from distcel.trained_rules import TrainedRule
 from distcel.types import Published
 
 _PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 
 
 def report(
-    title: str,
-    command: str,
-    outcomes: Sequence[SeedOutcome],
-    published: Published | None,
+    command: str, outcomes: Sequence[SeedOutcome], published: Published | None, figures: str = "."
 ) -> str:
-    """Everything as Markdown.
+    """Everything as Markdown, without a heading.
 
     Args:
-        title: heading.
         command: that regenerates it.
         outcomes: of each seed.
         published: the paper's numbers, where it has any.
+        figures: path of their folder.
     """
     first = outcomes[0].results
     seeds = [outcome.results["seed"] for outcome in outcomes]
+    note = first["note"]
     versions = ", ".join(f"{name} {v}" for name, v in first["versions"].items())
     minutes = sum(sum(o.results["seconds"].values()) for o in outcomes) / 60
     sections = [
-        f"# {title}",
         f"`{command}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
-        "chosen is chosen on the valid split.",
+        f"chosen is chosen on the valid split. {note}".strip(),
         "Table 1, base learners (mean over the learners)",
         beside_paper(
             ["specialised", "complementary", "overall"],
@@ -63,33 +72,40 @@ def report(
         ),
         "Table 3, best sub-ensemble",
         best_points(outcomes, published),
-        *_beyond_the_paper(outcomes),
-        f"Stages of the launches: {minutes:.1f} minutes in all. {versions}.",
+        *_beyond_the_paper(outcomes, figures),
+        f"The last launch of each seed took {minutes:.1f} minutes in all, without what earlier "
+        f"ones had done, on {first['machine']}; seed {seeds[0]} ended at {first['ended']}. "
+        f"{versions}.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _beyond_the_paper(outcomes: Sequence[SeedOutcome]) -> list[str]:
+def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str]:
     sections = [
         "Table 4, every rule: accuracy, expected calibration error (15 bins of the confidence in "
         "the chosen class; e2e-CEL's and SL's is the softmax of their summed votes, Eq. 11), and "
-        "how much better e2e-CEL is: in brackets the 95 % interval of the paired bootstrap and the "
-        "p of McNemar's test, seed by seed",
+        "how much better e2e-CEL, and the learned vote where it is there, are: in brackets the "
+        "95 % interval of the paired bootstrap and the p of McNemar's test, seed by seed",
         every_rule(outcomes),
         "Table 5, accuracy by class (recall), mean over the seeds",
         class_accuracy(outcomes),
         "Figure 2, accuracy over k",
+        f"![Figure 2]({figures}/figure2.svg)",
         figure_2(outcomes),
         chosen_on_test(outcomes),
         "Table 6, accuracy against the cost of an image: the selection net and k base learners, or "
         "all n and no selection net. The Pareto front is e2e-CEL's over k, by its mean accuracy on "
         "the test split: a description, nothing is chosen by it. Its knee, if any, is the point "
         "farthest above the chord between its ends (Satopaa et al. 2011)",
+        f"![Pareto front]({figures}/pareto.svg)",
         cost_against_accuracy(outcomes),
     ]
-    sliced = slice_accuracy(outcomes)
-    caption = "Table 7, accuracy by gender and by ethnicity, mean over the seeds"
-    return [*sections, caption, sliced] if sliced else sections
+    if sliced := slice_accuracy(outcomes):
+        caption = "Table 7, accuracy by gender and by ethnicity, mean over the seeds"
+        sections += [caption, sliced]
+    if studies := [o.comparison.gradients for o in outcomes if o.comparison.gradients]:
+        sections.append(gradient_table(studies))
+    return sections
 
 
 def write(
@@ -101,7 +117,7 @@ def write(
 ) -> str:
     """Write report.md, results.json and the figures into the folder; returns the report."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = report(title, command, outcomes, published)
+    text = f"# {title}\n\n{report(command, outcomes, published)}"
     write_atomically(folder / "report.md", lambda file: file.write(text.encode()))
     draw_figure_2(title, outcomes, folder)
     draw_pareto(title, outcomes, folder)
@@ -116,10 +132,85 @@ def write(
 
 def _as_json(outcome: SeedOutcome) -> dict[str, Any]:
     measures = asdict(outcome.comparison.measures)
-    measures["e2e_cel_minus"] = measures.pop("against")
+    gradients = outcome.comparison.gradients
     return {
         "results": dict(outcome.results),
         **measures,
         "curve": {str(k): dict(v) for k, v in outcome.comparison.curve.items()},
         "multiply_adds": asdict(outcome.comparison.cost),
+        "trained": {title: _facts(rule) for title, rule in outcome.comparison.trained.items()},
+        "gradients": asdict(gradients) if gradients else None,
     }
+
+
+def _facts(rule: TrainedRule) -> dict[str, float]:
+    return {name: value for name, value in vars(rule).items() if name != "probs_SC"}
+
+
+def write_section(
+    file: Path,
+    name: str,
+    title: str,
+    command: str,
+    outcomes: Sequence[SeedOutcome],
+    published: Published | None,
+) -> None:
+    """Put the report into a file of several, as the section of its title, beside its figures.
+
+    Args:
+        file: Markdown, made where it is not there yet.
+        name: of the figures' folder, in `figures` beside the file.
+        title: heading of the section; one that is there is replaced.
+        command: that regenerates it.
+        outcomes: of each seed.
+        published: the paper's numbers, where it has any.
+    """
+    text = file.read_text() if file.is_file() else "# Results\n"
+    head, *parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    sections[title] = report(command, outcomes, published, f"figures/{name}")
+    titled = [f"## {title}\n\n{section.strip()}" for title, section in sections.items()]
+    content = "\n\n".join([head.strip(), *titled]) + "\n"
+    write_atomically(file, lambda out: out.write(content.encode()))
+    folder = file.parent / "figures" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_figure_2(title, outcomes, folder)
+    draw_pareto(title, outcomes, folder)
+
+
+def tracked(
+    name: str, dataset: str, outcomes: Sequence[SeedOutcome], folder: Path, artifacts: Path
+) -> TrackedReproduction:
+    """What MLflow shows of it: means over the seeds.
+
+    Args:
+        name: of the run.
+        dataset: the MLflow experiment is named after it.
+        outcomes: of each seed.
+        folder: where `write` put the files.
+        artifacts: folder for MLflow's artifacts where the URI is a database.
+    """
+    measures = [outcome.comparison.measures for outcome in outcomes]
+    titles = common_rules(outcomes)
+    metrics = {
+        f"accuracy/{t}": statistics.mean(m.accuracy[t] for m in measures) for t in titles
+    } | {
+        f"calibration_error/{t}": statistics.mean(m.calibration_error[t] for m in measures)
+        for t in titles
+        if t in measures[0].calibration_error
+    }
+    curves = {
+        rule: {k: statistics.mean(accuracies_at(outcomes, k, rule)) for k in common_ks(outcomes)}
+        for rule in CURVES
+    }
+    seeds = ", ".join(str(outcome.results["seed"]) for outcome in outcomes)
+    return TrackedReproduction(
+        dataset=dataset,
+        run_name=f"reproduction of {name}",
+        key=f"{name}, {folder.resolve()}",
+        params={"seeds": seeds},
+        metrics=metrics,
+        curves=curves,
+        files=sorted(path for path in folder.iterdir() if path.is_file()),
+        artifacts=artifacts,
+    )

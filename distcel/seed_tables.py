@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from distcel.comparison import rules
-from distcel.measures import SMART
+from distcel.measures import SMART, Measures
 from distcel.outcomes import (
     CURVES,
     SeedOutcome,
     accuracies_at,
     common_ks,
+    common_rules,
     cost_points,
     mean_and_deviation,
 )
@@ -50,34 +51,39 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
 
 
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
-    """Table 4: accuracy, calibration error and e2e-CEL's lead, seed by seed."""
+    """Table 4: accuracy, calibration error and each leader's lead, seed by seed."""
     fitted = {title: on for title, (on, _) in rules(1, 0).items()}
+    fitted |= dict.fromkeys(outcomes[0].comparison.trained, "train")
     measures = [outcome.comparison.measures for outcome in outcomes]
     rows = []
-    for title in measures[0].accuracy:
-        differences = [m.against[title] for m in measures if title in m.against]
-        by_seed = [
-            f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}] p {d.p:.1g}"
-            for d in differences
-        ]
+    for title in common_rules(outcomes):
         errors = [m.calibration_error[title] for m in measures if title in m.calibration_error]
         cells = [
             fitted.get(title, "-"),
             mean_and_deviation([m.accuracy[title] for m in measures]),
             mean_and_deviation(errors) if errors else "-",
-            "; ".join(by_seed) or "-",
+            *(_leads(measures, leader, title) for leader in measures[0].against),
         ]
         rows.append((title, cells))
-    return markdown(
-        ["rule", "fitted on", "accuracy", "calibration error", "e2e-CEL minus it"], rows
-    )
+    leads = [f"{leader} minus it" for leader in measures[0].against]
+    return markdown(["rule", "fitted on", "accuracy", "calibration error", *leads], rows)
+
+
+def _leads(measures: Sequence[Measures], leader: str, title: str) -> str:
+    differences = [m.against[leader][title] for m in measures if title in m.against[leader]]
+    by_seed = [
+        f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}] p {d.p:.1g}"
+        for d in differences
+    ]
+    return "; ".join(by_seed) or "-"
 
 
 def class_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 5: of every rule the share of each class's samples that it finds (recall)."""
     found = [outcome.comparison.measures.class_accuracy for outcome in outcomes]
     names = found[0][SMART]
-    return markdown(["rule", *names], _by_group(found, names))
+    rows = _by_group(common_rules(outcomes), found, names)
+    return markdown(["rule", *names], rows)
 
 
 def cost_against_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
@@ -101,16 +107,19 @@ def slice_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
     sizes = outcomes[0].comparison.measures.slice_sizes  # every seed has the same test split
     if not sizes:
         return ""
-    rows = _by_group([outcome.comparison.measures.slice_accuracy for outcome in outcomes], sizes)
+    found = [outcome.comparison.measures.slice_accuracy for outcome in outcomes]
+    rows = _by_group(common_rules(outcomes), found, sizes)
     return markdown(["rule", *sizes], [("samples", [str(n) for n in sizes.values()]), *rows])
 
 
 def _by_group(
-    found: Sequence[Mapping[str, Mapping[str, float]]], groups: Iterable[str]
+    titles: Sequence[str],
+    found: Sequence[Mapping[str, Mapping[str, float]]],
+    groups: Iterable[str],
 ) -> list[tuple[str, list[str]]]:
     """Each rule's mean over the seeds in each group, in percent; `-` in one without samples."""
     rows = []
-    for title in found[0]:
+    for title in titles:
         values = [[of_seed[title].get(name) for of_seed in found] for name in groups]
         rows.append((title, [_mean(of_group) for of_group in values]))
     return rows
@@ -140,6 +149,6 @@ def chosen_on_test(outcomes: Sequence[SeedOutcome]) -> str:
     ks = ", ".join(str(k) for k, _ in best)
     gain = mean_and_deviation([accuracy for _, accuracy in best])
     return (
-        f"Had k been chosen on the test split, as the authors' code does, it would have been {ks} "
-        f"of these, and e2e-CEL {gain}: the highest point of the curve, not a result."
+        f"Had k been chosen on the test split, as the authors' code does, it would have been {ks}, "
+        f"and e2e-CEL {gain}: the highest point of each curve, not a result."
     )

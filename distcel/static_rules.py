@@ -119,4 +119,5 @@ class LogisticStacking:
 
 def _logarithms(split: CachedSplit) -> NDArray[np.float32]:
     """Of the softmax outputs, shape (S, N * C); a zero counts as 1e-4."""
-    return np.log(split.probs_SNC.clip(1e-4)).reshape(len(split.labels_S), -1)
+    logarithms_SNC: NDArray[np.float32] = np.log(split.probs_SNC.clip(1e-4))
+    return logarithms_SNC.reshape(len(split.labels_S), -1)

@@ -25,6 +25,7 @@ from search_spaces import load_experiment
 if TYPE_CHECKING:
     from distcel.actor_pool import ActorPool
     from distcel.outcomes import SeedOutcome
+    from distcel.tracked import TrackedReproduction
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,6 +37,18 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # --seed is not short for --seeds
     )
     flags.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
+    flags.add_argument(
+        "--beyond",
+        action="store_true",
+        help="also train what the paper does not have: a learned vote, soft gating, "
+        "straight-through top-k, single networks, and each gradient (off)",
+    )
+    flags.add_argument(
+        "--results-file",
+        type=Path,
+        metavar="FILE",
+        help="also put the report into this Markdown file, as one section (none)",
+    )
     flags.add_argument(
         "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET[-SPLIT])"
     )
@@ -62,6 +75,10 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     for flag, given in (("--seed", of_cluster.seed), ("--run-dir", of_cluster.run_dir)):
         require(not given, f"no {flag} beside --seeds", given, f"leave {flag} out")
     require(not of_cluster.dry_run, "no --dry-run beside --seeds", True, "ask cluster.py for it")
+    held_out = of_cluster.selector_split == "holdout"
+    rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
+    # A single network would be trained on the holdout alone, which is no rival.
+    require(not (arguments.beyond and held_out), rule, "both", remedy)
     for seed in range(arguments.seeds):
         status = _launch([sys.executable, cluster.__file__, *passed_on, "--seed", str(seed)])
         if status != 0:
@@ -75,14 +92,34 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     with connect(of_cluster.address):
         unwind_on_signals()
         pool = cluster_pool(of_cluster.gpus_per_worker)
-        outcomes = [_outcome(of_cluster, passed_on, seed, pool) for seed in range(arguments.seeds)]
-    folder = arguments.results_dir or Path(f"runs/reproduce-{cluster.run_name(of_cluster)}")
+        outcomes = [
+            _outcome(of_cluster, passed_on, seed, pool, arguments.beyond)
+            for seed in range(arguments.seeds)
+        ]
+    name = cluster.run_name(of_cluster)
+    folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
     title = run_title(of_cluster.dataset, of_cluster.preset, of_cluster.selector_split)
     command = f"python launch/reproduce.py {shlex.join(sys.argv[1:])}"
     published = load_experiment(of_cluster.dataset, of_cluster.preset).published
     print(reproduction.write(folder, title, command, outcomes, published))
     print(f"{folder}/report.md, results.json, figure2 and pareto as .png and .svg")
+    if arguments.results_file:
+        file = arguments.results_file
+        reproduction.write_section(file, name, title, command, outcomes, published)
+    options = cluster.options(of_cluster)
+    artifacts = options.run_dir.parent / "mlflow-artifacts"
+    track = reproduction.tracked(title, of_cluster.dataset, outcomes, folder, artifacts)
+    _log(options.mlflow_uri, track)
     return 0
+
+
+def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
+    from distcel.tracking import log_reproduction
+
+    try:
+        log_reproduction(mlflow_uri, reproduction)
+    except Exception as error:  # its message may hold the URI, and that a password
+        print(f"MLflow failed ({type(error).__name__}): the same command again tells it")
 
 
 def _launch(command: list[str]) -> int:
@@ -99,7 +136,11 @@ def _launch(command: list[str]) -> int:
 
 
 def _outcome(
-    of_cluster: argparse.Namespace, passed_on: list[str], seed: int, pool: ActorPool
+    of_cluster: argparse.Namespace,
+    passed_on: list[str],
+    seed: int,
+    pool: ActorPool,
+    beyond: bool,
 ) -> SeedOutcome:
     """What one seed's run directory holds, with what is measured beside it."""
     from distcel.comparison import compare_run
@@ -111,7 +152,7 @@ def _outcome(
     with run_lock(options.run_dir):
         prepared = prepare(load_experiment(of_cluster.dataset, of_cluster.preset), options)
         results = json.loads((options.run_dir / "results.json").read_text())
-        return SeedOutcome(results, compare_run(prepared, pool))
+        return SeedOutcome(results, compare_run(prepared, pool, beyond))
 
 
 def _parsed(passed_on: list[str]) -> argparse.Namespace:

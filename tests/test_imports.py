@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
     {"types"},
-    {"actor_pool", "tracked", "significance", "slices"},
+    {"actor_pool", "tracked", "significance", "slices", "machine"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sources", "training_state"},
     {"datasets"},

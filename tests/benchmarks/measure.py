@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+
+from distcel.machine import describe_machine
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def conditions() -> str:
     """The machine and the versions, in one line."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray", "optuna"))
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     return (
-        f"{cores} cores of {models[0] if models else platform.machine()}, load before {load:.1f}, "
+        f"{describe_machine()}, load before {os.getloadavg()[0]:.1f}, "
         f"Python {platform.python_version()}, {packages}"
     )

@@ -21,19 +21,18 @@ def sure(classes_S: np.ndarray) -> Draws:
 
 
 def test_the_values_of_k_span_all_and_hold_the_chosen() -> None:
-    assert curve_ks(55, chosen=17) == [1, 2, 3, 4, 7, 12, 17, 20, 33, 55]
+    assert curve_ks(55, chosen=17) == [1, 2, 3, 4, 7, 12, 17, 18, 20, 33, 55]
     assert curve_ks(3, chosen=2) == [1, 2, 3]
 
 
 def test_learners_are_picked_on_valid_and_weights_are_fitted_on_train() -> None:
-    train, valid, test = told_by(split_of(0), 4), told_by(split_of(1), 5), split_of(2)
+    train, valid, test = (told_by(split_of(i), learner) for i, learner in enumerate((4, 5, 4)))
     said = said_by_rules(train, valid, test, k=1, seed=0)
-    fifth, sixth = (test.probs_SNC[:, learner].argmax(-1) for learner in (4, 5))
+    sixth = test.probs_SNC[:, 5].argmax(-1)
     for rule in ("best learner", "static top-k", "discrete SL", "greedy selection"):
         np.testing.assert_array_equal(said[rule][0].argmax(-1), sixth)
-    # Stacking believes the fifth, which tells everything about the train split.
-    stacked = said["logistic stacking"][0].argmax(-1)
-    assert (stacked == fifth).mean() > (stacked == sixth).mean() + 0.3
+    # Stacking believes the fifth, which tells everything about train and test.
+    assert (said["logistic stacking"][0].argmax(-1) == test.labels_S).mean() > 0.95
 
 
 def test_figure_2_by_hand() -> None:

@@ -71,7 +71,7 @@ def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: 
         right = (rule.probs_SC.argmax(1) == TASK.valid.labels_S).mean()
         assert right == rule.valid_accuracy
     # 4 learners of one class of 80 samples, 6 of two of 160, two epochs; 2 of the selection net.
-    whole, brief = found["single network"], found["single network, brief"]
+    whole, brief = found["single network"], found["brief single network"]
     assert (whole.n_passes, whole.n_epochs) == (2880, 18)
     assert (brief.n_passes, brief.n_epochs) == (320, 2)
     assert found["soft gating"].n_passes == 320

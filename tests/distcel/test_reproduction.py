@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from distcel.comparison import Comparison
 from distcel.cost import MultiplyAdds
 from distcel.measures import measure
 from distcel.outcomes import SeedOutcome, cost_points
-from distcel.reproduction import write
+from distcel.reproduction import tracked, write, write_section
 from tests.distcel.test_comparison import sure
 from tests.distcel.test_consensus import split_of
 
@@ -35,6 +36,9 @@ def outcome(seed: int, at_k: dict[int, float], slices: dict[str, np.ndarray]) ->
         "overall": 0.5,
         "seconds": {"test": 6.0},
         "versions": {"torch": "2"},
+        "note": "Preset so and so.",
+        "machine": "an abacus",
+        "ended": "2026-11-23T12:00:00+00:00",
     }
     return SeedOutcome(results, Comparison(measure(said, TEST, NAMES, slices), curve, COST))
 
@@ -65,7 +69,8 @@ def test_the_cost_of_each_common_k_and_of_the_rules_that_ask_all() -> None:
 
 def row(report: str, title: str, caption: str) -> list[str]:
     """The cells of a table's row, the table being the one below the caption."""
-    table = report[report.index(caption) :].split("\n\n")[1]
+    parts = report[report.index(caption) :].split("\n\n")
+    table = next(part for part in parts if part.startswith("|"))
     (line,) = (line for line in table.splitlines() if line.startswith(f"| {title} "))
     return [cell.strip() for cell in line.strip("|").split(" | ")][1:]
 
@@ -98,10 +103,32 @@ def test_the_results_hold_it_all(tmp_path: Path) -> None:
     assert set(seed["class_accuracy"]["mean base learner"]) == set(NAMES)
     assert seed["slice_accuracy"]["UA"] == {"female": 1.0}
     assert seed["slice_sizes"] == {"female": 10}
-    assert seed["e2e_cel_minus"]["UA"]["mean"] == pytest.approx(0.25)
+    assert seed["against"]["e2e-CEL"]["UA"]["mean"] == pytest.approx(0.25)
     assert seed["multiply_adds"] == {"selection_net": 1_000_000, "learner": 500_000}
     assert seed["curve"]["4"]["e2e-CEL"] == 0.99
     assert [point["k"] for point in results["cost"] if point["on_front"]] == [1, 2, 6]
     for name in ("figure2", "pareto"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
+
+
+def test_a_file_of_several_reports_has_each_once(tmp_path: Path) -> None:
+    file = tmp_path / "RESULTS.md"
+    file.write_text("# Results\n\nBy hand.\n\n## other\n\nstays\n")
+    for command in ("first", "second"):
+        write_section(file, "name", "title", command, outcomes({}), None)
+    text = file.read_text()
+    assert text.startswith("# Results\n\nBy hand.\n\n## other\n\nstays\n\n## title\n\n`second`\n")
+    assert "`first`" not in text
+    shown = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(shown) == 2
+    for figure in shown:
+        assert b"<svg" in (tmp_path / figure).read_bytes()
+
+
+def test_mlflow_is_told_the_means(tmp_path: Path) -> None:
+    write(tmp_path, "title", "command", outcomes({}), None)
+    found = tracked("title", "digits", outcomes({}), tmp_path, tmp_path)
+    assert found.metrics["accuracy/e2e-CEL"] == pytest.approx(0.75)
+    assert found.curves["e2e-CEL"] == pytest.approx({1: 0.51, 2: 0.80, 3: 0.79, 6: 0.87})
+    assert {path.name for path in found.files} >= {"report.md", "results.json", "pareto.png"}
