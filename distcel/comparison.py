@@ -155,13 +155,14 @@ def accuracy_over_k(
     }
 
 
-def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool) -> Comparison:
+def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bool) -> Comparison:
     """Compare what a finished run chose, on the cluster that Ray is connected to.
 
     Args:
         prepared: the run.
         pool: the workers.
-        beyond: also train what the paper does not have: further rules, and the gradients.
+        beyond: also train the rules that the paper does not have.
+        gradients: also train the best trial with each gradient.
 
     Raises:
         RunFailedError: no trial is complete, or workers died again and again.
@@ -181,11 +182,12 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool) -> Comparison
         for at, found in sorted(weights.items())
     }
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
-    trained, gradients = {}, None
+    trained, study = {}, None
     if beyond:
         trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
         said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
-        gradients = study_gradients(task, ref, best, test, pool, folder / "gradients")
+    if gradients:
+        study = study_gradients(task, ref, best, test, pool, folder / "gradients")
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
@@ -193,5 +195,5 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool) -> Comparison
         accuracy_over_k(smart_by_k, said, train, test, seed),
         multiply_adds(prepared.plan, len(specs), len(names)),
         trained,
-        gradients,
+        study,
     )

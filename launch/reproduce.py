@@ -41,7 +41,12 @@ def parser() -> argparse.ArgumentParser:
         "--beyond",
         action="store_true",
         help="also train what the paper does not have: a learned vote, soft gating, "
-        "straight-through top-k, single networks, and each gradient (off)",
+        "straight-through top-k and single networks (off)",
+    )
+    flags.add_argument(
+        "--gradients",
+        action="store_true",
+        help="also train the best trial with each gradient, side by side (off)",
     )
     flags.add_argument(
         "--results-file",
@@ -92,10 +97,7 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     with connect(of_cluster.address):
         unwind_on_signals()
         pool = cluster_pool(of_cluster.gpus_per_worker)
-        outcomes = [
-            _outcome(of_cluster, passed_on, seed, pool, arguments.beyond)
-            for seed in range(arguments.seeds)
-        ]
+        outcomes = [_outcome(arguments, passed_on, seed, pool) for seed in range(arguments.seeds)]
     name = cluster.run_name(of_cluster)
     folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
     title = run_title(of_cluster.dataset, of_cluster.preset, of_cluster.selector_split)
@@ -136,11 +138,7 @@ def _launch(command: list[str]) -> int:
 
 
 def _outcome(
-    of_cluster: argparse.Namespace,
-    passed_on: list[str],
-    seed: int,
-    pool: ActorPool,
-    beyond: bool,
+    arguments: argparse.Namespace, passed_on: list[str], seed: int, pool: ActorPool
 ) -> SeedOutcome:
     """What one seed's run directory holds, with what is measured beside it."""
     from distcel.comparison import compare_run
@@ -148,11 +146,14 @@ def _outcome(
     from distcel.prepare import prepare
     from distcel.run_lock import run_lock
 
-    options = cluster.options(_parsed([*passed_on, "--seed", str(seed)]))
+    of_cluster = _parsed([*passed_on, "--seed", str(seed)])
+    options = cluster.options(of_cluster)
     with run_lock(options.run_dir):
         prepared = prepare(load_experiment(of_cluster.dataset, of_cluster.preset), options)
         results = json.loads((options.run_dir / "results.json").read_text())
-        return SeedOutcome(results, compare_run(prepared, pool, beyond))
+        return SeedOutcome(
+            results, compare_run(prepared, pool, arguments.beyond, arguments.gradients)
+        )
 
 
 def _parsed(passed_on: list[str]) -> argparse.Namespace:

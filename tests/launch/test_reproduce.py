@@ -129,6 +129,10 @@ def test_a_selector_split_is_a_reproduction_of_its_own(tmp_path: Path) -> None:
         (["--run-dir", "x"], "no --run-dir beside --seeds must hold"),
         (["--dry-run"], "no --dry-run beside --seeds must hold"),
         (["--dataset", "nope"], "--dataset in"),
+        (
+            ["--beyond", "--selector-split", "holdout"],
+            "no --beyond beside --selector-split holdout",
+        ),
         (["--selector-split", "nope"], "--selector-split in"),
     ],
 )
