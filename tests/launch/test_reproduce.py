@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from launch import cluster, reproduce
 
 ROOT = Path(__file__).parents[2]
+ALL = ("--seeds", "1", "--beyond", "--gradients", "--results-file", "RESULTS.md")
 Curve = dict[int, dict[str, float]]
 
 
@@ -21,9 +23,9 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a reproduction with one seed."""
+    """The folder of a reproduction with one seed and all that there is."""
     folder = tmp_path_factory.mktemp("reproduction")
-    ran = command(folder, "--seeds", "1")
+    ran = command(folder, *ALL)
     assert (ran.returncode, ran.stderr) == (0, "")
     return folder / "runs" / "reproduce-digits-quick"
 
@@ -60,7 +62,7 @@ def test_figure_2_the_best_k_is_neither_1_nor_n(curve: Curve) -> None:
 def test_every_number_of_the_report_is_in_the_results(reproduced: Path) -> None:
     report = (reproduced / "report.md").read_text()
     (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
-    assert "`python launch/reproduce.py --seeds 1`" in report
+    assert f"`python launch/reproduce.py {' '.join(ALL)}`" in report
     for title, accuracy in seed["accuracy"].items():
         assert re.search(rf"\| {re.escape(title)} +\| .* {100 * accuracy:.2f} ", report), title
     run = json.loads((reproduced.parent / "digits-quick-seed0" / "results.json").read_text())
@@ -74,6 +76,37 @@ def test_every_number_of_the_report_is_in_the_results(reproduced: Path) -> None:
         cells = r" +\| ".join(f"{100 * by_class[digit]:.2f}" for digit in "0123456789")
         assert re.search(rf"\| {re.escape(title)} +\| {cells} ", report), title
     assert "Table 7" not in report  # digits have no slices
+
+
+def test_what_the_paper_does_not_have_is_in_the_report(reproduced: Path) -> None:
+    report = (reproduced / "report.md").read_text()
+    (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
+    beyond = {"learned vote of n/3", "soft gating", "straight-through top-k", "single network"}
+    assert set(seed["trained"]) == beyond | {"brief single network"}
+    assert set(seed["against"]) == {"e2e-CEL", "learned vote of n/3"}
+    lead = seed["against"]["learned vote of n/3"]["SL"]["mean"]
+    difference = seed["accuracy"]["learned vote of n/3"] - seed["accuracy"]["SL"]
+    assert lead == pytest.approx(difference)
+    for run in seed["gradients"]["runs"]:
+        gradient, m = run["estimator"]["gradient"], run["estimator"]["m"]
+        title = gradient if gradient == "exact" else f"{gradient}, m = {m:,}"
+        valid, test = run["epochs"][-1]["valid_accuracy"], run["test_accuracy"]
+        assert re.search(rf"\| {title} +\| {100 * valid:.2f} +\| {100 * test:.2f} ", report), title
+    assert len(seed["gradients"]["runs"]) == 8
+
+
+def test_the_results_file_and_mlflow_say_the_same(reproduced: Path) -> None:
+    root = reproduced.parents[1]
+    in_file = (root / "RESULTS.md").read_text().replace("figures/digits-quick/", "./")
+    report = (reproduced / "report.md").read_text()
+    assert in_file == f"# Results\n\n#{report}"
+    client = MlflowClient(tracking_uri=f"sqlite:///{root / 'runs' / 'mlflow.db'}")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "distcel digits")
+    query = "tags.`mlflow.runName` = 'reproduction of digits, preset quick'"
+    (run,) = client.search_runs([experiment.experiment_id], query)
+    (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
+    for title, accuracy in seed["accuracy"].items():
+        assert run.data.metrics[f"accuracy/{title}"] == accuracy
 
 
 def test_the_cost_of_each_k_is_in_the_report(reproduced: Path, curve: Curve) -> None:
@@ -100,11 +133,11 @@ def test_the_figures_are_there_twice(reproduced: Path) -> None:
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Path) -> None:
     before = (reproduced / "report.md").read_text()
-    ran = command(reproduced.parents[1], "--seeds", "1")
+    ran = command(reproduced.parents[1], *ALL)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "0 base learners trained, 55 from the cache" in ran.stdout
     after = ran.stdout[ran.stdout.index("# digits, preset quick\n") :]
-    assert after.partition("Stages of")[0] == before.partition("Stages of")[0]
+    assert after.partition("The last launch")[0] == before.partition("The last launch")[0]
 
 
 def test_a_selector_split_is_a_reproduction_of_its_own(tmp_path: Path) -> None:
