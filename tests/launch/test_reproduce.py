@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from launch import cluster, reproduce
 
 ROOT = Path(__file__).parents[2]
-ALL = ("--seeds", "1", "--beyond", "--gradients", "--results-file", "RESULTS.md")
+QUICK = ("--seeds", "1", "--results-file", "RESULTS.md")
 Curve = dict[int, dict[str, float]]
 
 
@@ -23,9 +23,9 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a reproduction with one seed and all that there is."""
+    """The folder of a reproduction with one seed."""
     folder = tmp_path_factory.mktemp("reproduction")
-    ran = command(folder, *ALL)
+    ran = command(folder, *QUICK)
     assert (ran.returncode, ran.stderr) == (0, "")
     return folder / "runs" / "reproduce-digits-quick"
 
@@ -62,7 +62,7 @@ def test_figure_2_the_best_k_is_neither_1_nor_n(curve: Curve) -> None:
 def test_every_number_of_the_report_is_in_the_results(reproduced: Path) -> None:
     report = (reproduced / "report.md").read_text()
     (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
-    assert f"`python launch/reproduce.py {' '.join(ALL)}`" in report
+    assert f"`python launch/reproduce.py {' '.join(QUICK)}`" in report
     for title, accuracy in seed["accuracy"].items():
         assert re.search(rf"\| {re.escape(title)} +\| .* {100 * accuracy:.2f} ", report), title
     run = json.loads((reproduced.parent / "digits-quick-seed0" / "results.json").read_text())
@@ -76,23 +76,6 @@ def test_every_number_of_the_report_is_in_the_results(reproduced: Path) -> None:
         cells = r" +\| ".join(f"{100 * by_class[digit]:.2f}" for digit in "0123456789")
         assert re.search(rf"\| {re.escape(title)} +\| {cells} ", report), title
     assert "Table 7" not in report  # digits have no slices
-
-
-def test_what_the_paper_does_not_have_is_in_the_report(reproduced: Path) -> None:
-    report = (reproduced / "report.md").read_text()
-    (seed,) = json.loads((reproduced / "results.json").read_text())["seeds"]
-    beyond = {"learned vote of n/3", "soft gating", "straight-through top-k", "single network"}
-    assert set(seed["trained"]) == beyond | {"brief single network"}
-    assert set(seed["against"]) == {"e2e-CEL", "learned vote of n/3"}
-    lead = seed["against"]["learned vote of n/3"]["SL"]["mean"]
-    difference = seed["accuracy"]["learned vote of n/3"] - seed["accuracy"]["SL"]
-    assert lead == pytest.approx(difference)
-    for run in seed["gradients"]["runs"]:
-        gradient, m = run["estimator"]["gradient"], run["estimator"]["m"]
-        title = gradient if gradient == "exact" else f"{gradient}, m = {m:,}"
-        valid, test = run["epochs"][-1]["valid_accuracy"], run["test_accuracy"]
-        assert re.search(rf"\| {title} +\| {100 * valid:.2f} +\| {100 * test:.2f} ", report), title
-    assert len(seed["gradients"]["runs"]) == 8
 
 
 def test_the_results_file_and_mlflow_say_the_same(reproduced: Path) -> None:
@@ -133,25 +116,48 @@ def test_the_figures_are_there_twice(reproduced: Path) -> None:
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Path) -> None:
     before = (reproduced / "report.md").read_text()
-    ran = command(reproduced.parents[1], *ALL)
+    ran = command(reproduced.parents[1], *QUICK)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "0 base learners trained, 55 from the cache" in ran.stdout
     after = ran.stdout[ran.stdout.index("# digits, preset quick\n") :]
     assert after.partition("The last launch")[0] == before.partition("The last launch")[0]
 
 
-def test_a_selector_split_is_a_reproduction_of_its_own(tmp_path: Path) -> None:
-    flags = ["--seeds", "1", "--preset", "smoke", "--selector-split", "crossfit"]
-    ran = command(tmp_path, *flags)
+@pytest.fixture(scope="module")
+def cross_fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a brief reproduction with all that there is."""
+    folder = tmp_path_factory.mktemp("crossfit")
+    flags = ["--preset", "smoke", "--selector-split", "crossfit", "--beyond", "--gradients"]
+    ran = command(folder, "--seeds", "1", *flags)
     assert (ran.returncode, ran.stderr) == (0, "")
-    folder = tmp_path / "runs" / "reproduce-digits-smoke-crossfit"
-    report = (folder / "report.md").read_text()
+    return folder / "runs" / "reproduce-digits-smoke-crossfit"
+
+
+def test_a_selector_split_is_a_reproduction_of_its_own(cross_fitted: Path) -> None:
+    report = (cross_fitted / "report.md").read_text()
     assert report.startswith("# digits, preset smoke, selector split crossfit\n")
-    (seed,) = json.loads((folder / "results.json").read_text())["seeds"]
+    (seed,) = json.loads((cross_fitted / "results.json").read_text())["seeds"]
     assert seed["results"]["selector_split"] == "crossfit"
     # The rules that reproduce.py fits once more are fitted on the same predictions.
     assert seed["accuracy"]["e2e-CEL"] == seed["results"]["accuracy"]["e2e_cel"]
     assert seed["accuracy"]["SL"] == pytest.approx(seed["results"]["accuracy"]["super_learner"])
+
+
+def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> None:
+    report = (cross_fitted / "report.md").read_text()
+    (seed,) = json.loads((cross_fitted / "results.json").read_text())["seeds"]
+    beyond = {"learned vote of n/3", "soft gating", "straight-through top-k", "single network"}
+    assert set(seed["trained"]) == beyond | {"brief single network"}
+    assert set(seed["against"]) == {"e2e-CEL", "learned vote of n/3"}
+    lead = seed["against"]["learned vote of n/3"]["SL"]["mean"]
+    difference = seed["accuracy"]["learned vote of n/3"] - seed["accuracy"]["SL"]
+    assert lead == pytest.approx(difference)
+    for run in seed["gradients"]["runs"]:
+        gradient, m = run["estimator"]["gradient"], run["estimator"]["m"]
+        title = gradient if gradient == "exact" else f"{gradient}, m = {m:,}"
+        valid, test = run["epochs"][-1]["valid_accuracy"], run["test_accuracy"]
+        assert re.search(rf"\| {title} +\| {100 * valid:.2f} +\| {100 * test:.2f} ", report), title
+    assert len(seed["gradients"]["runs"]) == 8
 
 
 @pytest.mark.parametrize(
