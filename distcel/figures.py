@@ -39,6 +39,8 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
 
 def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
     """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = _figure(title)
     points = cost_points(outcomes)
     front = [point for point in points if point.on_front]
@@ -52,6 +54,9 @@ def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> No
             xy = point.multiply_adds / 1e6, 100 * statistics.mean(point.accuracies)
             axes.annotate(label, xy, textcoords="offset points", xytext=(4, -11), fontsize=8)
     axes.set(xlabel="million multiply-adds of an image", xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     _save(figure, folder / "pareto")
 
