@@ -22,7 +22,7 @@ from distcel.consensus import ConsensusRule
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.ensemble import trained_ensemble
 from distcel.gradient_study import GradientStudy, study_gradients
-from distcel.learned_vote import LEARNED_VOTE, third_of
+from distcel.learned_vote import LEARNED_VOTE, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
@@ -79,6 +79,7 @@ class Comparison:
         curve: Figure 2: accuracies as fractions, by k, and then by rule.
         cost: of an image.
         trained: the rules that were trained for the comparison, if any.
+        learned_vote: the best trial of the learned vote of few, if it was searched.
         gradients: side by side, if they were.
     """
 
@@ -86,6 +87,7 @@ class Comparison:
     curve: Mapping[int, Mapping[str, float]]
     cost: MultiplyAdds
     trained: Mapping[str, TrainedRule] = field(default_factory=dict)
+    learned_vote: TrialRecord | None = None
     gradients: GradientStudy | None = None
 
 
@@ -177,15 +179,20 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     weights |= trained_at_each_k(ref, best, others, pool, folder / "curve")
     smart_by_k = {
         at: said_by_smart(
-            trained_ensemble(prepared.plan, len(specs), replace(best.params, k=at), found), test
+            trained_ensemble(
+                prepared.plan, len(specs), len(names), replace(best.params, k=at), found
+            ),
+            test,
         )
         for at, found in sorted(weights.items())
     }
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
-    trained, study = {}, None
+    trained, learned, study = {}, None, None
     if beyond:
         trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
         said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
+        found = search_learned_vote(prepared, ref, test, pool)
+        learned, said[LEARNED_VOTE] = found.best, found.probs_1SC
     if gradients:
         study = study_gradients(task, ref, best, test, pool, folder / "gradients")
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
@@ -195,5 +202,6 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         accuracy_over_k(smart_by_k, said, train, test, seed),
         multiply_adds(prepared.plan, len(specs), len(names)),
         trained,
+        learned,
         study,
     )

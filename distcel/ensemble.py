@@ -13,8 +13,10 @@ from torch.nn.functional import cross_entropy, normalize
 from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
+from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError, Training, accuracy, augment, to_tensor
 from distcel.types import EpochResult, Recipe, SelectionParams
+from distcel.votes import LearnedVote, SummedVote, build_vote
 
 
 class SmartEnsemble(nn.Module):
@@ -22,12 +24,14 @@ class SmartEnsemble(nn.Module):
 
     The selection net scores the learners (Eq. 8), the scores are divided by their L2 norm (Eq. 9),
     the knapsack layer turns them into a mask b (Eq. 10), and the prediction is the softmax of
-    sum_i b_i y_i (Eqs. 11-12), where y_i is learner i's own softmax output.
+    sum_i b_i y_i (Eqs. 11-12), where y_i is learner i's own softmax output, or of another vote.
     """
 
-    def __init__(self, selection_net: nn.Module, layer: KnapsackLayer) -> None:
+    def __init__(
+        self, selection_net: nn.Module, layer: KnapsackLayer, vote: SummedVote | LearnedVote
+    ) -> None:
         super().__init__()
-        self.selection_net, self.layer = selection_net, layer
+        self.selection_net, self.layer, self.vote = selection_net, layer, vote
 
     def select(self, images_BCHW: Tensor) -> Tensor:
         """The 0/1 mask of the learners selected for each image, shape (B, N)."""
@@ -35,56 +39,77 @@ class SmartEnsemble(nn.Module):
         return mask_BN
 
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
-        """Sum of the selected learners' outputs, shape (B, C): the logits of the vote.
+        """The logits of the vote, shape (B, C).
 
         The softmax that follows (Eq. 11) is the one inside the cross entropy; applying it here as
         well would put a floor under the loss.
         """
-        mask_BN = self.select(images_BCHW)
-        return torch.bmm(mask_BN[:, None, :], probs_BNC).squeeze(1)
+        logits_BC: Tensor = self.vote(self.select(images_BCHW), probs_BNC)
+        return logits_BC
 
 
-def trained_ensemble(
-    plan: NetworkPlan, n_learners: int, params: SelectionParams, weights: Mapping[str, Tensor]
+def smart_ensemble(
+    selection_net: nn.Module,
+    params: SelectionParams,
+    n_learners: int,
+    n_classes: int,
+    generator: torch.Generator | None = None,
 ) -> SmartEnsemble:
-    """The smart ensemble of a selection net's weights, on the CPU."""
-    net = plan.build(n_learners, seed=0)
-    net.load_state_dict(weights)
-    p = params
-    return SmartEnsemble(net, KnapsackLayer(p.k, p.epsilon, p.m, p.gradient))
-
-
-class SelectionTraining:
-    """Trains a selection net on cached predictions (Algorithm 1), an epoch a call.
+    """The smart ensemble that the parameters ask for, around a selection net with N outputs.
 
     Args:
-        selection_net: a network with N outputs, on `device`.
-        train: the split it is trained on; its labels give the cross entropy of Eq. 14.
-        valid: the split that is reported after every epoch.
-        params: k, epsilon, m, lr and the gradient.
-        recipe: everything else about the training; its lr is replaced by the params'.
-        seed: of the order of the samples and of the layer's noise.
-        device: that the arrays are put on.
+        selection_net: scores the learners.
+        params: of the layer and the vote.
+        n_learners: N.
+        n_classes: C.
+        generator: of the layer's noise, on the device where it is trained.
 
     Raises:
         InvalidInputError: k is above N.
     """
+    params.require_k_within(n_learners)
+    layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient, generator)
+    return SmartEnsemble(selection_net, layer, build_vote(params, n_learners, n_classes))
+
+
+def trained_ensemble(
+    plan: NetworkPlan,
+    n_learners: int,
+    n_classes: int,
+    params: SelectionParams,
+    weights: Mapping[str, Tensor],
+) -> SmartEnsemble:
+    """The smart ensemble of these weights, on the CPU."""
+    net = plan.build(n_learners, seed=0)
+    ensemble = smart_ensemble(net, params, n_learners, n_classes)
+    ensemble.load_state_dict(weights)
+    return ensemble
+
+
+class SelectionTraining:
+    """Trains an ensemble's selection net on cached predictions (Algorithm 1), an epoch a call.
+
+    Args:
+        ensemble: images and the learners' outputs (B, N, C) to logits (B, C), on `device`; what
+            else it has to train is trained together with its selection net.
+        train: the split it is trained on; its labels give the cross entropy of Eq. 14.
+        valid: the split that is reported after every epoch.
+        recipe: optimizer, schedule, batch size, epochs and augmentation.
+        seed: of the order of the samples.
+        device: that the arrays are put on.
+    """
 
     def __init__(
         self,
-        selection_net: nn.Module,
+        ensemble: nn.Module,
         train: CachedSplit,
         valid: CachedSplit,
-        params: SelectionParams,
         recipe: Recipe,
         seed: int,
         device: torch.device,
     ) -> None:
-        params.require_k_within(train.probs_SNC.shape[1])
-        generator = torch.Generator(device).manual_seed(seed)
-        layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient, generator)
-        self.ensemble = SmartEnsemble(selection_net, layer)
-        self.valid = DeviceSplit(valid, device)
+        self.ensemble, self.valid = ensemble, DeviceSplit(valid, device)
+        self.n_epochs = recipe.epochs
         data = DeviceSplit(train, device)
 
         def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
@@ -94,7 +119,7 @@ class SelectionTraining:
             return cross_entropy(logits_BC, data.labels[batch_B])
 
         indices_S = torch.arange(len(data.labels), device=device)
-        self.training = Training(selection_net, batch_loss, indices_S, recipe, seed)
+        self.training = Training(ensemble, batch_loss, indices_S, recipe, seed)
 
     def run_epoch(self) -> EpochResult:
         """Train for one epoch and measure the valid split.
@@ -113,6 +138,17 @@ class SelectionTraining:
         epoch, now_ms = self.training.epoch, int(time.time() * 1000)
         return EpochResult(epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
 
+    def run(self) -> TrainedNetwork:
+        """Train for the epochs that are left; the weights are the last epoch's.
+
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        epochs = tuple(self.run_epoch() for _ in range(self.training.epoch, self.n_epochs))
+        state_dict = self.ensemble.state_dict()
+        weights = {name: value.cpu().numpy() for name, value in state_dict.items()}
+        return TrainedNetwork(weights, epochs[-1].valid_accuracy, epochs)
+
 
 class DeviceSplit:
     """A CachedSplit's arrays as tensors on a device."""
@@ -123,7 +159,7 @@ class DeviceSplit:
         self.probs = to_tensor(split.probs_SNC, device)
 
     @torch.inference_mode()
-    def vote(self, ensemble: SmartEnsemble, batch_size: int = 256) -> Tensor:
+    def vote(self, ensemble: nn.Module, batch_size: int = 256) -> Tensor:
         """The ensemble's logits for every sample, shape (S, C), in evaluation mode."""
         ensemble.eval()
         batches = zip(self.images.split(batch_size), self.probs.split(batch_size), strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distcel.crossfit import held_out_parts
 from distcel.datasets import specialised_indices
-from distcel.ensemble import SelectionTraining
+from distcel.ensemble import SelectionTraining, smart_ensemble
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.sources import Pool
@@ -157,7 +157,8 @@ def _seconds_per_sample(
     for gradient in get_args(Gradient):
         net = plan.build(n_learners, 0).to(device)
         params = replace(point, gradient=gradient, m=_MIDDLE_M)
-        selector = SelectionTraining(net, split, split, params, recipe, 0, device)
+        ensemble = smart_ensemble(net, params, n_learners, n_classes).to(device)
+        selector = SelectionTraining(ensemble, split, split, recipe, 0, device)
         seconds.append(_measure(selector.training.run_epoch, device) / batch_size)
     return _measure(learner.run_epoch, device) / batch, float(np.mean(seconds))
 

@@ -12,23 +12,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from distcel.ensemble import DeviceSplit, SelectionTraining, SmartEnsemble, trained_ensemble
+from distcel.ensemble import DeviceSplit, SelectionTraining
 from distcel.knapsack import top_k_mask
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
 from distcel.types import SelectionParams
+from distcel.votes import SummedVote
 
 
-class SoftGating(SmartEnsemble):
+class SoftGating(nn.Module):
     """A mixture of all N learners, weighted by the softmax of the scores (Jacobs et al. 1991).
 
     p = sum_i softmax(scores)_i y_i, where y_i is learner i's softmax output. The scores are not
-    divided by their norm: that would hold every weight near 1/N. The layer is not used.
+    divided by their norm: that would hold every weight near 1/N.
     """
+
+    def __init__(self, selection_net: nn.Module) -> None:
+        super().__init__()
+        self.selection_net = selection_net
 
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
         """The logarithm of p, shape (B, C).
@@ -41,17 +46,23 @@ class SoftGating(SmartEnsemble):
         return mixture_BC.clamp_min(torch.finfo(mixture_BC.dtype).tiny).log()
 
 
-class StraightThrough(SmartEnsemble):
+class StraightThrough(nn.Module):
     """The smart ensemble, its mask's gradient replaced by the identity (Bengio et al. 2013)."""
+
+    def __init__(self, selection_net: nn.Module, k: int) -> None:
+        super().__init__()
+        self.selection_net, self.k, self.vote = selection_net, k, SummedVote()
 
     def select(self, images_BCHW: Tensor) -> Tensor:
         """The hard 0/1 mask, shape (B, N); backward it is the normalised scores."""
         scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
-        mask_BN = top_k_mask(scores_BN.detach(), self.layer.k)
+        mask_BN = top_k_mask(scores_BN.detach(), self.k)
         return mask_BN + (scores_BN - scores_BN.detach())
 
-
-_KINDS = {"soft gating": SoftGating, "straight-through": StraightThrough}
+    def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote, shape (B, C)."""
+        logits_BC: Tensor = self.vote(self.select(images_BCHW), probs_BNC)
+        return logits_BC
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,9 @@ class GatedEnsemble:
     params: SelectionParams
 
     def begin(self, task: SelectionTask, device: torch.device) -> SelectionTraining:
-        """The smart ensemble's training, with this ensemble around the selection net."""
-        selection = task.begin(self.params, device)
-        selection.ensemble = self._around(selection.ensemble)
-        return selection
+        """The smart ensemble's training, of this ensemble around the selection net."""
+        ensemble = self._around(task.selection_net(device))
+        return task.begin_with(ensemble, self.params.lr, device)
 
     def train(
         self, task: SelectionTask, device: torch.device, state: bytes | None
@@ -75,18 +85,17 @@ class GatedEnsemble:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        selection = self.begin(task, device)
-        n_epochs = task.experiment.selector_recipe.epochs
-        epochs = tuple(selection.run_epoch() for _ in range(n_epochs))
-        state_dict = selection.ensemble.selection_net.state_dict()
-        weights = {name: value.cpu().numpy() for name, value in state_dict.items()}
-        yield TrainedNetwork(weights, epochs[-1].valid_accuracy, epochs)
+        yield self.begin(task, device).run()
 
     def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
         """Class probabilities, shape (S, C): the mixture, or the softmax of the vote (Eq. 11)."""
+        device = torch.device("cpu")
+        ensemble = self._around(task.selection_net(device))
         weights = {name: torch.tensor(value) for name, value in trained.weights.items()}
-        smart = trained_ensemble(task.plan, split.probs_SNC.shape[1], self.params, weights)
-        return DeviceSplit(split, torch.device("cpu")).vote(self._around(smart)).softmax(-1)
+        ensemble.load_state_dict(weights)
+        return DeviceSplit(split, device).vote(ensemble).softmax(-1)
 
-    def _around(self, smart: SmartEnsemble) -> SmartEnsemble:
-        return _KINDS[self.kind](smart.selection_net, smart.layer)
+    def _around(self, selection_net: nn.Module) -> nn.Module:
+        if self.kind == "soft gating":
+            return SoftGating(selection_net)
+        return StraightThrough(selection_net, self.params.k)

@@ -123,7 +123,8 @@ def study_gradients(
         except DivergedError as error:
             print(f"{estimator.title}: {error}")
             return None
-        smart = trained_ensemble(task.plan, test.probs_SNC.shape[1], params, weights)
+        _, n_learners, n_classes = test.probs_SNC.shape
+        smart = trained_ensemble(task.plan, n_learners, n_classes, params, weights)
         right = accuracy(on_device.vote(smart), on_device.labels)
         return EstimatorRun(estimator, record.epochs, right)
 

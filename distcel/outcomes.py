@@ -9,10 +9,11 @@ from typing import Any
 
 from distcel.comparison import Comparison
 from distcel.cost import knee, pareto_front
+from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART
 
 CURVES = (SMART, "RS", "UA", "PV", "SL")  # of Figure 2
-_ASK_ALL = ("UA", "logistic stacking")  # rules whose cost is set beside e2e-CEL's
+_STACKING = "logistic stacking"
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class CostPoint:
 
     Attributes:
         rule: its title.
-        k: how many base learners it asks.
-        multiply_adds: of an image.
+        k: how many base learners it asks, in the mean over the seeds.
+        multiply_adds: of an image, in the mean over the seeds.
         accuracies: of each seed, as fractions.
         on_front: whether no cheaper k of e2e-CEL is as accurate, by the mean over the seeds.
         is_knee: whether it is that front's knee.
     """
 
     rule: str
-    k: int
-    multiply_adds: int
+    k: float
+    multiply_adds: float
     accuracies: tuple[float, ...]
     on_front: bool = False
     is_knee: bool = False
@@ -75,7 +76,10 @@ def accuracies_at(outcomes: Sequence[SeedOutcome], k: int, title: str) -> list[f
 
 
 def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
-    """E2e-CEL's at each k of Figure 2, the cheapest first, and then the rules that ask everyone."""
+    """E2e-CEL's at each k of Figure 2, the cheapest first, and then other rules'.
+
+    A learner's own matrix, which the learned vote and stacking have, is C x C multiply-adds more.
+    """
     cost, n = outcomes[0].comparison.cost, outcomes[0].results["n_learners"]
     ks = common_ks(outcomes)
     costs = [cost.of_sub_ensemble(k) for k in ks]
@@ -86,13 +90,20 @@ def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
         CostPoint(SMART, k, costs[i], accuracies[i], i in front, i == at_knee)
         for i, k in enumerate(ks)
     ]
-    all_learners = [
-        CostPoint(
-            title,
-            n,
-            cost.of_learners(n),
-            tuple(outcome.comparison.measures.accuracy[title] for outcome in outcomes),
-        )
-        for title in _ASK_ALL
+    matrix = outcomes[0].results["n_classes"] ** 2
+    asks_all = [
+        CostPoint("UA", n, cost.of_learners(n), _accuracies(outcomes, "UA")),
+        CostPoint(_STACKING, n, cost.of_learners(n) + n * matrix, _accuracies(outcomes, _STACKING)),
     ]
-    return smart + all_learners
+    learned = [outcome.comparison.learned_vote for outcome in outcomes]
+    asked = [trial.params.k for trial in learned if trial]
+    if len(asked) < len(outcomes):
+        return smart + asks_all
+    spent = statistics.mean(cost.of_sub_ensemble(k) + k * matrix for k in asked)
+    accuracies_of_learned = _accuracies(outcomes, LEARNED_VOTE)
+    few = CostPoint(LEARNED_VOTE, statistics.mean(asked), spent, accuracies_of_learned)
+    return [*smart, few, *asks_all]
+
+
+def _accuracies(outcomes: Sequence[SeedOutcome], title: str) -> tuple[float, ...]:
+    return tuple(outcome.comparison.measures.accuracy[title] for outcome in outcomes)

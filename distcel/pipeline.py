@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,12 +29,11 @@ from distcel.predictions import CachedSplit, PredictionCache
 from distcel.prepare import Prepared
 from distcel.report import Evaluation, evaluate, tables, vote
 from distcel.search import run_search
-from distcel.selection import SelectionTask, TaskRef, refit
+from distcel.selection import SelectionTask, refit_best
 from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
-from distcel.training import DivergedError
-from distcel.trials import TrialStore, best_trial
+from distcel.trials import TrialStore
 from distcel.types import TrialRecord
 
 if TYPE_CHECKING:
@@ -100,9 +99,9 @@ def _search_and_test(
         SelectionTask(experiment, prepared.plan, train, prepared.cached("valid"), options.seed)
     )
     with _timed(seconds, "search"):
-        records = run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
+        run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
     with _timed(seconds, "refit"):
-        weights, best = _refit_best(task, store, records, pool, prepared.search_folder / "refit")
+        weights, best = refit_best(task, store, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     with _timed(seconds, "test"):
         evaluations = _test(prepared, best, weights, train)
@@ -112,25 +111,12 @@ def _search_and_test(
     return results, _keep(prepared, best, weights, report, results)
 
 
-def _refit_best(
-    task: TaskRef, store: TrialStore, records: list[TrialRecord], pool: ActorPool, folder: Path
-) -> tuple[dict[str, Tensor], TrialRecord]:
-    """The best trial that survives all its epochs: ASHA may have stopped it before it diverged."""
-    while True:
-        best = best_trial(records)
-        try:
-            return refit(task, best, pool, folder)
-        except DivergedError as error:
-            store.keep(replace(best, state="FAILED", reason=f"in the refit, {error}"))
-            print(f"trial {best.number}: failed in the refit, {error}")
-            records = store.snapshot()
-
-
 def _test(
     prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], train: CachedSplit
 ) -> dict[str, Evaluation]:
     """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
-    smart = trained_ensemble(prepared.plan, len(prepared.specs), best.params, weights)
+    n_learners, n_classes = len(prepared.specs), len(prepared.splits.class_names)
+    smart = trained_ensemble(prepared.plan, n_learners, n_classes, best.params, weights)
     test = prepared.cached("test")
     said = vote(smart, train, test, prepared.options.seed)
     evaluations = {"": evaluate(said, test, prepared.specs)}

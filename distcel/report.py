@@ -135,8 +135,16 @@ def tables(
     specialties = [(name, _percent_table_1(e)) for name, e in ours.items()]
     rules = [(name, _percent_table_2(e.accuracy)) for name, e in ours.items()]
     p = best.params
-    point = [str(p.k), str(n_learners), f"{p.epsilon:.3g}", str(p.m), f"{p.lr:.3g}", p.gradient]
-    published = [str(paper.k) if paper else "-", str(n_learners)] + ["-"] * 5
+    point = [
+        str(p.k),
+        str(n_learners),
+        f"{p.epsilon:.3g}",
+        str(p.m),
+        f"{p.lr:.3g}",
+        p.gradient,
+        p.vote,
+    ]
+    published = [str(paper.k) if paper else "-", str(n_learners), *["-"] * 4, "sum", "-"]
     sections = [
         f"# {title}",
         f"Accuracy in % on the {n_samples} samples of the test split. {experiment.note}".strip(),
@@ -152,7 +160,7 @@ def tables(
         ),
         "Table 3, best sub-ensemble",
         markdown(
-            ["", "k", "n", "epsilon", "m", "lr", "gradient", "valid accuracy"],
+            ["", "k", "n", "epsilon", "m", "lr", "gradient", "vote", "valid accuracy"],
             [("distcel", [*point, _percent(best.valid_accuracy)]), ("paper", published)],
         ),
     ]

@@ -93,10 +93,10 @@ def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str
         f"![Figure 2]({figures}/figure2.svg)",
         figure_2(outcomes),
         chosen_on_test(outcomes),
-        "Table 6, accuracy against the cost of an image: the selection net and k base learners, or "
-        "all n and no selection net. The Pareto front is e2e-CEL's over k, by its mean accuracy on "
-        "the test split: a description, nothing is chosen by it. Its knee, if any, is the point "
-        "farthest above the chord between its ends (Satopaa et al. 2011)",
+        "Table 6, accuracy against the cost of an image: the selection net and k base learners, "
+        "or all n and no selection net; means over the seeds. The Pareto front is e2e-CEL's over "
+        "k, by its accuracy on the test split: a description, nothing is chosen by it. Its knee, "
+        "if any, is the point farthest above the chord between its ends (Satopaa et al. 2011)",
         f"![Pareto front]({figures}/pareto.svg)",
         cost_against_accuracy(outcomes),
     ]
@@ -132,13 +132,14 @@ def write(
 
 def _as_json(outcome: SeedOutcome) -> dict[str, Any]:
     measures = asdict(outcome.comparison.measures)
-    gradients = outcome.comparison.gradients
+    gradients, learned = outcome.comparison.gradients, outcome.comparison.learned_vote
     return {
         "results": dict(outcome.results),
         **measures,
         "curve": {str(k): dict(v) for k, v in outcome.comparison.curve.items()},
         "multiply_adds": asdict(outcome.comparison.cost),
         "trained": {title: _facts(rule) for title, rule in outcome.comparison.trained.items()},
+        "learned_vote": asdict(learned) if learned else None,
         "gradients": asdict(gradients) if gradients else None,
     }
 

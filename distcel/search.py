@@ -33,6 +33,7 @@ from distcel.types import (
     Gradient,
     SelectionParams,
     TrialRecord,
+    Vote,
     require,
 )
 
@@ -44,6 +45,7 @@ for _module in (actor_manager, tune_controller):
 # Tune prints tracebacks where it cannot copy its own state, which nothing is read from again: a
 # full disk is said once, by the record that could not be kept.
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+_NAMED_CHOICES = {"gradient": Gradient, "vote": Vote}
 _MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
 # As Ray says it. A trial that has not begun is not to blame for its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
@@ -133,7 +135,7 @@ def _reason(error: str) -> str:
 
 def _say_complete(record: TrialRecord) -> None:
     p, n_epochs = record.params, len(record.epochs)
-    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient}"
+    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient} {p.vote}"
     accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
     print(f"trial {record.number}: {accuracy} {point}")
 
@@ -141,12 +143,15 @@ def _say_complete(record: TrialRecord) -> None:
 def search_space(
     experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
 ) -> dict[str, BaseDistribution]:
-    """The distributions that are searched: the experiment's, k over 1..n, and what is fixed.
+    """The distributions that are searched: the experiment's and what is fixed.
+
+    Where they name neither, k is 1..n and the vote is the paper's sum.
 
     Raises:
         InvalidInputError: a fixed name or value, or the space itself, holds an invalid point.
     """
-    space: dict[str, BaseDistribution] = {"k": IntDistribution(1, n_learners), **experiment.space}
+    papers = {"k": IntDistribution(1, n_learners), "vote": CategoricalDistribution(["sum"])}
+    space: dict[str, BaseDistribution] = {**papers, **experiment.space}
     names = sorted(space)
     for name, value in fixed.items():
         require(name in space, f"hyperparameter in {names}", name, "fix one of these")
@@ -163,10 +168,10 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
         distribution = space[name]
         if isinstance(distribution, CategoricalDistribution):
             choices = distribution.choices
-            if name == "gradient":
-                known = get_args(Gradient)
+            if name in _NAMED_CHOICES:
+                known = get_args(_NAMED_CHOICES[name])
                 unknown = [choice for choice in choices if choice not in known]
-                require(not unknown, f"gradients in {known}", unknown, "choose from these")
+                require(not unknown, f"{name}s in {known}", unknown, "choose from these")
                 return choices[0], choices[-1]
             return min(choices), max(choices)  # type: ignore[type-var]
         return distribution.low, distribution.high  # type: ignore[attr-defined]
@@ -248,7 +253,9 @@ def _tuner(
             metric=METRIC,
             mode="max",
             search_alg=_searcher(settings, recorder.store),
-            scheduler=AsyncHyperBandScheduler(max_t=max_t, reduction_factor=3),
+            scheduler=AsyncHyperBandScheduler(
+                max_t=max_t, grace_period=_grace_period(max_t), reduction_factor=3
+            ),
             num_samples=num_samples,
             max_concurrent_trials=min(pool.size, num_samples),
             time_budget_s=seconds if seconds < math.inf else None,
@@ -263,6 +270,16 @@ def _tuner(
             verbose=0,
         ),
     )
+
+
+def _grace_period(max_epochs: int) -> int:
+    """Epochs before ASHA may stop a trial: a third, rounded up.
+
+    With OneCycleLR the order of trials after one epoch of eight is not that of the last one (rank
+    correlation 0.55, -0.51, 0.20 on CIFAR-10's valid split, seeds 0 to 2; after three epochs 0.49,
+    0.50, 0.71), and the paper's point was stopped there by chance.
+    """
+    return -(-max_epochs // 3)
 
 
 def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:

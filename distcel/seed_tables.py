@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from distcel.comparison import rules
+from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART, Measures
 from distcel.outcomes import (
     CURVES,
@@ -37,23 +38,28 @@ def beside_paper(
 
 
 def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) -> str:
-    """Table 3: what each seed's search chose."""
-    names = ["k", "epsilon", "m", "lr", "gradient"]
+    """Table 3: what each seed's search chose, and its search of the learned vote, if any."""
+    names = ["k", "epsilon", "m", "lr", "gradient", "vote"]
     rows = []
     for outcome in outcomes:
-        best, n = outcome.results["best"], outcome.results["n_learners"]
-        point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(best.get, names)]
-        valid = f"{100 * outcome.results['valid_accuracy']:.2f}"
-        rows.append((f"seed {outcome.results['seed']}", [str(n), *point, valid]))
+        best, seed = outcome.results["best"], f"seed {outcome.results['seed']}"
+        chosen = {seed: (best, outcome.results["valid_accuracy"])}
+        if learned := outcome.comparison.learned_vote:
+            own = learned.params.as_dict(), learned.valid_accuracy
+            chosen[f"{seed}, {LEARNED_VOTE}"] = own
+        for name, (params, valid) in chosen.items():
+            point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(params.get, names)]
+            n = str(outcome.results["n_learners"])
+            rows.append((name, [n, *point, f"{100 * valid:.2f}"]))
     paper_k = str(published.k) if published else "-"
-    rows.append(("paper", ["-", paper_k, "-", "-", "-", "-", "-"]))
+    rows.append(("paper", ["-", paper_k, *["-"] * 4, "sum", "-"]))
     return markdown(["", "n", *names, "valid accuracy"], rows)
 
 
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 4: accuracy, calibration error and each leader's lead, seed by seed."""
     fitted = {title: on for title, (on, _) in rules(1, 0).items()}
-    fitted |= dict.fromkeys(outcomes[0].comparison.trained, "train")
+    fitted |= dict.fromkeys([*outcomes[0].comparison.trained, LEARNED_VOTE], "train")
     measures = [outcome.comparison.measures for outcome in outcomes]
     rows = []
     for title in common_rules(outcomes):
@@ -92,7 +98,7 @@ def cost_against_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
     for point in cost_points(outcomes):
         front = ("yes, the knee" if point.is_knee else "yes") if point.on_front else "no"
         cells = [
-            str(point.k),
+            f"{point.k:.4g}",
             f"{point.multiply_adds / 1e6:.3f}",
             mean_and_deviation(point.accuracies),
             front if point.rule == SMART else "-",

@@ -15,17 +15,18 @@ import ray
 import torch
 from ray import tune
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from distcel.actor_pool import ActorPool
-from distcel.ensemble import SelectionTraining
+from distcel.ensemble import SelectionTraining, smart_ensemble
 from distcel.fleet import raise_cause, worker_device
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.storage import is_intact, safetensors_bytes, write_checked
+from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
-from distcel.trials import TrialStore
-from distcel.types import EpochResult, Experiment, RunFailedError, SelectionParams, TrialRecord
+from distcel.trials import TrialStore, best_trial
+from distcel.types import Experiment, RunFailedError, SelectionParams, TrialRecord
 
 METRIC = "valid_accuracy"
 
@@ -40,12 +41,22 @@ class SelectionTask:
     valid: CachedSplit
     seed: int
 
+    def selection_net(self, device: torch.device) -> nn.Module:
+        """An untrained one; the same seed gives the same."""
+        return self.plan.build(self.train.probs_SNC.shape[1], self.seed).to(device)
+
     def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
-        """A fresh selection net and its training; the same seed gives the same start."""
-        n_learners = self.train.probs_SNC.shape[1]
-        net = self.plan.build(n_learners, self.seed).to(device)
-        recipe = replace(self.experiment.selector_recipe, lr=params.lr)
-        return SelectionTraining(net, self.train, self.valid, params, recipe, self.seed, device)
+        """A fresh smart ensemble and its training; the same seed gives the same start."""
+        _, n_learners, n_classes = self.train.probs_SNC.shape
+        generator = torch.Generator(device).manual_seed(self.seed)
+        net = self.selection_net(device)
+        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator).to(device)
+        return self.begin_with(ensemble, params.lr, device)
+
+    def begin_with(self, ensemble: nn.Module, lr: float, device: torch.device) -> SelectionTraining:
+        """The training of any ensemble, by the selection net's recipe."""
+        recipe = replace(self.experiment.selector_recipe, lr=lr)
+        return SelectionTraining(ensemble, self.train, self.valid, recipe, self.seed, device)
 
 
 TaskRef = ray.ObjectRef[SelectionTask]
@@ -80,20 +91,15 @@ class SelectionTrial(tune.Trainable):
 
 
 @ray.remote
-def _refit(
-    task: SelectionTask, params: SelectionParams
-) -> tuple[dict[str, Any], tuple[EpochResult, ...]]:
+def _refit(task: SelectionTask, params: SelectionParams) -> TrainedNetwork:
     torch.set_num_threads(1)
-    selection = task.begin(params, worker_device())
-    results = tuple(selection.run_epoch() for _ in range(task.experiment.selector_recipe.epochs))
-    weights = selection.ensemble.selection_net.state_dict()
-    return {name: value.cpu().numpy() for name, value in weights.items()}, results
+    return task.begin(params, worker_device()).run()
 
 
 def refit(
     task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path
 ) -> tuple[dict[str, Tensor], TrialRecord]:
-    """Train the best trial's selection net for all its epochs, on a worker.
+    """Train the best trial's smart ensemble for all its epochs, on a worker.
 
     Args:
         task: what it is trained on, in Ray's object store.
@@ -102,7 +108,7 @@ def refit(
         folder: where the result is kept, for a later launch.
 
     Returns:
-        dict, TrialRecord: the selection net's weights, and the trial with all its epochs.
+        dict, TrialRecord: its weights, and the trial with all its epochs.
 
     Raises:
         DivergedError: it diverges, in an epoch that the trial was stopped before.
@@ -113,12 +119,29 @@ def refit(
     if not (done and is_intact(path)):
         options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
         try:
-            weights, epochs = ray.get(options.remote(task, best.params))
+            trained = ray.get(options.remote(task, best.params))
         except ray.exceptions.RayTaskError as error:
             raise_cause(error)
         except ray.exceptions.RayError as error:
             reason = str(error).partition("\n")[0]
             raise RunFailedError(f"the refit of trial {best.number} failed: {reason}") from None
-        write_checked(path, lambda file: file.write(safetensors_bytes(weights)))
-        store.keep(replace(best, epochs=epochs))
+        write_checked(path, lambda file: file.write(safetensors_bytes(trained.weights)))
+        store.keep(replace(best, epochs=trained.epochs))
     return load_file(path), store[best.number]
+
+
+def refit_best(
+    task: TaskRef, store: TrialStore, pool: ActorPool, folder: Path
+) -> tuple[dict[str, Tensor], TrialRecord]:
+    """The best trial that survives all its epochs: ASHA may have stopped it before it diverged.
+
+    Raises:
+        RunFailedError: no trial is complete, or workers died over one again and again.
+    """
+    while True:
+        best = best_trial(store.snapshot())
+        try:
+            return refit(task, best, pool, folder)
+        except DivergedError as error:
+            store.keep(replace(best, state="FAILED", reason=f"in the refit, {error}"))
+            print(f"trial {best.number}: failed in the refit, {error}")

@@ -13,15 +13,14 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from distcel.ensemble import SmartEnsemble
+from distcel.ensemble import SmartEnsemble, trained_ensemble
 from distcel.image_files import decode_images
-from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
 from distcel.storage import PARTIAL, write_atomically
 from distcel.types import Architecture, SelectionParams
 
 _BATCH = 256
-_FACTS, _SELECTION_NET = "ensemble.json", "selection_net.safetensors"
+_FACTS, _SMART = "ensemble.json", "smart_ensemble.safetensors"
 
 
 class StandaloneEnsemble(nn.Module):
@@ -50,9 +49,11 @@ class StandaloneEnsemble(nn.Module):
         """Class probabilities (B, C) of uint8 images of the plan's shape (Eqs. 8-12)."""
         mask_BN = self.smart.select(images_BCHW).bool()
         total_BC = torch.zeros(len(images_BCHW), len(self.class_names), device=images_BCHW.device)
-        for learner, chosen_B in zip(self.learners, mask_BN.unbind(1), strict=True):
+        chosen_NB = mask_BN.unbind(1)
+        for i, (learner, chosen_B) in enumerate(zip(self.learners, chosen_NB, strict=True)):
             if chosen_B.any():
-                total_BC[chosen_B] += learner(images_BCHW[chosen_B]).softmax(-1)
+                probs_BC = learner(images_BCHW[chosen_B]).softmax(-1)
+                total_BC[chosen_B] += self.smart.vote.of_learner(i, probs_BC)
         return total_BC.softmax(-1)
 
     def classify(self, paths: Sequence[str | Path]) -> list[str]:
@@ -80,7 +81,7 @@ def save_ensemble(
     plan: NetworkPlan,
     params: SelectionParams,
     class_names: tuple[str, ...],
-    selection_net: Mapping[str, Tensor],
+    smart: Mapping[str, Tensor],
     learners: Sequence[tuple[str, Mapping[str, Tensor]]],
 ) -> None:
     """Write the folder, in place of an earlier one.
@@ -88,9 +89,9 @@ def save_ensemble(
     Args:
         folder: where to.
         plan: how the networks are built.
-        params: k is the one that matters from here on.
+        params: k and the vote matter from here on.
         class_names: of the C classes.
-        selection_net: its weights.
+        smart: weights of the smart ensemble.
         learners: names and weights of the base learners, in the order of the scores.
     """
     facts = {
@@ -109,7 +110,7 @@ def save_ensemble(
 
     try:
         put(_FACTS, json.dumps(facts, indent=2).encode())
-        put(_SELECTION_NET, _bytes(selection_net))
+        put(_SMART, _bytes(smart))
         for i, (_, weights) in enumerate(learners):
             put(_learner_path(i), _bytes(weights))
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,13 +136,13 @@ def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
     )
     class_names, names = tuple(facts["class_names"]), tuple(facts["learner_names"])
 
-    def network(path: Path, n_outputs: int) -> nn.Module:
-        built = plan.build(n_outputs, seed=0)
-        built.load_state_dict(load_file(path))
+    def learner(index: int) -> nn.Module:
+        built = plan.build(len(class_names), seed=0)
+        built.load_state_dict(load_file(folder / _learner_path(index)))
         return built
 
     params = SelectionParams(**facts["params"])
-    layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient)
-    smart = SmartEnsemble(network(folder / _SELECTION_NET, len(names)), layer)
-    learners = [network(folder / _learner_path(i), len(class_names)) for i in range(len(names))]
+    weights = load_file(folder / _SMART)
+    smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
+    learners = [learner(i) for i in range(len(names))]
     return StandaloneEnsemble(smart, learners, class_names, names, plan)

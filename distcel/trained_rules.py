@@ -9,13 +9,12 @@ A comparison calls it with what it has at hand for `refit`, and reads class prob
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from distcel.actor_pool import ActorPool
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
-from distcel.learned_vote import LEARNED_VOTE, LearnedVoteRule, third_of
 from distcel.predictions import CachedSplit, Probabilities
 from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
@@ -48,19 +47,16 @@ def rules_to_train(
     """Every trained rule by its title, the longest training first.
 
     The single network sees as many samples as the whole ensemble did, rounded up to whole epochs,
-    and a second one as many as the selection net did. The learned vote is of a third of the
-    learners, whatever k the search chose.
+    and a second one as many as the selection net did.
     """
     train_labels_S = task.train.labels_S
     passes = ensemble_passes(task.experiment, specs, train_labels_S)
     selector_epochs = task.experiment.selector_recipe.epochs
-    third = replace(params, k=third_of(task.train.probs_SNC.shape[1]))
     return {
         "single network": SingleNetwork(epochs_of(passes, len(train_labels_S))),
         "brief single network": SingleNetwork(selector_epochs),
         "straight-through top-k": GatedEnsemble("straight-through", params),
         "soft gating": GatedEnsemble("soft gating", params),
-        LEARNED_VOTE: LearnedVoteRule(third),
     }
 
 

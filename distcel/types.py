@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Gradient = Literal["exact", "conditional", "paper"]
+Vote = Literal["sum", "learned"]
 Optimizer = Literal["adadelta", "adam", "sgd"]
 Schedule = Literal["constant", "step", "one_cycle"]
 Augmentation = Literal["none", "flip", "crop", "flip_crop"]
@@ -149,7 +150,8 @@ class SelectionParams:
     """A point of the search space.
 
     k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
-    gradient (`exact` draws none and ignores m); lr is the selection net's learning rate.
+    gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
+    vote is how the selected are heard: the paper's sum, or a learned one (`distcel.votes`).
     """
 
     k: int
@@ -157,6 +159,7 @@ class SelectionParams:
     m: int
     lr: float
     gradient: Gradient
+    vote: Vote = "sum"
 
     def __post_init__(self) -> None:
         require_count("k", self.k)
@@ -164,6 +167,7 @@ class SelectionParams:
         require_count("m", self.m)
         require_positive("lr", self.lr)
         require_choice("gradient", self.gradient, Gradient)
+        require_choice("vote", self.vote, Vote)
 
     def require_k_within(self, n_learners: int) -> None:
         """Raise InvalidInputError unless 1 <= k <= n_learners."""
@@ -172,7 +176,7 @@ class SelectionParams:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient."""
+        """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient, vote."""
         return asdict(self)
 
 
@@ -203,7 +207,8 @@ class Experiment:
         learner_recipe: how a base learner is trained.
         selector_recipe: how the selection net is trained; each trial brings its own lr. It alone
             sees augmented images: the cached predictions are of the images as they are.
-        space: Optuna distribution of each of epsilon, m, lr and gradient; k is 1..n without one.
+        space: Optuna distribution of each of epsilon, m, lr and gradient; where it names neither, k
+            is 1..n and the vote the paper's sum.
         first_trial: the point that the search begins with, the paper's own where it has one.
         num_samples: trials of the search.
         published: the paper's numbers, where it has any for this data set.

@@ -37,7 +37,7 @@ _DISK_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
 )
-_KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str}
+_KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "vote": str}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +71,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="k, epsilon, m, lr or gradient that is not searched; repeatable (none)",
+        help="k, epsilon, m, lr or gradient that is not searched, or vote: sum, the paper's, or "
+        "learned, where each base learner is heard through its own matrix; repeatable (vote=sum)",
     )
     add(
         "--imagenet-weights",

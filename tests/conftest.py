@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from distcel.actor_pool import ActorPool
+from distcel.ensemble import SmartEnsemble, smart_ensemble
 from distcel.networks import NetworkPlan
 from distcel.standalone import save_ensemble
 from distcel.types import Architecture, SelectionParams, learner_specs
@@ -45,14 +47,30 @@ def pool() -> Iterator[ActorPool]:
     ray.shutdown()
 
 
-@pytest.fixture
-def saved_ensemble(tmp_path: Path) -> Path:
-    """The folder of an ensemble of six untrained learners, k = 2, of the plan PLAN."""
+ENSEMBLE_PARAMS = SelectionParams(k=2, epsilon=0.1, m=5, lr=1.0, gradient="exact")
+
+
+def untrained(params: SelectionParams) -> SmartEnsemble:
+    """A smart ensemble of six learners of the plan PLAN; a learned vote is a random one."""
+    smart = smart_ensemble(PLAN.build(6, seed=99), params, 6, 3)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in smart.vote.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    return smart
+
+
+def save_untrained(folder: Path, params: SelectionParams) -> Path:
+    """Write it with six untrained learners, as a folder to take away."""
     learners = [
         (spec.name, PLAN.build(3, seed=i).state_dict())
         for i, spec in enumerate(learner_specs(NAMES))
     ]
-    params = SelectionParams(k=2, epsilon=0.1, m=5, lr=1.0, gradient="exact")
-    selection_net = PLAN.build(6, seed=99).state_dict()
-    save_ensemble(tmp_path / "ensemble", PLAN, params, NAMES, selection_net, learners)
-    return tmp_path / "ensemble"
+    smart = untrained(params).state_dict()
+    save_ensemble(folder, PLAN, params, NAMES, smart, learners)
+    return folder
+
+
+@pytest.fixture
+def saved_ensemble(tmp_path: Path) -> Path:
+    """The folder of such an ensemble with k = 2."""
+    return save_untrained(tmp_path / "ensemble", ENSEMBLE_PARAMS)

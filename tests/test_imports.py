@@ -15,12 +15,14 @@ LAYERS = [
     {"sources", "training_state"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
-    {"crossfit", "ensemble", "learners", "consensus", "cost", "trained_network"},
+    {"trained_network", "votes"},
+    {"crossfit", "ensemble", "learners", "consensus", "cost"},
     {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules", "meta_des"},
     {"selection", "mlflow_model", "live_updates", "measures"},
-    {"search", "gating", "learned_vote", "single_network", "kept_training", "gradient_study"},
+    {"search", "gating", "single_network", "kept_training", "gradient_study"},
     {"prepare", "trained_rules"},
-    {"pipeline", "comparison"},
+    {"pipeline", "learned_vote"},
+    {"comparison"},
     {"outcomes"},
     {"seed_tables", "gradient_table", "figures"},
     {"reproduction"},
@@ -33,7 +35,7 @@ USERS = {
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
     "deslib": {"distcel.meta_des"},
-    "optuna": {"distcel.types", "distcel.search", "distcel.prepare"},
+    "optuna": {"distcel.types", "distcel.search", "distcel.prepare", "distcel.learned_vote"},
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path

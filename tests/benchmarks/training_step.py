@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from distcel.ensemble import SelectionTraining
+from distcel.ensemble import SelectionTraining, smart_ensemble
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.training import Training
@@ -59,7 +59,7 @@ def candidates(
     def algorithm_1() -> Training:
         params = replace(experiment.first_trial, gradient="paper")
         net = plan.build(n, 0)
-        smart = SelectionTraining(net, split, split, params, recipe, 0, CPU).ensemble
+        smart = smart_ensemble(net, params, n, n_classes)
         learners = [plan.build(n_classes, i).eval() for i in range(n)]
 
         def loss(batch: Tensor, _: torch.Generator) -> Tensor:
@@ -73,7 +73,8 @@ def candidates(
         params = replace(experiment.first_trial, gradient=gradient)
         params = replace(params, m=4) if gradient == "conditional" else params
         net: nn.Module = plan.build(n, 0)
-        return SelectionTraining(net, split, split, params, recipe, 0, CPU).training
+        smart = smart_ensemble(net, params, n, n_classes)
+        return SelectionTraining(smart, split, split, recipe, 0, CPU).training
 
     runs = {"bare": bare(), "Algorithm 1": algorithm_1()}
     runs |= {gradient: trial(gradient) for gradient in get_args(Gradient)}

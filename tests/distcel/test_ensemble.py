@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from distcel.ensemble import DeviceSplit, SelectionTraining, SmartEnsemble
-from distcel.knapsack import KnapsackLayer
+from distcel.ensemble import DeviceSplit, SelectionTraining, smart_ensemble
 from distcel.predictions import CachedSplit
 from distcel.training import DivergedError
 from distcel.types import Gradient, InvalidInputError, Recipe, SelectionParams
@@ -39,10 +38,24 @@ def selection_net(n_learners: int = 4) -> nn.Module:
     )
 
 
+def training(
+    train: CachedSplit,
+    valid: CachedSplit,
+    params: SelectionParams = PARAMS,
+    recipe: Recipe = RECIPE,
+    seed: int = 0,
+) -> SelectionTraining:
+    """Of the small selection net's smart ensemble."""
+    generator = torch.Generator().manual_seed(seed)
+    _, n_learners, n_classes = train.probs_SNC.shape
+    ensemble = smart_ensemble(selection_net(), params, n_learners, n_classes, generator)
+    return SelectionTraining(ensemble, train, valid, recipe, seed, CPU)
+
+
 def test_the_prediction_is_equations_8_to_12() -> None:
     split = DeviceSplit(specialists(0), CPU)
     net = selection_net()
-    ensemble = SmartEnsemble(net, KnapsackLayer(2, 0.1, 10))
+    ensemble = smart_ensemble(net, replace(PARAMS, k=2), 4, 4)
     logits = ensemble(split.images, split.probs)
     for image, probs, found in list(zip(split.images, split.probs, logits, strict=True))[:20]:
         scores = net(image[None])[0]
@@ -56,7 +69,7 @@ def test_scores_of_zero_are_no_nan() -> None:
     for parameter in net.parameters():
         nn.init.zeros_(parameter)
     split = DeviceSplit(specialists(0), CPU)
-    logits = SmartEnsemble(net, KnapsackLayer(2, 0.1, 10))(split.images, split.probs)
+    logits = smart_ensemble(net, replace(PARAMS, k=2), 4, 4)(split.images, split.probs)
     cross_entropy(logits, split.labels).backward()
     assert torch.isfinite(logits).all()
     for parameter in net.parameters():
@@ -67,7 +80,7 @@ def test_scores_of_zero_are_no_nan() -> None:
 def test_selecting_all_is_the_unweighted_average() -> None:
     cached = specialists(0)
     split = DeviceSplit(cached, CPU)
-    logits = split.vote(SmartEnsemble(selection_net(), KnapsackLayer(4, 0.1, 10)))
+    logits = split.vote(smart_ensemble(selection_net(), replace(PARAMS, k=4), 4, 4))
     np.testing.assert_allclose(logits / 4, cached.probs_SNC.mean(1), rtol=1e-5)
 
 
@@ -75,7 +88,7 @@ def test_selecting_all_is_the_unweighted_average() -> None:
 def test_the_selection_net_learns_whom_to_ask(gradient: Gradient) -> None:
     params = replace(PARAMS, gradient=gradient, m=100)
     train, valid = specialists(0), specialists(1)
-    selection = SelectionTraining(selection_net(), train, valid, params, RECIPE, 0, CPU)
+    selection = training(train, valid, params)
     results = [selection.run_epoch() for _ in range(RECIPE.epochs)]
     assert [result.epoch for result in results] == list(range(1, RECIPE.epochs + 1))
     averaged = float((valid.probs_SNC.mean(1).argmax(-1) == valid.labels_S).mean())
@@ -88,7 +101,7 @@ def test_a_selection_net_that_saw_mirrored_images_knows_them() -> None:
     def accuracy_on_mirrored(recipe: Recipe) -> float:
         train, valid = specialists(0), specialists(1)
         mirrored = replace(valid, images_SCHW=valid.images_SCHW[..., ::-1].copy())
-        selection = SelectionTraining(selection_net(), train, mirrored, PARAMS, recipe, 0, CPU)
+        selection = training(train, mirrored, recipe=recipe)
         return [selection.run_epoch() for _ in range(recipe.epochs)][-1].valid_accuracy
 
     plain = replace(RECIPE, epochs=40)
@@ -103,7 +116,7 @@ def test_only_one_softmax_is_between_the_vote_and_the_loss() -> None:
     perfect = np.eye(4, dtype=np.float32)[split.labels_S][:, None].repeat(4, 1)
     sure = CachedSplit(split.images_SCHW, split.labels_S, perfect)
     params = replace(PARAMS, k=4)
-    selection = SelectionTraining(selection_net(), sure, sure, params, RECIPE, 0, CPU)
+    selection = training(sure, sure, params)
     assert selection.run_epoch().valid_loss == pytest.approx(np.log(1 + 3 * np.exp(-4)), rel=1e-4)
 
 
@@ -111,7 +124,7 @@ def test_the_same_seed_gives_bitwise_the_same_training() -> None:
     def run(seed: int) -> list[float]:
         train, valid = specialists(0), specialists(1)
         params = replace(PARAMS, gradient="conditional", m=2)
-        selection = SelectionTraining(selection_net(), train, valid, params, RECIPE, seed, CPU)
+        selection = training(train, valid, params, seed=seed)
         return [selection.run_epoch().train_loss for _ in range(2)]
 
     assert run(0) == run(0) != run(1)
@@ -119,14 +132,12 @@ def test_the_same_seed_gives_bitwise_the_same_training() -> None:
 
 def test_k_above_n_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="1 <= k <= n = 4 must hold, but got 5"):
-        SelectionTraining(
-            selection_net(), specialists(0), specialists(1), replace(PARAMS, k=5), RECIPE, 0, CPU
-        )
+        training(specialists(0), specialists(1), replace(PARAMS, k=5))
 
 
 def test_a_validation_loss_that_is_nan_ends_the_trial() -> None:
     valid = specialists(1)
     valid.probs_SNC[3, :, 2] = np.nan
-    selection = SelectionTraining(selection_net(), specialists(0), valid, PARAMS, RECIPE, 0, CPU)
+    selection = training(specialists(0), valid)
     with pytest.raises(DivergedError, match="validation loss became nan"):
         selection.run_epoch()

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,17 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from distcel.ensemble import DeviceSplit, SelectionTraining, SmartEnsemble
+from distcel.ensemble import DeviceSplit, SelectionTraining
 from distcel.gating import GatedEnsemble, SoftGating, StraightThrough
-from distcel.knapsack import KnapsackLayer, top_k_mask
+from distcel.knapsack import top_k_mask
 from distcel.networks import NetworkPlan
 from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
 from distcel.types import Architecture, Experiment, Recipe, SelectionParams
 from search_spaces.common import selection_space
 from tests.distcel.test_ensemble import CPU, PARAMS, RECIPE, selection_net, specialists
-
-LAYER = KnapsackLayer(2, 0.1, 10)
 
 
 class Scores(nn.Module):
@@ -50,7 +50,7 @@ def task_of(epochs: int) -> SelectionTask:
 def test_soft_gating_is_the_likelihood_of_the_mixture() -> None:
     split = DeviceSplit(specialists(0), CPU)
     net = selection_net()
-    logits = SoftGating(net, LAYER)(split.images, split.probs)
+    logits = SoftGating(net)(split.images, split.probs)
     weights = net(split.images).exp()
     weights = weights / weights.sum(-1, keepdim=True)
     mixture = (weights[..., None] * split.probs).sum(1)
@@ -62,7 +62,7 @@ def test_soft_gating_is_the_likelihood_of_the_mixture() -> None:
 def test_soft_gating_of_learners_that_all_rule_the_label_out_is_finite() -> None:
     net = Scores(torch.zeros(1, 3))
     probs = torch.tensor([[[1.0, 0.0]] * 3])
-    logits = SoftGating(net, LAYER)(torch.zeros(1), probs)
+    logits = SoftGating(net)(torch.zeros(1), probs)
     cross_entropy(logits, torch.tensor([1])).backward()
     assert logits.isfinite().all()
     assert net.scores_BN.grad is not None
@@ -72,7 +72,7 @@ def test_soft_gating_of_learners_that_all_rule_the_label_out_is_finite() -> None
 def test_straight_through_is_the_hard_mask_forward_and_the_identity_backward() -> None:
     torch.manual_seed(0)
     net, upstream = Scores(torch.randn(7, 5)), torch.randn(7, 5)
-    mask = StraightThrough(net, LAYER).select(torch.zeros(7))
+    mask = StraightThrough(net, 2).select(torch.zeros(7))
     hard = top_k_mask(net.scores_BN.detach(), 2)
     assert mask.equal(hard)
     (found,) = torch.autograd.grad((mask * upstream).sum(), net.scores_BN)
@@ -83,14 +83,12 @@ def test_straight_through_is_the_hard_mask_forward_and_the_identity_backward() -
     assert found.abs().max() > 0.01
 
 
-@pytest.mark.parametrize("gate", [SoftGating, StraightThrough])
-def test_the_selection_net_learns_whom_to_ask(gate: type[SmartEnsemble]) -> None:
-    train, valid = specialists(0), specialists(1)
-    selection = SelectionTraining(selection_net(), train, valid, PARAMS, RECIPE, 0, CPU)
-    selection.ensemble = gate(selection.ensemble.selection_net, selection.ensemble.layer)
-    results = [selection.run_epoch() for _ in range(RECIPE.epochs)]
-    assert results[-1].valid_accuracy > 0.95
-    scores = selection.ensemble.selection_net(torch.from_numpy(valid.images_SCHW))
+@pytest.mark.parametrize("gate", [SoftGating, partial(StraightThrough, k=1)])
+def test_the_selection_net_learns_whom_to_ask(gate: Callable[[nn.Module], nn.Module]) -> None:
+    train, valid, net = specialists(0), specialists(1), selection_net()
+    trained = SelectionTraining(gate(net), train, valid, RECIPE, 0, CPU).run()
+    assert trained.valid_accuracy > 0.95
+    scores = net(torch.from_numpy(valid.images_SCHW))
     assert (scores.argmax(-1).numpy() == valid.labels_S).mean() > 0.9
 
 
@@ -99,8 +97,8 @@ def test_the_rule_is_trained_as_the_smart_ensemble_is_but_by_its_own_loss(kind: 
     task, params = task_of(epochs=2), replace(PARAMS, k=2)
     rule = GatedEnsemble(kind, params)  # type: ignore[arg-type]
     smart, gated = task.begin(params, CPU), rule.begin(task, CPU)
-    before = gated.ensemble.selection_net.state_dict()
-    for name, value in smart.ensemble.selection_net.state_dict().items():
+    before = gated.ensemble.state_dict()
+    for name, value in smart.ensemble.state_dict().items():
         assert value.equal(before[name])
     assert smart.training.optimizer.state_dict() == gated.training.optimizer.state_dict()
     assert smart.run_epoch().train_loss != gated.run_epoch().train_loss

@@ -202,7 +202,7 @@ def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: 
 def test_k_is_searched_over_1_to_n() -> None:
     space = search_space(load_experiment("mnist", "paper"), 55, {})
     assert space["k"] == IntDistribution(1, 55)
-    assert set(space) == {"k", "epsilon", "m", "lr", "gradient"}
+    assert set(space) == {"k", "vote", "epsilon", "m", "lr", "gradient"}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,7 @@ def test_k_is_searched_over_1_to_n() -> None:
         ({"lr": -1.0}, "0 < lr < infinity must hold, but got -1.0"),
         ({"m": 0}, "whole number m >= 1 must hold, but got 0"),
         ({"gradient": "straight-through"}, "gradients in .* must hold, but got"),
+        ({"vote": "loud"}, "votes in .* must hold, but got"),
         ({"temperature": 1.0}, "hyperparameter in .* must hold, but got 'temperature'"),
     ],
 )

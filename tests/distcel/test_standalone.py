@@ -1,24 +1,26 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from distcel.ensemble import SmartEnsemble
-from distcel.knapsack import KnapsackLayer
 from distcel.standalone import load_ensemble
-from distcel.types import InvalidInputError
+from distcel.types import InvalidInputError, Vote
 from tests import data
-from tests.conftest import NAMES, PLAN
+from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
 
 
-def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(saved_ensemble: Path) -> None:
+@pytest.mark.parametrize("vote", ["sum", "learned"])
+def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
+    vote: Vote, tmp_path: Path
+) -> None:
+    params = replace(ENSEMBLE_PARAMS, vote=vote)
     images = torch.from_numpy(data.pictures(data.balanced(3, 15), 3, 16, 0))
     with torch.inference_mode():
         probs = torch.stack([PLAN.build(3, seed=i)(images).softmax(-1) for i in range(6)], dim=1)
-        smart = SmartEnsemble(PLAN.build(6, seed=99), KnapsackLayer(2, 0.1, 5))
-        expected = smart(images, probs).softmax(-1)
-    loaded = load_ensemble(saved_ensemble)
+        expected = untrained(params)(images, probs).softmax(-1)
+    loaded = load_ensemble(save_untrained(tmp_path / "ensemble", params))
     assert loaded.class_names == NAMES
     assert loaded.learner_names == ("ant", "bee", "cow", "ant+bee", "ant+cow", "bee+cow")
     torch.testing.assert_close(loaded(images), expected)

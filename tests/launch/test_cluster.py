@@ -119,7 +119,7 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert len(children) == 16
     for run in children:
-        assert set(run.data.params) == {"k", "epsilon", "m", "lr", "gradient"}
+        assert set(run.data.params) == {"k", "epsilon", "m", "lr", "gradient", "vote"}
         history = client.get_metric_history(run.info.run_id, "valid_accuracy")
         assert [metric.step for metric in history] == list(range(1, len(history) + 1))
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
