@@ -8,7 +8,6 @@ The same command again carries on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import shlex
 import sys
@@ -19,24 +18,20 @@ from urllib.parse import urlsplit
 
 from distcel.types import (
     InvalidInputError,
-    RunFailedError,
     SelectorSplit,
     require,
     require_choice,
     require_count,
     require_positive,
 )
-from launch.signals import Stopped, unwind_on_signals
+from launch.exit_status import exit_status
+from launch.signals import unwind_on_signals
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
 if TYPE_CHECKING:
     from distcel.prepare import Options
     from distcel.types import Experiment
 
-_DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-)
 _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "vote": str}
 
 
@@ -94,24 +89,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run; the exit status is 2 for unusable input, 1 for a run that failed, 128 + a signal's."""
+    """Run; the exit status is what `exit_status` says."""
     arguments = parser().parse_args()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    unwind_on_signals()
-    try:
-        return _launch(arguments)
-    except (InvalidInputError, RunFailedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidInputError) else 1
-    except Stopped as stop:
-        return 128 + stop.number
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        where = error.filename or "the run directory"
-        remedy = "once that is mended, the same command carries on"
-        print(f"error: {where}: {error.strerror}: {remedy}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _launch(arguments))
 
 
 def _launch(arguments: argparse.Namespace) -> int:

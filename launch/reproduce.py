@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcel.types import InvalidInputError, RunFailedError, require, require_count
+from distcel.types import require, require_count
 from launch import cluster
+from launch.exit_status import exit_status
 from launch.signals import Stopped, unwind_on_signals
 from search_spaces import load_experiment
 
@@ -61,17 +62,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Run; the exit status is cluster.py's."""
+    """Run; the exit status is what `exit_status` says, or cluster.py's."""
     arguments, passed_on = parser().parse_known_args()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    unwind_on_signals()
-    try:
-        return _reproduce(arguments, passed_on)
-    except (InvalidInputError, RunFailedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidInputError) else 1
-    except Stopped as stop:
-        return 128 + stop.number
+    return exit_status(lambda: _reproduce(arguments, passed_on))
 
 
 def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:

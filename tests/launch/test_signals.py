@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from launch.exit_status import exit_status
 from launch.signals import Stopped
 
 # A process that is signalled where the second argument says, and would end with status 0.
@@ -49,3 +50,18 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
 
 def test_tune_does_not_take_a_stop_for_an_error() -> None:
     assert not issubclass(Stopped, Exception | SystemExit | KeyboardInterrupt)
+
+
+def test_a_stop_that_ray_wraps_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch.exit_status.unwind_on_signals", lambda: None)  # pytest's stay
+
+    def wait() -> int:
+        raise SystemError("returned a result with an exception set") from Stopped(15)
+
+    assert exit_status(wait) == 128 + 15
+
+    def broken() -> int:
+        raise SystemError("something else")
+
+    with pytest.raises(SystemError, match="something else"):
+        exit_status(broken)

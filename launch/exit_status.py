@@ -1,0 +1,43 @@
+"""What a command says and returns when it cannot go on: one line, and a status."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+from distcel.types import InvalidInputError, RunFailedError
+from launch.signals import Stopped, unwind_on_signals
+
+_DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+)
+
+
+def exit_status(run: Callable[[], int]) -> int:
+    """Run; the status is 2 for unusable input, 1 for a run that failed, 128 + a signal's.
+
+    Args:
+        run: returns the status where nothing hinders it.
+    """
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    unwind_on_signals()
+    try:
+        return run()
+    except (InvalidInputError, RunFailedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidInputError) else 1
+    except Stopped as stop:
+        return 128 + stop.number
+    except SystemError as error:  # what ray.wait makes of an exception in a signal's handler
+        if not isinstance(error.__cause__, Stopped):
+            raise
+        return 128 + error.__cause__.number
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        where = error.filename or "the run directory"
+        remedy = "once that is mended, the same command carries on"
+        print(f"error: {where}: {error.strerror}: {remedy}", file=sys.stderr)
+        return 1
