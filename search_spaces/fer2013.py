@@ -47,11 +47,11 @@ PRESETS = {
         _NARROW,
         num_samples=8,
         learner_recipe=replace(_PAPER.learner_recipe, lr=0.01, epochs=3, augmentation="flip"),
-        selector_recipe=replace(_PAPER.selector_recipe, epochs=4),
+        selector_recipe=replace(_PAPER.selector_recipe, epochs=8, augmentation="flip"),
         space=selection_space(0.001, 0.03),
-        first_trial=replace(_PAPER.first_trial, m=100, lr=0.01),
+        first_trial=replace(_PAPER.first_trial, m=100, lr=0.005),
         note="Preset quick: an eighth of the network's width, 24x24 pixels, base learners for 3 "
-        "epochs, not 70; selection net for 4, not 20.",
+        "epochs, not 70; selection net for 8 with flips, not 20.",
     ),
     "paper": _PAPER,
 }
