@@ -24,7 +24,7 @@ class SmartEnsemble(nn.Module):
 
     The selection net scores the learners (Eq. 8), the scores are divided by their L2 norm (Eq. 9),
     the knapsack layer turns them into a mask b (Eq. 10), and the prediction is the softmax of
-    sum_i b_i y_i (Eqs. 11-12), where y_i is learner i's own softmax output, or of another vote.
+    the vote: in the paper sum_i b_i y_i (Eqs. 11-12), y_i being learner i's own softmax output.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class SelectionTraining:
     """Trains an ensemble's selection net on cached predictions (Algorithm 1), an epoch a call.
 
     Args:
-        ensemble: images and the learners' outputs (B, N, C) to logits (B, C), on `device`; what
-            else it has to train is trained together with its selection net.
+        ensemble: maps images and the learners' outputs (B, N, C) to logits (B, C); on `device`.
+            What else it has to train is trained together with its selection net.
         train: the split it is trained on; its labels give the cross entropy of Eq. 14.
         valid: the split that is reported after every epoch.
         recipe: optimizer, schedule, batch size, epochs and augmentation.

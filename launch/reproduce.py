@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--beyond",
         action="store_true",
-        help="also train what the paper does not have: a learned vote, soft gating, "
+        help="also train what the paper does not have: a learned vote of n/3, soft gating, "
         "straight-through top-k and single networks (off)",
     )
     flags.add_argument(
