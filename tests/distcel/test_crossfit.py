@@ -1,16 +1,12 @@
-import inspect
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from optuna.distributions import distribution_to_json
 
-from distcel import ensemble, knapsack, selection, training
 from distcel.actor_pool import ActorPool
 from distcel.crossfit import Fold, cross_fitted, held_out_parts, hold_out
 from distcel.datasets import Split, Splits, load_splits
@@ -18,7 +14,7 @@ from distcel.learners import learner_key
 from distcel.pipeline import train_base_learners
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.prepare import Options, Prepared, prepare
-from distcel.storage import DamagedFileError, content_key
+from distcel.storage import DamagedFileError
 from distcel.types import (
     Architecture,
     InvalidInputError,
@@ -170,10 +166,6 @@ def test_the_keys_of_train_are_those_of_before_the_flag(noise: Path, tmp_path: P
     every = [*keys, *holdout.keys, *(key for fold in crossfit.folds for key in fold.keys)]
     assert len(set(every)) == 3 * (1 + 1 + 3)
     assert len({train.search_key, holdout.search_key, crossfit.search_key}) == 3
-    space = {name: distribution_to_json(d) for name, d in train.search.space.items()}
-    recipe = asdict(BY_HEART.selector_recipe)
-    code = [inspect.getsource(module) for module in (knapsack, ensemble, selection, training)]
-    assert train.search_key == content_key([keys, recipe, space, 0, torch.__version__, code])
 
 
 def test_the_keys_of_a_fold_are_those_of_the_data_without_it(noise: Path, tmp_path: Path) -> None:
