@@ -39,7 +39,7 @@ from distcel.static_rules import (
 from distcel.trained_rules import TrainedRule, trained_rules
 from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
-from distcel.types import SPLIT_NAMES, TrialRecord
+from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
 FittedOn = Literal["train", "valid"]
 N_CURVE = 9  # values of k in Figure 2, beside the chosen one
@@ -177,22 +177,23 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     weights = {k: refit(ref, best, pool, folder / "refit")[0]}
     others = [other for other in curve_ks(len(specs), k) if other != k]
     weights |= trained_at_each_k(ref, best, others, pool, folder / "curve")
+    learned = search_learned_vote(prepared, ref, pool) if beyond else None
+
+    def said_by_trained(params: SelectionParams, trained: Mapping[str, Tensor]) -> Draws:
+        smart = trained_ensemble(prepared.plan, len(specs), len(names), params, trained)
+        return said_by_smart(smart, test)
+
     smart_by_k = {
-        at: said_by_smart(
-            trained_ensemble(
-                prepared.plan, len(specs), len(names), replace(best.params, k=at), found
-            ),
-            test,
-        )
+        at: said_by_trained(replace(best.params, k=at), found)
         for at, found in sorted(weights.items())
     }
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
-    trained, learned, study = {}, None, None
+    trained, study = {}, None
     if beyond:
         trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
         said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
-        found = search_learned_vote(prepared, ref, test, pool)
-        learned, said[LEARNED_VOTE] = found.best, found.probs_1SC
+    if learned:
+        said[LEARNED_VOTE] = said_by_trained(learned[1].params, learned[0])
     if gradients:
         study = study_gradients(task, ref, best, test, pool, folder / "gradients")
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
@@ -202,6 +203,6 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         accuracy_over_k(smart_by_k, said, train, test, seed),
         multiply_adds(prepared.plan, len(specs), len(names)),
         trained,
-        learned,
+        learned[1] if learned else None,
         study,
     )

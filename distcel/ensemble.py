@@ -95,7 +95,7 @@ class SelectionTraining:
         train: the split it is trained on; its labels give the cross entropy of Eq. 14.
         valid: the split that is reported after every epoch.
         recipe: optimizer, schedule, batch size, epochs and augmentation.
-        seed: of the order of the samples.
+        seed: of the order of the samples and of their augmentation.
         device: that the arrays are put on.
     """
 
@@ -139,12 +139,12 @@ class SelectionTraining:
         return EpochResult(epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
 
     def run(self) -> TrainedNetwork:
-        """Train for the epochs that are left; the weights are the last epoch's.
+        """Train for all epochs; the weights are the last one's.
 
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        epochs = tuple(self.run_epoch() for _ in range(self.training.epoch, self.n_epochs))
+        epochs = tuple(self.run_epoch() for _ in range(self.n_epochs))
         state_dict = self.ensemble.state_dict()
         weights = {name: value.cpu().numpy() for name, value in state_dict.items()}
         return TrainedNetwork(weights, epochs[-1].valid_accuracy, epochs)

@@ -138,6 +138,7 @@ def _tracker(prepared: Prepared) -> Tracker:
         "preset": options.preset,
         "seed": str(options.seed),
         "selector_split": options.selector_split,
+        "fixed": " ".join(f"{name}={value}" for name, value in options.fixed.items()),
         "run_dir": str(options.run_dir.resolve()),
     }
     artifacts = options.run_dir.parent / "mlflow-artifacts"

@@ -94,7 +94,8 @@ def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str
         figure_2(outcomes),
         chosen_on_test(outcomes),
         "Table 6, accuracy against the cost of an image: the selection net and k base learners, "
-        "or all n and no selection net; means over the seeds. The Pareto front is e2e-CEL's over "
+        "or all n and no selection net; stacking's and the learned vote's matrices with it; means "
+        "over the seeds. The Pareto front is e2e-CEL's over "
         "k, by its accuracy on the test split: a description, nothing is chosen by it. Its knee, "
         "if any, is the point farthest above the chord between its ends (Satopaa et al. 2011)",
         f"![Pareto front]({figures}/pareto.svg)",

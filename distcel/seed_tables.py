@@ -59,8 +59,9 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 4: accuracy, calibration error and each leader's lead, seed by seed."""
     fitted = {title: on for title, (on, _) in rules(1, 0).items()}
-    fitted |= dict.fromkeys([*outcomes[0].comparison.trained, LEARNED_VOTE], "train")
+    fitted |= dict.fromkeys([SMART, LEARNED_VOTE, *outcomes[0].comparison.trained], "train")
     measures = [outcome.comparison.measures for outcome in outcomes]
+    leaders = [title for title in measures[0].against if all(title in m.against for m in measures)]
     rows = []
     for title in common_rules(outcomes):
         errors = [m.calibration_error[title] for m in measures if title in m.calibration_error]
@@ -68,10 +69,10 @@ def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
             fitted.get(title, "-"),
             mean_and_deviation([m.accuracy[title] for m in measures]),
             mean_and_deviation(errors) if errors else "-",
-            *(_leads(measures, leader, title) for leader in measures[0].against),
+            *(_leads(measures, leader, title) for leader in leaders),
         ]
         rows.append((title, cells))
-    leads = [f"{leader} minus it" for leader in measures[0].against]
+    leads = [f"{leader} minus it" for leader in leaders]
     return markdown(["rule", "fitted on", "accuracy", "calibration error", *leads], rows)
 
 

@@ -1,4 +1,4 @@
-"""The result to take away: a folder with the selection net and all base learners."""
+"""The result to take away: a folder with the smart ensemble and all base learners."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Gradient = Literal["exact", "conditional", "paper"]
-Vote = Literal["sum", "learned"]
+VoteName = Literal["sum", "learned"]
 Optimizer = Literal["adadelta", "adam", "sgd"]
 Schedule = Literal["constant", "step", "one_cycle"]
 Augmentation = Literal["none", "flip", "crop", "flip_crop"]
@@ -159,7 +159,7 @@ class SelectionParams:
     m: int
     lr: float
     gradient: Gradient
-    vote: Vote = "sum"
+    vote: VoteName = "sum"
 
     def __post_init__(self) -> None:
         require_count("k", self.k)
@@ -167,7 +167,7 @@ class SelectionParams:
         require_count("m", self.m)
         require_positive("lr", self.lr)
         require_choice("gradient", self.gradient, Gradient)
-        require_choice("vote", self.vote, Vote)
+        require_choice("vote", self.vote, VoteName)
 
     def require_k_within(self, n_learners: int) -> None:
         """Raise InvalidInputError unless 1 <= k <= n_learners."""

@@ -24,12 +24,13 @@ class SummedVote(nn.Module):
 
 
 class LearnedVote(nn.Module):
-    """sum_i b_i (A_i log y_i + a_i), with a matrix A_i (C, C) and a bias a_i (C,) a learner.
+    """sum_i b_i (log(y_i) A_i + a_i), with a matrix A_i (C, C) and a bias a_i (C,) a learner.
 
-    The paper does not have it. Matrices and biases are trained together with the selection net.
-    They begin as a logarithmic opinion pool of k learners: A_i = I / k, a_i = 0. With k = N and a
-    constant mask it is logistic stacking on the logarithms of all outputs; the k learners that
-    vote are the only ones asked.
+    y_i is learner i's softmax output as a row, at least 1e-4, so that A_i is (class it says, class
+    it is heard to say). The paper does not have it. Matrices and biases are trained together with
+    the selection net. They begin as a logarithmic opinion pool of k learners: A_i = I / k, a_i = 0.
+    With k = N and a constant mask it is logistic stacking on the logarithms of all outputs; the k
+    learners that vote are the only ones asked.
     """
 
     def __init__(self, n_learners: int, n_classes: int, k: int) -> None:

@@ -20,6 +20,9 @@ def exit_status(run: Callable[[], int]) -> int:
 
     Args:
         run: returns the status where nothing hinders it.
+
+    Raises:
+        Exception: any other, which is a defect and wants its traceback.
     """
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     unwind_on_signals()

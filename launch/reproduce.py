@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--beyond",
         action="store_true",
-        help="also train what the paper does not have: a learned vote of n/3, soft gating, "
+        help="also train what the paper does not have: a learned vote of at most n/3, soft gating, "
         "straight-through top-k and single networks (off)",
     )
     flags.add_argument(
@@ -73,6 +73,9 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     for flag, given in (("--seed", of_cluster.seed), ("--run-dir", of_cluster.run_dir)):
         require(not given, f"no {flag} beside --seeds", given, f"leave {flag} out")
     require(not of_cluster.dry_run, "no --dry-run beside --seeds", True, "ask cluster.py for it")
+    learned = "vote=learned" in of_cluster.fix
+    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
+    require(not learned, rule, "both", remedy)
     held_out = of_cluster.selector_split == "holdout"
     rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
     # A single network would be trained on the holdout alone, which is no rival.

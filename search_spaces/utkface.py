@@ -9,6 +9,7 @@ Preset quick, six learners, seed 0, valid accuracy specialised / complementary /
 (`python -m tests.benchmarks.recipes utkface`): batch 64 without augmentation 74.4 / 61.6 / 65.5,
 flip 84.7 / 48.4 / 60.4, flip and crop 82.1 / 44.6 / 57.1; batch 128 83.9 / 47.0 / 59.0,
 81.7 / 47.7 / 59.6, 77.6 / 38.7 / 50.8. Flip at batch 64 makes the best specialists.
+Its selection net, learned vote of 5, seed 0, valid: lr 0.01 74.8, 0.001 76.3; with crops 74.3.
 """
 
 from dataclasses import replace
@@ -46,9 +47,12 @@ PRESETS = {
         _NARROW,
         num_samples=8,
         learner_recipe=replace(_PAPER.learner_recipe, epochs=4),
-        selector_recipe=replace(_PAPER.selector_recipe, epochs=5),
+        selector_recipe=Recipe("adam", 0.001, 8, 64, "one_cycle", augmentation="flip"),
+        space=selection_space(0.0002, 0.01),
+        first_trial=replace(_PAPER.first_trial, m=100, lr=0.001),
         note="Preset quick: a ResNet9 of an eighth of the width from random weights, not a "
-        "ResNet18 from ImageNet; 48x48 pixels, not 200x200; 4 and 5 epochs, not 10 and 10.",
+        "ResNet18 from ImageNet; 48x48 pixels, not 200x200; base learners for 4 epochs, not 10; "
+        "selection net by Adam with OneCycleLR and flips for 8, not by Adadelta for 10.",
     ),
     "paper": _PAPER,
 }

@@ -158,9 +158,9 @@ def reached(course: Course, accuracy: float) -> float:
 
 
 def _times_as_long(seconds: list[float], others: list[float]) -> str:
-    """Median over the seeds of how many times the others' seconds; inf where not reached."""
-    pairs = zip(seconds, others, strict=True)
-    return f"{statistics.median(1.0 if own == other else own / other for own, other in pairs):.2f}"
+    """Median over the seeds of how many times the others' seconds, where both reach it."""
+    both = [o / x for o, x in zip(seconds, others, strict=True) if max(o, x) < float("inf")]
+    return f"{statistics.median(both):.2f} of {len(both)}" if both else "-"
 
 
 def report(data_dir: Path | None) -> str:

@@ -1,10 +1,12 @@
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from optuna.distributions import FloatDistribution
 
+from distcel import ensemble, knapsack, selection, training, votes
 from distcel.prepare import Options, Prepared, prepare
 from distcel.types import InvalidInputError
 from search_spaces import load_experiment
@@ -63,6 +65,16 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
     assert {learner for learner, _ in of_search} == {first[0]}
     every = [first, *of_learners, *of_search]
     assert len({search for _, search in every}) == len(every)
+
+
+@pytest.mark.parametrize("module", [knapsack, votes, ensemble, selection, training])
+def test_a_search_begins_anew_when_its_code_changes(
+    module: ModuleType, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, source = prepare(EXPERIMENT, options), inspect.getsource
+    before = prepared.search_key
+    monkeypatch.setattr(inspect, "getsource", lambda one: source(one) + "#" * (one is module))
+    assert replace(prepared).search_key != before
 
 
 def test_predictions_that_would_not_fit_into_memory_are_refused(

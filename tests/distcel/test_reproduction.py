@@ -10,6 +10,7 @@ from distcel.cost import MultiplyAdds
 from distcel.measures import measure
 from distcel.outcomes import SeedOutcome, cost_points
 from distcel.reproduction import tracked, write, write_section
+from distcel.types import EpochResult, SelectionParams, TrialRecord
 from tests.distcel.test_comparison import sure
 from tests.distcel.test_consensus import split_of
 
@@ -20,8 +21,13 @@ FEMALE = {"female": np.arange(40) < 10}
 COST = MultiplyAdds(selection_net=1_000_000, learner=500_000)
 
 
-def outcome(seed: int, at_k: dict[int, float], slices: dict[str, np.ndarray]) -> SeedOutcome:
-    """E2e-CEL has the first 30 samples right, and the others the first 20."""
+LEARNED = "learned vote, k <= n/3"
+
+
+def outcome(
+    seed: int, at_k: dict[int, float], slices: dict[str, np.ndarray], learned_k: int = 0
+) -> SeedOutcome:
+    """E2e-CEL has the first 30 samples right, and the others the first 20, learned vote and all."""
     wrong = (TEST.labels_S + 1) % 4
     said = {title: sure(np.where(np.arange(40) < 20, TEST.labels_S, wrong)) for title in TITLES}
     said["e2e-CEL"] = sure(np.where(np.arange(40) < 30, TEST.labels_S, wrong))
@@ -41,7 +47,13 @@ def outcome(seed: int, at_k: dict[int, float], slices: dict[str, np.ndarray]) ->
         "machine": "an abacus",
         "ended": "2026-11-23T12:00:00+00:00",
     }
-    return SeedOutcome(results, Comparison(measure(said, TEST, NAMES, slices), curve, COST))
+    learned = None
+    if learned_k:
+        said[LEARNED] = said["SL"]
+        params = SelectionParams(learned_k, 0.1, 1, 0.02, "exact", "learned")
+        learned = TrialRecord(0, params, "COMPLETE", (EpochResult(1, 1.0, 1.0, 0.625, 0.1, 1),))
+    measures = measure(said, TEST, NAMES, slices, [t for t in ("e2e-CEL", LEARNED) if t in said])
+    return SeedOutcome(results, Comparison(measures, curve, COST, learned_vote=learned))
 
 
 def outcomes(slices: dict[str, np.ndarray]) -> list[SeedOutcome]:
@@ -68,6 +80,24 @@ def test_the_cost_of_each_common_k_and_of_the_rules_that_ask_all() -> None:
     assert [k for (_, k), point in points.items() if point.is_knee] == [2]
 
 
+def test_the_learned_vote_is_in_the_tables_where_every_seed_has_it(tmp_path: Path) -> None:
+    found = [outcome(seed, {1: 0.5, 2: 0.8}, {}, learned_k=seed + 1) for seed in (0, 1)]
+    (point,) = (point for point in cost_points(found) if point.rule == LEARNED)
+    # A net, 1 and 2 learners, and as many matrices of 4 x 4.
+    assert point.multiply_adds == (1_500_000 + 16 + 2_000_000 + 32) / 2
+    assert (point.k, point.accuracies, point.on_front) == (1.5, (0.5, 0.5), False)
+    report = write(tmp_path / "both", "title", "command", found, None)
+    assert row(report, LEARNED, "Table 6") == ["1.5", "1.750", "50.00 ± 0.00", "-"]
+    chosen = ["6", "2", "0.1", "1", "0.02", "exact", "learned", "62.50"]
+    assert row(report, f"seed 1, {LEARNED}", "Table 3") == chosen
+    assert row(report, "rule", "Table 4")[-1] == f"{LEARNED} minus it"
+
+    one = [found[0], outcome(1, {1: 0.5, 2: 0.8}, {})]
+    report = write(tmp_path / "one", "title", "command", one, None)
+    assert row(report, f"seed 0, {LEARNED}", "Table 3")[1] == "1"
+    assert LEARNED not in report[report.index("Table 4") :]
+
+
 def row(report: str, title: str, caption: str) -> list[str]:
     """The cells of a table's row, the table being the one below the caption."""
     parts = report[report.index(caption) :].split("\n\n")
@@ -78,7 +108,7 @@ def row(report: str, title: str, caption: str) -> list[str]:
 
 def test_the_tables_beyond_the_papers(tmp_path: Path) -> None:
     report = write(tmp_path, "title", "command", outcomes(FEMALE), None)
-    assert row(report, "e2e-CEL", "Table 4") == ["-", "75.00 ± 0.00", "17.50 ± 0.00", "-"]
+    assert row(report, "e2e-CEL", "Table 4") == ["train", "75.00 ± 0.00", "17.50 ± 0.00", "-"]
     assert row(report, "UA", "Table 4")[:3] == ["train", "50.00 ± 0.00", "42.50 ± 0.00"]
     assert row(report, "oracle", "Table 4")[2] == "-"
     assert row(report, "rule", "Table 5") == ["cat", "dog", "a\\|b", "fish"]

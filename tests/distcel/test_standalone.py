@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from distcel.standalone import load_ensemble
-from distcel.types import InvalidInputError, Vote
+from distcel.types import InvalidInputError, VoteName
 from tests import data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
 
 
 @pytest.mark.parametrize("vote", ["sum", "learned"])
 def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
-    vote: Vote, tmp_path: Path
+    vote: VoteName, tmp_path: Path
 ) -> None:
     params = replace(ENSEMBLE_PARAMS, vote=vote)
     images = torch.from_numpy(data.pictures(data.balanced(3, 15), 3, 16, 0))

@@ -64,6 +64,7 @@ def test_updates_add_what_is_missing_and_nothing_twice(
         "m": "10",
         "lr": "0.5",
         "gradient": "exact",
+        "vote": "sum",
     }
     done = replace(record, epochs=epochs(4), state="COMPLETE")
     tracker.update([done])

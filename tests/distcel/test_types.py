@@ -45,6 +45,7 @@ def test_one_class_leaves_nothing_to_select() -> None:
         ({"lr": -1.0}, "0 < lr < infinity must hold, but got -1.0"),
         ({"lr": math.inf}, "0 < lr < infinity must hold, but got inf"),
         ({"gradient": "exakt"}, "gradient in .* must hold, but got 'exakt'"),
+        ({"vote": "loud"}, "vote in .* must hold, but got 'loud'"),
     ],
 )
 def test_a_point_outside_the_ranges_is_refused(change: dict[str, object], message: str) -> None:

@@ -33,6 +33,7 @@ from distcel.types import (
     InvalidInputError,
     Recipe,
     SelectionParams,
+    VoteName,
 )
 from launch import cluster
 
@@ -67,16 +68,18 @@ def count(value: object) -> bool:
     return type(value) is int and value >= 1
 
 
-@given(ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING)
-def test_any_search_point(k: Any, epsilon: Any, m: Any, lr: Any, gradient: Any) -> None:
+@given(ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING)
+def test_any_search_point(k: Any, epsilon: Any, m: Any, lr: Any, gradient: Any, vote: Any) -> None:
     for point in (
-        (k, epsilon, m, lr, gradient),
-        (3, epsilon, 5, lr, "exact"),
-        (k, 0.1, m, 1, "paper"),
+        (k, epsilon, m, lr, gradient, vote),
+        (3, epsilon, 5, lr, "exact", "learned"),
+        (k, 0.1, m, 1, "paper", "sum"),
+        (3, 0.1, 5, 1, "exact", vote),
     ):
         made = or_refused(partial(SelectionParams, *point))
         valid = count(point[0]) and positive(point[1]) and count(point[2]) and positive(point[3])
-        assert (made is not None) == (valid and point[4] in get_args(Gradient))
+        named = point[4] in get_args(Gradient) and point[5] in get_args(VoteName)
+        assert (made is not None) == (valid and named)
 
 
 @given(ANYTHING, ANYTHING, ANYTHING, ANYTHING)

@@ -239,6 +239,7 @@ def _unreadable(folder: Path) -> None:
         (["--fix", "lr=-1"], "0 < lr < infinity must hold, but got -1.0"),
         (["--fix", "m=0"], "whole number m >= 1 must hold, but got 0"),
         (["--fix", "gradient=guess"], "gradients in"),
+        (["--fix", "vote=loud"], "votes in"),
         (["--fix", "temperature=1"], "--fix NAME in"),
         (["--dataset", "imagenet"], "--dataset in"),
         (["--preset", "slow"], "--preset in"),

@@ -170,6 +170,7 @@ def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> No
         (["--seed", "3"], "no --seed beside --seeds must hold, but got 3"),
         (["--run-dir", "x"], "no --run-dir beside --seeds must hold"),
         (["--dry-run"], "no --dry-run beside --seeds must hold"),
+        (["--fix", "vote=learned"], "no --fix vote=learned beside --seeds must hold"),
         (["--dataset", "nope"], "--dataset in"),
         (
             ["--beyond", "--selector-split", "holdout"],

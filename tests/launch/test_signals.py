@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -65,3 +67,18 @@ def test_a_stop_that_ray_wraps_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(SystemError, match="something else"):
         exit_status(broken)
+
+
+def test_a_full_disk_is_one_line_and_another_error_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("launch.exit_status.unwind_on_signals", lambda: None)
+
+    def fail(number: int) -> int:
+        raise OSError(number, os.strerror(number), "runs/x")
+
+    assert exit_status(lambda: fail(errno.ENOSPC)) == 1
+    text = "error: runs/x: No space left on device: once that is mended, the same command"
+    assert capsys.readouterr().err == f"{text} carries on\n"
+    with pytest.raises(ConnectionRefusedError):
+        exit_status(lambda: fail(errno.ECONNREFUSED))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 import search_spaces
 from distcel import pipeline
@@ -12,6 +13,7 @@ from distcel.actor_pool import ActorPool
 from distcel.prepare import Options, prepare
 from distcel.search import search_space
 from distcel.sources import READERS
+from distcel.standalone import load_ensemble
 from distcel.types import Gradient, InvalidInputError, first_point
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import data
@@ -58,6 +60,7 @@ def test_every_data_set_runs_to_its_tables(
     dataset: str, pool: ActorPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     WRITERS[dataset](tmp_path / "data")
+    vote = "learned" if dataset == "folder" else "sum"
     options = Options(
         preset="smoke",
         data_dir=tmp_path / "data",
@@ -66,12 +69,17 @@ def test_every_data_set_runs_to_its_tables(
         num_samples=None,
         time_budget=None,
         mlflow_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
-        fixed={"m": 2},
+        fixed={"m": 2, "vote": vote},
     )
     prepared = prepare(load_experiment(dataset, "smoke"), options)
     results = pipeline.run(prepared, pool)
     assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
     assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")
+    assert results["best"]["vote"] == vote
+    test = prepared.splits["test"]
+    chosen = load_ensemble(options.run_dir / "ensemble")(torch.tensor(test.images)).argmax(-1)
+    right = (chosen.numpy() == test.labels).mean()
+    assert right == pytest.approx(results["accuracy"]["e2e_cel"])
     printed = capsys.readouterr().out
     for title in ("Table 1", "Table 2", "Table 3"):
         assert title in printed

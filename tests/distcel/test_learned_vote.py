@@ -1,0 +1,78 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from distcel.actor_pool import ActorPool
+from distcel.learned_vote import _restricted, search_learned_vote, third_of
+from distcel.prepare import Options, Prepared, prepare
+from distcel.trials import TrialStore
+from distcel.types import EpochResult, TrialRecord
+from search_spaces import load_experiment
+from tests.data import write_images
+from tests.distcel.test_gating import task_of
+
+NAMES = ("ant", "bee", "cow")
+
+
+def test_a_third_of_the_learners() -> None:
+    assert [third_of(n) for n in (2, 3, 15, 28, 55)] == [1, 1, 5, 9, 18]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Prepared:
+    """A run of six learners whose own search has two finished trials and one that was killed."""
+    write_images(tmp_path / "data", NAMES, 20, 3, 32, 0)
+    options = Options("smoke", tmp_path / "data", tmp_path, 0, 9, 1.0, "sqlite:///unused.db")
+    prepared = prepare(load_experiment("folder", "smoke"), options)
+    store = TrialStore(prepared.search_folder / "trials")
+    epochs = (EpochResult(1, 1.0, 1.0, 0.5, 0.1, 1_800_000_000_000),)
+    for number, state in enumerate(("COMPLETE", "FAILED", "RUNNING")):
+        store.keep(TrialRecord(number, prepared.search.first, state, epochs))  # type: ignore[arg-type]
+    return prepared
+
+
+def test_it_searches_what_the_run_does_but_of_few_learners(run: Prepared) -> None:
+    own = _restricted(run)
+    assert own.search.space["k"] == IntDistribution(1, 2)
+    assert own.search.space["vote"] == CategoricalDistribution(["learned"])
+    assert {**own.search.space, "k": 0, "vote": 0} == {**run.search.space, "k": 0, "vote": 0}
+    assert (run.search.first.k, own.search.first.k, own.search.first.vote) == (5, 2, "learned")
+    assert own.search_key != run.search_key
+    # As many trials as are done, in whatever time they take: no later launch adds any.
+    assert (own.search.num_samples, own.search.time_budget) == (2, None)
+
+
+@pytest.mark.parametrize(("fixed", "found"), [(1, [1]), (2, [2]), (6, [2])])
+def test_a_fixed_k_is_kept_as_far_as_a_third(run: Prepared, fixed: int, found: list[int]) -> None:
+    space = run.search.space | {"k": CategoricalDistribution([fixed])}
+    own = _restricted(replace(run, search=replace(run.search, space=space)))
+    assert own.search.space["k"] == CategoricalDistribution(found)
+
+
+def test_what_is_found_is_kept(
+    run: Prepared, pool: ActorPool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = ray.put(task_of(epochs=2))
+    found = search_learned_vote(run, task, pool)
+    assert found is not None
+    weights, best = found
+    assert best.params.vote == "learned"
+    assert best.params.k <= 2
+    assert weights["vote.matrices_NCC"].shape == (4, 4, 4)
+    assert capfd.readouterr().out.count("valid") == 2 + 1  # two trials and the refit
+    again = search_learned_vote(run, task, pool)
+    assert again is not None
+    assert again[1] == best
+    assert capfd.readouterr().out.startswith("learned vote")  # no trial before
+
+
+def test_no_complete_trial_is_no_end_of_the_comparison(
+    run: Prepared, pool: ActorPool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (TrialStore(run.search_folder / "trials").folder / "00000.json").unlink()
+    (TrialStore(run.search_folder / "trials").folder / "00001.json").unlink()
+    assert search_learned_vote(run, ray.put(task_of(epochs=2)), pool) is None
+    assert "no trial of the search is complete" in capfd.readouterr().out
