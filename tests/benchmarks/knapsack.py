@@ -134,7 +134,7 @@ def _peak_kib() -> int:
 def report() -> str:
     """The tables, as Markdown."""
     torch.set_num_threads(2)
-    rows, inference = [], []
+    rows = []
     for setting, exact_target, conditional_target in SETTINGS:
         times = in_turns(
             {n: step(layer, setting) for n, layer in layers(setting).items()}, REPETITIONS
@@ -153,15 +153,23 @@ def report() -> str:
         )
     head = ["B, n, k, m, epsilon", "naive, ms", "exact, times faster", "its error (2e-3)"]
     head += ["its MiB (a fifth)", "conditional m = 4", "paper"]
-    for n in (15, 28, 55, 200, 1000):
-        setting = (256, n, max(1, n // 5), 100, 0.1)
-        times = in_turns({g: step(layer, setting) for g, layer in layers(setting).items()}, 5)
-        inference.append([n, setting[2], *_milliseconds(times), f"{1e3 * _forward(setting):.2f}"])
-    growth = table(
-        ["n", "k", "exact, ms", "conditional, ms", "naive m = 100, ms", "forward alone, ms (1)"],
-        inference,
+    with_n = [(n, max(1, n // 5)) for n in (15, 28, 55, 200, 1000)]
+    with_k = [(200, k) for k in (1, 10, 50, 100, 199)]
+    growth = "\n\n".join(
+        f"Growth with {name} at B = 256:\n\n{_growth(sizes)}"
+        for name, sizes in (("n", with_n), ("k", with_k))
     )
-    return f"{table(head, rows)}\n\nGrowth with n at B = 256:\n\n{growth}"
+    return f"{table(head, rows)}\n\n{growth}"
+
+
+def _growth(sizes: list[tuple[int, int]]) -> str:
+    rows = []
+    for n, k in sizes:
+        setting = (256, n, k, 100, 0.1)
+        times = in_turns({g: step(layer, setting) for g, layer in layers(setting).items()}, 5)
+        rows.append([n, k, *_milliseconds(times), f"{1e3 * _forward(setting):.2f}"])
+    head = ["n", "k", "exact, ms", "conditional, ms", "naive m = 100, ms", "forward alone, ms (1)"]
+    return table(head, rows)
 
 
 def _milliseconds(times: dict[str, Timing]) -> list[str]:

@@ -158,9 +158,13 @@ def reached(course: Course, accuracy: float) -> float:
 
 
 def _times_as_long(seconds: list[float], others: list[float]) -> str:
-    """Median over the seeds of how many times the others' seconds, where both reach it."""
-    both = [o / x for o, x in zip(seconds, others, strict=True) if max(o, x) < float("inf")]
-    return f"{statistics.median(both):.2f} of {len(both)}" if both else "-"
+    """Median over the seeds of how many times the others' seconds.
+
+    That is infinite where these alone do not reach it, 0 where the others alone do not, and 1
+    where neither does.
+    """
+    pairs = zip(seconds, others, strict=True)
+    return f"{statistics.median(1.0 if own == other else own / other for own, other in pairs):.2f}"
 
 
 def report(data_dir: Path | None) -> str:
