@@ -19,7 +19,8 @@ from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
-from distcel.search import SearchSettings, search_space
+from distcel.search import SearchSettings
+from distcel.space import search_space
 from distcel.storage import content_key
 from distcel.types import (
     Experiment,

@@ -10,15 +10,14 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import optuna
 import ray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from ray import tune
 from ray.air.execution._internal import actor_manager
 from ray.tune.execution import tune_controller
@@ -28,14 +27,7 @@ from ray.tune.search.optuna import OptunaSearch
 from distcel.actor_pool import ActorPool
 from distcel.selection import METRIC, SelectionTrial, TaskRef
 from distcel.trials import TrialStore
-from distcel.types import (
-    Experiment,
-    Gradient,
-    SelectionParams,
-    TrialRecord,
-    VoteName,
-    require,
-)
+from distcel.types import SelectionParams, TrialRecord
 
 # Ray kills what takes too much memory with an error that Tune does not count among those of an
 # actor: one such trial would end the whole search.
@@ -45,7 +37,6 @@ for _module in (actor_manager, tune_controller):
 # Tune prints tracebacks where it cannot copy its own state, which nothing is read from again: a
 # full disk is said once, by the record that could not be kept.
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-_NAMED_CHOICES = {"gradient": Gradient, "vote": VoteName}
 _MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
 # As Ray says it. A trial that has not begun is not to blame for its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
@@ -140,52 +131,12 @@ def _say_complete(record: TrialRecord) -> None:
     print(f"trial {record.number}: {accuracy} {point}")
 
 
-def search_space(
-    experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
-) -> dict[str, BaseDistribution]:
-    """The distributions that are searched: the experiment's and what is fixed.
-
-    Where they name neither, k is 1..n and the vote is the paper's sum.
-
-    Raises:
-        InvalidInputError: a fixed name or value, or the space itself, holds an invalid point.
-    """
-    papers = {"k": IntDistribution(1, n_learners), "vote": CategoricalDistribution(["sum"])}
-    space: dict[str, BaseDistribution] = {**papers, **experiment.space}
-    names = sorted(space)
-    for name, value in fixed.items():
-        require(name in space, f"hyperparameter in {names}", name, "fix one of these")
-        space[name] = CategoricalDistribution([value])
-    for params in _corners(space):
-        params.require_k_within(n_learners)
-    return space
-
-
-def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
-    """The lowest and the highest point, whose validity is the space's."""
-
-    def ends(name: str) -> tuple[Any, Any]:
-        distribution = space[name]
-        if isinstance(distribution, CategoricalDistribution):
-            choices = distribution.choices
-            if name in _NAMED_CHOICES:
-                known = get_args(_NAMED_CHOICES[name])
-                unknown = [choice for choice in choices if choice not in known]
-                require(not unknown, f"{name}s in {known}", unknown, "choose from these")
-                return choices[0], choices[-1]
-            return min(choices), max(choices)  # type: ignore[type-var]
-        return distribution.low, distribution.high  # type: ignore[attr-defined]
-
-    named = {name: ends(name) for name in space}
-    return [SelectionParams(**{name: pair[i] for name, pair in named.items()}) for i in (0, 1)]
-
-
 @dataclass(frozen=True)
 class SearchSettings:
     """What is searched, and for how long.
 
     Attributes:
-        space: distribution of every hyperparameter, from `search_space`.
+        space: distribution of every hyperparameter, from `space.search_space`.
         first: the point of trial 0.
         max_epochs: of a trial that ASHA does not stop.
         seed: of the sampler.

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
     {"types"},
-    {"actor_pool", "tracked", "significance", "slices", "machine"},
+    {"actor_pool", "tracked", "significance", "slices", "machine", "space"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sources", "training_state"},
     {"datasets"},
@@ -35,7 +35,10 @@ USERS = {
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
     "pyarrow": {"distcel.storage", "distcel.datasets"},
     "deslib": {"distcel.meta_des"},
-    "optuna": {"distcel.types", "distcel.search", "distcel.prepare", "distcel.learned_vote"},
+    "optuna": {
+        *("distcel.types", "distcel.space", "distcel.search", "distcel.prepare"),
+        "distcel.learned_vote",
+    },
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path

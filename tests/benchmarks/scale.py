@@ -35,8 +35,9 @@ from distcel.fleet import Fleet, cluster_pool
 from distcel.learners import Progress, TrainedLearner
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit, PredictionCache
-from distcel.search import SearchSettings, run_search, search_space
+from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
+from distcel.space import search_space
 from distcel.trials import TrialStore
 from distcel.types import (
     SPLIT_NAMES,

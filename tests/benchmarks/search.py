@@ -24,8 +24,9 @@ import torch
 from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
-from distcel.search import SearchSettings, run_search, search_space
+from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
+from distcel.space import search_space
 from distcel.trials import TrialStore
 from distcel.types import SelectionParams
 from launch.ray_cluster import connect

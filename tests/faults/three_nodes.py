@@ -23,8 +23,9 @@ from ray.cluster_utils import Cluster
 from distcel.datasets import load_splits
 from distcel.fleet import cluster_pool
 from distcel.networks import NetworkPlan
-from distcel.search import SearchSettings, run_search, search_space
+from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
+from distcel.space import search_space
 from distcel.trials import TrialStore
 from distcel.types import first_point
 from tests.distcel import test_fleet, test_search

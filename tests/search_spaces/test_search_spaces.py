@@ -11,8 +11,8 @@ import search_spaces
 from distcel import pipeline
 from distcel.actor_pool import ActorPool
 from distcel.prepare import Options, prepare
-from distcel.search import search_space
 from distcel.sources import READERS
+from distcel.space import search_space
 from distcel.standalone import load_ensemble
 from distcel.types import Gradient, InvalidInputError, first_point
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment

@@ -1,0 +1,40 @@
+from dataclasses import replace
+
+import pytest
+from optuna.distributions import IntDistribution
+
+from distcel.space import search_space
+from distcel.types import InvalidInputError
+from search_spaces import load_experiment
+
+
+def test_k_is_searched_over_1_to_n() -> None:
+    space = search_space(load_experiment("mnist", "paper"), 55, {})
+    assert space["k"] == IntDistribution(1, 55)
+    assert set(space) == {"k", "vote", "epsilon", "m", "lr", "gradient"}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ({"k": 0}, "whole number k >= 1 must hold, but got 0"),
+        ({"k": 56}, "1 <= k <= n = 55 must hold, but got 56"),
+        ({"epsilon": float("nan")}, "0 < epsilon < infinity must hold, but got nan"),
+        ({"epsilon": 0.0}, "0 < epsilon < infinity must hold, but got 0.0"),
+        ({"lr": -1.0}, "0 < lr < infinity must hold, but got -1.0"),
+        ({"m": 0}, "whole number m >= 1 must hold, but got 0"),
+        ({"gradient": "straight-through"}, "gradients in .* must hold, but got"),
+        ({"vote": "loud"}, "votes in .* must hold, but got"),
+        ({"temperature": 1.0}, "hyperparameter in .* must hold, but got 'temperature'"),
+    ],
+)
+def test_a_space_with_an_invalid_point_is_refused(fixed: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        search_space(load_experiment("mnist", "paper"), 55, fixed)
+
+
+def test_a_space_file_with_an_invalid_range_is_refused() -> None:
+    experiment = load_experiment("mnist", "paper")
+    space = {**experiment.space, "k": IntDistribution(1, 60)}
+    with pytest.raises(InvalidInputError, match="1 <= k <= n = 55 must hold, but got 60"):
+        search_space(replace(experiment, space=space), 55, {})
