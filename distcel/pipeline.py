@@ -138,9 +138,10 @@ def _tracker(prepared: Prepared) -> Tracker:
         "preset": options.preset,
         "seed": str(options.seed),
         "selector_split": options.selector_split,
-        "fixed": " ".join(f"{name}={value}" for name, value in options.fixed.items()),
         "run_dir": str(options.run_dir.resolve()),
     }
+    if options.fixed:
+        tags["fixed"] = " ".join(f"{name}={value}" for name, value in options.fixed.items())
     artifacts = options.run_dir.parent / "mlflow-artifacts"
     identity = SearchIdentity(
         prepared.experiment.dataset,

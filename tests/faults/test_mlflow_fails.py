@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
@@ -180,7 +181,8 @@ def everything_once(server: Server, key: str) -> bool:
     ended = all(run.info.status == "FINISHED" for run in runs)
     trials = [run for run in runs if "distcel.trial" in run.data.tags]
     numbers = sorted(int(run.data.tags["distcel.trial"]) for run in trials)
-    described = all(len(run.data.params) == 5 for run in trials)
+    names = {field.name for field in fields(SelectionParams)}
+    described = all(set(run.data.params) == names for run in trials)
     steps = [
         [m.step for m in client.get_metric_history(run.info.run_id, name)]
         for run in trials

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
 import search_spaces
 from distcel import pipeline
@@ -80,6 +81,9 @@ def test_every_data_set_runs_to_its_tables(
     chosen = load_ensemble(options.run_dir / "ensemble")(torch.tensor(test.images)).argmax(-1)
     right = (chosen.numpy() == test.labels).mean()
     assert right == pytest.approx(results["accuracy"]["e2e_cel"])
+    client = MlflowClient(options.mlflow_uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert len(client.search_runs(experiments, f"tags.fixed = 'm=2 vote={vote}'")) == 1
     printed = capsys.readouterr().out
     for title in ("Table 1", "Table 2", "Table 3"):
         assert title in printed
