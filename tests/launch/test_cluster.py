@@ -55,19 +55,6 @@ def test_help_imports_nothing_heavy() -> None:
     assert ran.stdout.endswith("set()\n")
 
 
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """What the README's first command runs, launched twice."""
-    run_dir = tmp_path_factory.mktemp("runs") / "run"
-    outputs = []
-    for _ in range(2):
-        ran = command("--run-dir", run_dir)
-        assert ran.returncode == 0, ran.stderr
-        assert ran.stderr == ""
-        outputs.append(ran.stdout)
-    return run_dir, outputs
-
-
 def test_the_second_launch_trains_nothing_and_tells_the_same(
     launched: tuple[Path, list[str]],
 ) -> None:
@@ -113,7 +100,7 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    (parent,) = [run for run in runs if run.info.run_name == "digits, preset quick, seed 0"]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}

@@ -3,31 +3,29 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from launch import cluster, reproduce
+from tests.launch.conftest import launch
 
-ROOT = Path(__file__).parents[2]
 QUICK = ("--seeds", "1", "--results-file", "RESULTS.md")
 Curve = dict[int, dict[str, float]]
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, str(ROOT / "launch" / "reproduce.py"), *arguments]
-    return subprocess.run(script, capture_output=True, text=True, timeout=600, cwd=folder)
+    return launch("reproduce.py", *arguments, folder=folder)
 
 
 @pytest.fixture(scope="module")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a reproduction with one seed."""
-    folder = tmp_path_factory.mktemp("reproduction")
-    ran = command(folder, *QUICK)
+def reproduced(launched: tuple[Path, list[str]]) -> Path:
+    """The folder of a reproduction with one seed, which is launched already."""
+    run_dir, _ = launched
+    ran = command(run_dir.parents[1], *QUICK)
     assert (ran.returncode, ran.stderr) == (0, "")
-    return folder / "runs" / "reproduce-digits-quick"
+    return run_dir.parent / "reproduce-digits-quick"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,29 @@
+"""The README's first command, run once for all the tests that look at what it leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(script: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the two commands in a folder."""
+    command = [sys.executable, str(ROOT / "launch" / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder)
+
+
+@pytest.fixture(scope="session")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The run directory, and what two launches print."""
+    folder = tmp_path_factory.mktemp("launched")
+    outputs = []
+    for _ in range(2):
+        ran = launch("cluster.py", folder=folder)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        outputs.append(ran.stdout)
+    return folder / "runs" / "digits-quick-seed0", outputs
