@@ -66,6 +66,7 @@ def _restricted(prepared: Prepared) -> Prepared:
 
 def _at_most(most: int, ks: BaseDistribution) -> BaseDistribution:
     if isinstance(ks, CategoricalDistribution):  # fixed, or a choice of a space of the user's
-        return CategoricalDistribution(sorted({min(int(str(k)), most) for k in ks.choices}))
+        few = {min(k, most) for k in ks.choices}  # type: ignore[type-var]
+        return CategoricalDistribution(sorted(few))  # type: ignore[type-var]
     assert isinstance(ks, IntDistribution), "k is a whole number"
     return IntDistribution(min(ks.low, most), min(ks.high, most))

@@ -9,8 +9,7 @@ Preset quick, six learners, seed 0, valid accuracy specialised / complementary /
 (`python -m tests.benchmarks.recipes fer2013`): batch 64 without augmentation 79.9 / 37.6 / 45.7,
 flip 79.5 / 37.0 / 45.3, flip and crop 79.9 / 31.4 / 40.8; batch 128 79.9 / 37.0 / 45.3,
 78.8 / 35.9 / 44.3, 79.0 / 29.5 / 38.9. Three epochs are too few for crops; what 70 make of them has
-not been measured here. Its selection net, learned vote of 9 and flips, seed 0, valid: 55.2 after 4
-epochs, 56.2 after 10, 55.2 after 20.
+not been measured here.
 """
 
 from dataclasses import replace

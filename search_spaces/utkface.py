@@ -9,7 +9,6 @@ Preset quick, six learners, seed 0, valid accuracy specialised / complementary /
 (`python -m tests.benchmarks.recipes utkface`): batch 64 without augmentation 74.4 / 61.6 / 65.5,
 flip 84.7 / 48.4 / 60.4, flip and crop 82.1 / 44.6 / 57.1; batch 128 83.9 / 47.0 / 59.0,
 81.7 / 47.7 / 59.6, 77.6 / 38.7 / 50.8. Flip at batch 64 makes the best specialists.
-Its selection net, learned vote of 5, seed 0, valid: lr 0.01 74.8, 0.001 76.3; with crops 74.3.
 """
 
 from dataclasses import replace

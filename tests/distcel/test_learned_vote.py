@@ -72,7 +72,7 @@ def test_what_is_found_is_kept(
 def test_no_complete_trial_is_no_end_of_the_comparison(
     run: Prepared, pool: ActorPool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (TrialStore(run.search_folder / "trials").folder / "00000.json").unlink()
-    (TrialStore(run.search_folder / "trials").folder / "00001.json").unlink()
+    for number in (0, 1):
+        (run.search_folder / "trials" / f"{number:05d}.json").unlink()
     assert search_learned_vote(run, ray.put(task_of(epochs=2)), pool) is None
     assert "no trial of the search is complete" in capfd.readouterr().out

@@ -11,9 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def launch(script: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run one of the two commands in a folder."""
-    command = [sys.executable, str(ROOT / "launch" / script), *map(str, arguments)]
+def command_line(script: str, *arguments: object) -> list[str]:
+    """One of the two commands, as a user types it."""
+    return [sys.executable, str(ROOT / "launch" / script), *map(str, arguments)]
+
+
+def launch(
+    script: str, *arguments: object, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, in the folder."""
+    command = command_line(script, *arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder)
 
 

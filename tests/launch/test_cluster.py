@@ -19,6 +19,7 @@ from distcel.standalone import load_ensemble
 from distcel.storage import read_samples
 from launch import cluster
 from tests import data
+from tests.launch.conftest import command_line, launch
 
 ROOT = Path(__file__).parents[2]
 FLAGS = {
@@ -26,14 +27,6 @@ FLAGS = {
     *("--seed", "--selector-split", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
     *("--gpus-per-worker", "--dry-run", "--help"),
 }
-
-
-def script(*arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "launch" / "cluster.py"), *map(str, arguments)]
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(script(*arguments), capture_output=True, text=True, timeout=400)
 
 
 def test_the_flags_are_these_and_all_in_the_help() -> None:
@@ -135,7 +128,7 @@ def test_a_selector_split_is_a_run_of_its_own(selector_split: str, tmp_path: Pat
     outputs = []
     for _ in range(2):
         flags = ["--preset", "smoke", "--selector-split", selector_split]
-        ran = subprocess.run(script(*flags), capture_output=True, text=True, cwd=tmp_path)
+        ran = launch("cluster.py", *flags, folder=tmp_path)
         assert (ran.returncode, ran.stderr) == (0, "")
         outputs.append(re.findall(r"(\d+) .+ trained, (\d+) from the cache", ran.stdout))
     groups = 4 if selector_split == "crossfit" else 1
@@ -167,7 +160,10 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
 ) -> None:
     arguments = ["--run-dir", tmp_path / "run", "--preset", "smoke", "--num-samples", 6]
     process = subprocess.Popen(
-        script(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command_line("cluster.py", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -182,7 +178,7 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
     assert "results.json" not in out
     assert not (tmp_path / "run" / "results.json").exists()
 
-    ran = command(*arguments)
+    ran = launch("cluster.py", *arguments)
     assert ran.returncode == 0, ran.stderr
     trained = re.search(r"(\d+) base learners trained, (\d+) from the cache", ran.stdout)
     assert trained is not None
@@ -196,10 +192,12 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
 
 
 def test_two_launches_on_one_run_directory_exclude_each_other(tmp_path: Path) -> None:
-    first = subprocess.Popen(script("--run-dir", tmp_path), stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command_line("cluster.py", "--run-dir", tmp_path), stdout=subprocess.PIPE, text=True
+    )
     assert first.stdout is not None
     assert first.stdout.readline().startswith("Ray: ")
-    second = command("--run-dir", tmp_path)
+    second = launch("cluster.py", "--run-dir", tmp_path)
     assert second.returncode == 2
     assert f'"pid": {first.pid}' in second.stderr
     first.kill()
