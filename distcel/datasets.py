@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distcel import image_files, sources
+from distcel import image_files, sample_formats, sources
 from distcel.image_files import Images
-from distcel.sources import Indices, Pool, read_source, source_stamp
+from distcel.sample_formats import Indices, Pool
+from distcel.sources import read_source, source_stamp
 from distcel.storage import DamagedFileError, content_key, put_aside, read_samples, write_samples
 from distcel.types import (
     SPLIT_NAMES,
@@ -27,7 +28,7 @@ from distcel.types import (
     require,
 )
 
-_THIS = sys.modules[__name__]
+_READING = (image_files, sample_formats, sources, sys.modules[__name__])
 # The test split is the same whatever the seed, so that no seed ever trains on another's test.
 _TEST_SEED = 0
 
@@ -86,7 +87,7 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
         SplitOverlapError: the splits share a sample id.
     """
     request = {
-        "code": [inspect.getsource(module) for module in (image_files, sources, _THIS)],
+        "code": [inspect.getsource(module) for module in _READING],
         "dataset": experiment.dataset,
         "data_dir": str(data_dir.resolve()),
         "source": source_stamp(data_dir) if experiment.dataset != "digits" else [],

@@ -16,7 +16,7 @@ from distcel.datasets import specialised_indices
 from distcel.ensemble import SelectionTraining, smart_ensemble
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
-from distcel.sources import Pool
+from distcel.sample_formats import Pool
 from distcel.training import Training
 from distcel.types import (
     Experiment,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from distcel import datasets
 from distcel.datasets import SplitOverlapError, load_splits, specialised_indices
-from distcel.sources import Pool, Source
+from distcel.sample_formats import Pool, Source
 from distcel.types import SPLIT_NAMES, InvalidInputError, LearnerSpec
 from search_spaces import load_experiment
 from tests import data

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distcel.sample_formats import Source
 from distcel.sources import (
     AGE_CLASSES,
     CIFAR10_CLASSES,
     FER2013_CLASSES,
     READERS,
-    Source,
     read_source,
     source_stamp,
 )
