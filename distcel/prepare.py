@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from optuna.distributions import distribution_to_json
 
-from distcel import ensemble, knapsack, selection, training, votes
+from distcel import ensemble, knapsack, quadrature, selection, training, votes
 from distcel.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
 from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
@@ -127,7 +127,7 @@ class Prepared:
     @cached_property
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
-        modules = (knapsack, votes, ensemble, selection, training)
+        modules = (knapsack, quadrature, votes, ensemble, selection, training)
         code = [inspect.getsource(module) for module in modules]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)

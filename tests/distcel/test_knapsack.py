@@ -12,10 +12,10 @@ from torch.nn.functional import normalize
 from distcel.knapsack import (
     KnapsackLayer,
     conditional_product,
-    exact_product,
     paper_product,
     top_k_mask,
 )
+from distcel.quadrature import exact_product
 from distcel.types import Gradient, InvalidInputError
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
