@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from distcel import image_files, sample_formats, sources
 from distcel.image_files import Images
 from distcel.sample_formats import Indices, Pool
+from distcel.sample_tables import read_samples, write_samples
 from distcel.sources import read_source, source_stamp
-from distcel.storage import DamagedFileError, content_key, put_aside, read_samples, write_samples
+from distcel.storage import DamagedFileError, content_key, put_aside
 from distcel.types import (
     SPLIT_NAMES,
     Experiment,

@@ -19,17 +19,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from distcel.datasets import Split, Splits
+from distcel.sample_tables import read_samples, write_samples
 from distcel.storage import (
     DamagedFileError,
     is_intact,
     put_aside,
-    read_samples,
     read_sealed,
     remove_checked,
     safetensors_bytes,
     verify,
     write_checked,
-    write_samples,
     write_sealed,
 )
 from distcel.types import SPLIT_NAMES, LearnerSpec, SplitName

@@ -1,11 +1,9 @@
-"""Files that appear whole or not at all and whose damage is noticed, and tables of samples.
+"""Files that appear whole or not at all, and whose damage is noticed.
 
 A file is written under a temporary name, fsynced and renamed. What is written once and read by
 every later launch has its BLAKE2b digest beside it, in `NAME.blake2b`; it is put in place first, so
 that a file under its final name always has one. What is replaced has its digest inside, so that
 one step replaces both: a record is JSON with a digest, a sealed file begins with it.
-Tables are Arrow IPC files with the columns sample_id, label and one fixed-size list a sample,
-which `pyarrow.ipc.open_file` reads without this project.
 """
 
 from __future__ import annotations
@@ -17,12 +15,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
@@ -30,7 +26,6 @@ from distcel.types import RunFailedError
 
 PARTIAL = ".partial-"  # what files are called until they are whole
 _DIGEST_SIZE = 16
-Labels = NDArray[np.int64]
 
 
 class DamagedFileError(RunFailedError):
@@ -39,19 +34,6 @@ class DamagedFileError(RunFailedError):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is damaged: {why}")
         self.path = path
-
-
-@dataclass(frozen=True)
-class SampleTable:
-    """One split's samples: ids, labels of shape (S,) and values of shape (S, ...).
-
-    The arrays are read-only views of the file; writing to them is a segmentation fault.
-    """
-
-    sample_ids: pa.StringArray
-    labels: Labels
-    values: NDArray[Any]
-    metadata: dict[str, str]
 
 
 def content_key(description: object) -> str:
@@ -174,58 +156,6 @@ def safetensors_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     safetensors itself writes the bytes of a channels-last array in the wrong order, silently.
     """
     return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
-
-
-def write_samples(
-    path: Path,
-    column: str,
-    sample_ids: pa.StringArray,
-    labels: Labels,
-    values: NDArray[Any],
-    metadata: dict[str, str],
-) -> None:
-    """Write one table; `values` of shape (S, ...) become fixed-size lists in `column`."""
-    flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
-    facts = metadata | {"shape": json.dumps(values.shape[1:])}
-    table = pa.table({"sample_id": sample_ids, "label": pa.array(labels), column: lists})
-    table = table.replace_schema_metadata(facts)
-
-    def write(file: BinaryIO) -> None:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=max(1, table.num_rows))
-
-    write_checked(path, write)
-
-
-def read_samples(path: Path, column: str) -> SampleTable:
-    """Memory-map a table that `write_samples` wrote; nothing is copied.
-
-    Raises:
-        DamagedFileError: its bytes have changed since, or are of another kind of file.
-    """
-    verify(path)
-    try:
-        return _parse_samples(path, column)
-    except (
-        pa.ArrowException,
-        OSError,
-        LookupError,
-        ValueError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise DamagedFileError(path, f"it is not a table of {column} ({error})") from None
-
-
-def _parse_samples(path: Path, column: str) -> SampleTable:
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    table.validate(full=True)  # a wrong offset would be a segmentation fault later
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    shape = json.loads(metadata.pop("shape"))
-    values = table[column].chunk(0).flatten().to_numpy().reshape(table.num_rows, *shape)
-    labels = table["label"].chunk(0).to_numpy()
-    return SampleTable(table["sample_id"].chunk(0), labels, values, metadata)
 
 
 class _Partial:

@@ -12,7 +12,7 @@ LAYERS = [
     {"types", "quadrature"},
     {"actor_pool", "tracked", "significance", "slices", "machine", "space"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
-    {"sample_formats", "training_state"},
+    {"sample_formats", "sample_tables", "training_state"},
     {"sources"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
@@ -34,7 +34,7 @@ USERS = {
         *("distcel.pipeline", "distcel.comparison", "launch.ray_cluster"),
     },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},
-    "pyarrow": {"distcel.storage", "distcel.datasets"},
+    "pyarrow": {"distcel.sample_tables", "distcel.datasets"},
     "deslib": {"distcel.meta_des"},
     "optuna": {
         *("distcel.types", "distcel.space", "distcel.search", "distcel.prepare"),

@@ -23,8 +23,9 @@ from PIL import Image
 from torch import nn
 
 from distcel.image_files import decode_images
+from distcel.sample_tables import read_samples
 from distcel.sources import read_source
-from distcel.storage import DamagedFileError, content_key, read_samples, write_checked
+from distcel.storage import DamagedFileError, content_key, write_checked
 from distcel.trials import TrialStore
 from distcel.types import (
     Architecture,

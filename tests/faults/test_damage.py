@@ -10,7 +10,8 @@ import pytest
 
 from distcel.datasets import Splits, load_splits
 from distcel.predictions import PredictionCache
-from distcel.storage import DamagedFileError, read_record, read_samples, write_record
+from distcel.sample_tables import read_samples
+from distcel.storage import DamagedFileError, read_record, write_record
 from distcel.types import SPLIT_NAMES, LearnerSpec
 from search_spaces import load_experiment
 

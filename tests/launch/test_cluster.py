@@ -15,8 +15,8 @@ import ray
 import torch
 from mlflow import MlflowClient
 
+from distcel.sample_tables import read_samples
 from distcel.standalone import load_ensemble
-from distcel.storage import read_samples
 from launch import cluster
 from tests import data
 from tests.launch.conftest import command_line, launch

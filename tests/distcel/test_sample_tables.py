@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from distcel.sample_tables import read_samples, write_samples
+
+
+def test_a_table_is_read_by_pyarrow_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.arrow"
+    values = np.arange(24, dtype=np.float32).reshape(4, 6)
+    ids = pa.array(["a", "b", "c", "d"])
+    write_samples(path, "probabilities", ids, np.arange(4), values, {"learner": "cat"})
+
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    assert table.column_names == ["sample_id", "label", "probabilities"]
+    assert table.schema.field("probabilities").type == pa.list_(pa.float32(), 6)
+    assert table["sample_id"].to_pylist() == ["a", "b", "c", "d"]
+    assert table["label"].to_pylist() == [0, 1, 2, 3]
+    assert table["probabilities"].to_pylist() == values.tolist()
+    assert table.schema.metadata[b"learner"] == b"cat"
+
+
+def test_a_table_comes_back_as_it_was_without_a_copy(tmp_path: Path) -> None:
+    path = tmp_path / "images.arrow"
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
+    write_samples(path, "image", pa.array(list("abcde")), np.arange(5), images, {"seed": "1"})
+    allocated = pa.total_allocated_bytes()
+    table = read_samples(path, "image")
+    assert pa.total_allocated_bytes() - allocated < images.nbytes
+    np.testing.assert_array_equal(table.values, images)
+    np.testing.assert_array_equal(table.labels, np.arange(5))
+    assert table.metadata == {"seed": "1"}
+    assert not table.values.flags.writeable
