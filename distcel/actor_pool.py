@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distcel.types import require
+from distcel.checks import require
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from distcel.checks import require
 from distcel.datasets import Split, Splits
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.storage import content_key
-from distcel.types import LearnerSpec, SelectorSplit, SplitName, require
+from distcel.types import LearnerSpec, SelectorSplit, SplitName
 
 # A fifth is held out. Three folds cost (3 - 1) + 1 = 3 times the training samples, whose copies see
 # two thirds of them: 2 would halve what a copy sees, 5 would cost 5 times for another 13 %.

@@ -15,19 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distcel import image_files, sample_formats, sources
+from distcel.checks import InvalidInputError, require
 from distcel.image_files import Images
 from distcel.sample_formats import Indices, Pool
 from distcel.sample_tables import read_samples, write_samples
 from distcel.sources import read_source, source_stamp
 from distcel.storage import DamagedFileError, content_key, put_aside
-from distcel.types import (
-    SPLIT_NAMES,
-    Experiment,
-    InvalidInputError,
-    LearnerSpec,
-    SplitName,
-    require,
-)
+from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, SplitName
 
 _READING = (image_files, sample_formats, sources, sys.modules[__name__])
 # The test split is the same whatever the seed, so that no seed ever trains on another's test.

@@ -16,17 +16,12 @@ import ray
 import torch
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import InvalidInputError, RunFailedError
 from distcel.datasets import Splits
 from distcel.learners import LearnerData, Progress, TrainedLearner, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache
-from distcel.types import (
-    Experiment,
-    InvalidInputError,
-    LearnerSpec,
-    RunFailedError,
-    SplitName,
-)
+from distcel.types import Experiment, LearnerSpec, SplitName
 
 _MAX_DEATHS = 5
 _SECONDS_BETWEEN_EPOCH_LINES = 10

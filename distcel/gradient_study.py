@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.ensemble import DeviceSplit, trained_ensemble
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask, TaskRef, refit
 from distcel.training import DivergedError, accuracy
-from distcel.types import EpochResult, Gradient, RunFailedError, TrialRecord
+from distcel.types import EpochResult, Gradient, TrialRecord
 
 
 @dataclass(frozen=True)

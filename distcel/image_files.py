@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from distcel.types import InvalidInputError, require
+from distcel.checks import InvalidInputError, require
 
 Images = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

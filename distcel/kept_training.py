@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.fleet import raise_cause, worker_device
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
@@ -27,7 +28,6 @@ from distcel.selection import SelectionTask, TaskRef
 from distcel.storage import content_key, is_intact, read_sealed, write_checked, write_sealed
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
-from distcel.types import RunFailedError
 
 _MAX_DEATHS = 5
 _WORKER_LOST = (

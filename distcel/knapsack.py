@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distcel.checks import require, require_choice, require_count, require_positive
 from distcel.quadrature import exact_product
-from distcel.types import Gradient, require, require_choice, require_count, require_positive
+from distcel.types import Gradient
 
 _BLOCK_ELEMENTS = 1 << 20  # of noise at once: a few megabytes, which the allocator reuses
 

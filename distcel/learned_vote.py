@@ -8,11 +8,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.prepare import Prepared
 from distcel.search import run_search
 from distcel.selection import TaskRef, refit_best
 from distcel.trials import TrialStore
-from distcel.types import RunFailedError, TrialRecord
+from distcel.types import TrialRecord
 
 LEARNED_VOTE = "learned vote, k <= n/3"
 

@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from distcel.types import Architecture, InvalidInputError, require
+from distcel.checks import InvalidInputError, require
+from distcel.types import Architecture
 
 # Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

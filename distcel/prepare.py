@@ -14,6 +14,7 @@ import torch
 from optuna.distributions import distribution_to_json
 
 from distcel import ensemble, knapsack, quadrature, selection, training, votes
+from distcel.checks import require
 from distcel.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
 from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
@@ -29,7 +30,6 @@ from distcel.types import (
     SplitName,
     first_point,
     learner_specs,
-    require,
 )
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from distcel.types import InvalidInputError
+from distcel.checks import InvalidInputError
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distcel.checks import InvalidInputError, require
 from distcel.image_files import Images, decode_images, image_files, resize_images
-from distcel.types import InvalidInputError, require
 
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]

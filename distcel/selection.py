@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.ensemble import SelectionTraining, smart_ensemble
 from distcel.fleet import raise_cause, worker_device
 from distcel.networks import NetworkPlan
@@ -26,7 +27,7 @@ from distcel.storage import is_intact, safetensors_bytes, write_checked
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
-from distcel.types import Experiment, RunFailedError, SelectionParams, TrialRecord
+from distcel.types import Experiment, SelectionParams, TrialRecord
 
 METRIC = "valid_accuracy"
 

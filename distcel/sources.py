@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distcel.checks import InvalidInputError, require
 from distcel.image_files import SUFFIXES, image_files
 from distcel.sample_formats import (
     Source,
@@ -24,7 +25,6 @@ from distcel.sample_formats import (
     image_folders,
     numbered,
 )
-from distcel.types import InvalidInputError, require
 
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 CIFAR10_CLASSES = (

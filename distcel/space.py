@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from distcel.types import Experiment, Gradient, SelectionParams, VoteName, require
+from distcel.checks import require
+from distcel.types import Experiment, Gradient, SelectionParams, VoteName
 
 _NAMED_CHOICES = {"gradient": Gradient, "vote": VoteName}
 

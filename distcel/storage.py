@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from distcel.types import RunFailedError
+from distcel.checks import RunFailedError
 
 PARTIAL = ".partial-"  # what files are called until they are whole
 _DIGEST_SIZE = 16

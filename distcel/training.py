@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
-from distcel.types import Recipe, RunFailedError
+from distcel.checks import RunFailedError
+from distcel.types import Recipe
 
 
 class DivergedError(RunFailedError):

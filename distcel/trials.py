@@ -6,8 +6,9 @@ import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from distcel.checks import RunFailedError
 from distcel.storage import DamagedFileError, put_aside, read_record, write_record
-from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
+from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 
 class TrialStore:

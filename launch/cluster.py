@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from distcel.types import (
+from distcel.checks import (
     InvalidInputError,
-    SelectorSplit,
     require,
     require_choice,
     require_count,
     require_positive,
 )
+from distcel.types import SelectorSplit
 from launch.exit_status import exit_status
 from launch.signals import unwind_on_signals
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment

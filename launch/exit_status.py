@@ -6,7 +6,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-from distcel.types import InvalidInputError, RunFailedError
+from distcel.checks import InvalidInputError, RunFailedError
 from launch.signals import Stopped, unwind_on_signals
 
 _DISK_ERRORS = (

@@ -15,7 +15,7 @@ import ray
 
 import distcel
 import search_spaces
-from distcel.types import InvalidInputError
+from distcel.checks import InvalidInputError
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcel.types import require, require_count
+from distcel.checks import require, require_count
 from launch import cluster
 from launch.exit_status import exit_status
 from launch.signals import Stopped, unwind_on_signals

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from distcel.types import require
+from distcel.checks import require
 
 if TYPE_CHECKING:
     from distcel.types import Experiment

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
-    {"types", "quadrature"},
+    {"checks", "quadrature"},
+    {"types"},
     {"actor_pool", "tracked", "significance", "slices", "machine", "space"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sample_formats", "sample_tables", "training_state"},
@@ -67,7 +68,7 @@ def test_a_module_imports_from_lower_layers_alone(module: str) -> None:
         level = next(i for i, layer in enumerate(LAYERS) if name in layer)
         allowed = {f"distcel.{lower}" for layer in LAYERS[:level] for lower in layer}
     elif package == "search_spaces":
-        allowed = {"distcel.types", "search_spaces.common", "search_spaces.mnist"}
+        allowed = {"distcel.checks", "distcel.types", "search_spaces.common", "search_spaces.mnist"}
     else:
         allowed = set(MODULES)
     assert own <= allowed
@@ -77,7 +78,11 @@ def test_the_knapsack_layer_needs_torch_alone() -> None:
     found = imported(MODULES["distcel.knapsack"]) | imported(MODULES["distcel.quadrature"])
     roots = {name.split(".")[0] for name in found}
     assert roots - set(sys.stdlib_module_names) == {"torch", "distcel"}
-    assert {n for n in found if n in MODULES} == {"distcel.types", "distcel.quadrature"}
+    assert {n for n in found if n in MODULES} == {
+        "distcel.checks",
+        "distcel.types",
+        "distcel.quadrature",
+    }
 
 
 @pytest.mark.parametrize("library", sorted(USERS))

@@ -1,7 +1,7 @@
 import pytest
 
 from distcel.actor_pool import ActorPool
-from distcel.types import InvalidInputError
+from distcel.checks import InvalidInputError
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import InvalidInputError
 from distcel.crossfit import Fold, cross_fitted, held_out_parts, hold_out
 from distcel.datasets import Split, Splits, load_splits
 from distcel.learners import learner_key
@@ -15,13 +16,7 @@ from distcel.pipeline import train_base_learners
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.prepare import Options, Prepared, prepare
 from distcel.storage import DamagedFileError
-from distcel.types import (
-    Architecture,
-    InvalidInputError,
-    LearnerSpec,
-    Recipe,
-    SelectorSplit,
-)
+from distcel.types import Architecture, LearnerSpec, Recipe, SelectorSplit
 from search_spaces import load_experiment
 from tests.data import balanced, save_image
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distcel import datasets
+from distcel.checks import InvalidInputError
 from distcel.datasets import SplitOverlapError, load_splits, specialised_indices
 from distcel.sample_formats import Pool, Source
-from distcel.types import SPLIT_NAMES, InvalidInputError, LearnerSpec
+from distcel.types import SPLIT_NAMES, LearnerSpec
 from search_spaces import load_experiment
 from tests import data
 

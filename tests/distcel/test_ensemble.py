@@ -6,10 +6,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from distcel.checks import InvalidInputError
 from distcel.ensemble import DeviceSplit, SelectionTraining, smart_ensemble
 from distcel.predictions import CachedSplit
 from distcel.training import DivergedError
-from distcel.types import Gradient, InvalidInputError, Recipe, SelectionParams
+from distcel.types import Gradient, Recipe, SelectionParams
 from tests import data
 
 CPU = torch.device("cpu")

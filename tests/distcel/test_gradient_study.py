@@ -5,6 +5,7 @@ import pytest
 import ray
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.gradient_study import (
     ESTIMATORS,
     Estimator,
@@ -14,7 +15,7 @@ from distcel.gradient_study import (
 )
 from distcel.gradient_table import gradient_table
 from distcel.trials import TrialStore
-from distcel.types import EpochResult, RunFailedError, TrialRecord
+from distcel.types import EpochResult, TrialRecord
 from tests.distcel.test_ensemble import PARAMS
 from tests.distcel.test_gating import task_of
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from distcel import image_files
+from distcel.checks import InvalidInputError
 from distcel.image_files import decode_images
-from distcel.types import InvalidInputError
 
 
 def test_photographs_are_turned_as_their_camera_says(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distcel import kept_training
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
 from distcel.learners import Progress
@@ -20,7 +21,7 @@ from distcel.single_network import SingleNetwork
 from distcel.storage import write_sealed
 from distcel.trained_network import TrainedNetwork
 from distcel.trained_rules import rules_to_train, trained_rules
-from distcel.types import EpochResult, RunFailedError, TrialRecord, learner_specs
+from distcel.types import EpochResult, TrialRecord, learner_specs
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from distcel.checks import InvalidInputError
 from distcel.knapsack import (
     KnapsackLayer,
     conditional_product,
@@ -16,7 +17,7 @@ from distcel.knapsack import (
     top_k_mask,
 )
 from distcel.quadrature import exact_product
-from distcel.types import Gradient, InvalidInputError
+from distcel.types import Gradient
 
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 

@@ -6,8 +6,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18
 
+from distcel.checks import InvalidInputError
 from distcel.networks import NetworkPlan, imagenet_weights
-from distcel.types import Architecture, InvalidInputError
+from distcel.types import Architecture
 
 LENET = Architecture("lenet", (6, 16))
 RESNET9 = Architecture("resnet9", (64, 128, 256, 512))

@@ -7,8 +7,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from distcel import ensemble, knapsack, selection, training, votes
+from distcel.checks import InvalidInputError
 from distcel.prepare import Options, Prepared, prepare
-from distcel.types import InvalidInputError
 from search_spaces import load_experiment
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from distcel.checks import InvalidInputError
 from distcel.run_lock import run_lock
-from distcel.types import InvalidInputError
 
 _HOLD = """
 import sys

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from distcel import selection
+from distcel.checks import RunFailedError
 from distcel.training import DivergedError
 from distcel.trials import TrialStore
-from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
+from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distcel.checks import InvalidInputError
 from distcel.sample_formats import Source
 from distcel.sources import (
     AGE_CLASSES,
@@ -17,7 +18,6 @@ from distcel.sources import (
     read_source,
     source_stamp,
 )
-from distcel.types import InvalidInputError
 from tests import data
 
 Writer = Callable[[Path], None]

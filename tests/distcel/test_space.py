@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from optuna.distributions import IntDistribution
 
+from distcel.checks import InvalidInputError
 from distcel.space import search_space
-from distcel.types import InvalidInputError
 from search_spaces import load_experiment
 
 

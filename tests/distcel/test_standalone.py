@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from distcel.checks import InvalidInputError
 from distcel.standalone import load_ensemble
-from distcel.types import InvalidInputError, VoteName
+from distcel.types import VoteName
 from tests import data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
 

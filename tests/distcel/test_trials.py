@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from distcel.checks import RunFailedError
 from distcel.storage import write_record
 from distcel.trials import TrialStore, best_trial
-from distcel.types import EpochResult, RunFailedError, SelectionParams, TrialRecord
+from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
 

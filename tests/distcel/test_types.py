@@ -2,14 +2,8 @@ import math
 
 import pytest
 
-from distcel.types import (
-    Architecture,
-    InvalidInputError,
-    Recipe,
-    SelectionParams,
-    first_point,
-    learner_specs,
-)
+from distcel.checks import InvalidInputError
+from distcel.types import Architecture, Recipe, SelectionParams, first_point, learner_specs
 from search_spaces import load_experiment
 
 

@@ -22,20 +22,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from distcel.checks import InvalidInputError
 from distcel.image_files import decode_images
 from distcel.sample_tables import read_samples
 from distcel.sources import read_source
 from distcel.storage import DamagedFileError, content_key, write_checked
 from distcel.trials import TrialStore
-from distcel.types import (
-    Architecture,
-    EpochResult,
-    Gradient,
-    InvalidInputError,
-    Recipe,
-    SelectionParams,
-    VoteName,
-)
+from distcel.types import Architecture, EpochResult, Gradient, Recipe, SelectionParams, VoteName
 from launch import cluster
 
 SCALARS = st.one_of(

@@ -14,7 +14,7 @@ _REACH = """
 import sys, time
 from pathlib import Path
 from distcel.run_lock import run_lock
-from distcel.types import InvalidInputError
+from distcel.checks import InvalidInputError
 print("ready", flush=True)
 first = float(sys.stdin.readline())
 for race in range(int(sys.argv[2])):

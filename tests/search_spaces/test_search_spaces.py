@@ -11,11 +11,12 @@ from mlflow import MlflowClient
 import search_spaces
 from distcel import pipeline
 from distcel.actor_pool import ActorPool
+from distcel.checks import InvalidInputError
 from distcel.prepare import Options, prepare
 from distcel.sources import READERS
 from distcel.space import search_space
 from distcel.standalone import load_ensemble
-from distcel.types import Gradient, InvalidInputError, first_point
+from distcel.types import Gradient, first_point
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import data
 
