@@ -41,14 +41,15 @@ from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
-FittedOn = Literal["train", "valid"]
+FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
 N_CURVE = 9  # values of k in Figure 2, beside the chosen one
 
 
 def rules(k: int, seed: int) -> dict[str, tuple[FittedOn, Sequence[ConsensusRule]]]:
     """Every rule by its title; several of one kind are draws, whose accuracies are averaged."""
     papers: dict[str, tuple[FittedOn, Sequence[ConsensusRule]]] = {
-        RULE_TITLES[name]: ("train", draws) for name, draws in consensus_rules(k, seed).items()
+        RULE_TITLES[name]: ("train" if name == "super_learner" else "-", draws)
+        for name, draws in consensus_rules(k, seed).items()
     }
     library = {"META-DES": _meta_des()} if find_spec("deslib") else {}
     return papers | {
@@ -95,7 +96,7 @@ def said_by_rules(
     train: CachedSplit, valid: CachedSplit, test: CachedSplit, k: int, seed: int
 ) -> dict[str, Draws]:
     """Every rule's class probabilities for each test sample, by its title."""
-    fitted: dict[FittedOn, CachedSplit] = {"train": train, "valid": valid}
+    fitted: dict[FittedOn, CachedSplit] = {"-": train, "train": train, "valid": valid}
     return {
         title: said_by(draws, fitted[on], test) for title, (on, draws) in rules(k, seed).items()
     }
@@ -178,6 +179,10 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     others = [other for other in curve_ks(len(specs), k) if other != k]
     weights |= trained_at_each_k(ref, best, others, pool, folder / "curve")
     learned = search_learned_vote(prepared, ref, pool) if beyond else None
+    # These choose their best epoch on valid: the test split is measured from here on.
+    trained = {}
+    if beyond:
+        trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
 
     def said_by_trained(params: SelectionParams, trained: Mapping[str, Tensor]) -> Draws:
         smart = trained_ensemble(prepared.plan, len(specs), len(names), params, trained)
@@ -188,12 +193,10 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         for at, found in sorted(weights.items())
     }
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
-    trained, study = {}, None
-    if beyond:
-        trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
-        said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
+    said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
     if learned:
         said[LEARNED_VOTE] = said_by_trained(learned[1].params, learned[0])
+    study = None
     if gradients:
         study = study_gradients(task, ref, best, test, pool, folder / "gradients")
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())

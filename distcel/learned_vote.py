@@ -15,7 +15,7 @@ from distcel.selection import TaskRef, refit_best
 from distcel.trials import TrialStore
 from distcel.types import TrialRecord
 
-LEARNED_VOTE = "learned vote, k <= n/3"
+LEARNED_VOTE = "learned vote of few"
 
 
 def third_of(n_learners: int) -> int:

@@ -36,9 +36,9 @@ class MetaDES:
     count: int = 7
     n_profiles: int = 5
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Train the meta-classifier; every class must be among the samples."""
-        _, n_learners, n_classes = train.probs_SNC.shape
+        _, n_learners, n_classes = fitted.probs_SNC.shape
         model = METADES(
             _Pool(n_learners, n_classes),
             k=self.count,
@@ -49,7 +49,7 @@ class MetaDES:
         )
         # DESlib 0.3.7 calls a method that scikit-learn 1.7 removed (DESlib's issue 284).
         model._validate_data = lambda rows, labels, **_: (rows, labels)
-        model.fit(_rows(train), train.labels_S)
+        model.fit(_rows(fitted), fitted.labels_S)
         return lambda split: torch.from_numpy(model.predict_proba(_rows(split)))
 
 

@@ -43,13 +43,13 @@ class NearestNeighbours:
 
     count: int = 7
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Keep the images; of equal counts the class of a nearer sample wins."""
-        find, n_classes = _nearest(train, self.count), train.probs_SNC.shape[2]
+        find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
         weights_K = 1 + 1e-3 * np.arange(self.count)[::-1]
 
         def vote(split: CachedSplit) -> Tensor:
-            classes_SK = train.labels_S[find(split)]
+            classes_SK = fitted.labels_S[find(split)]
             is_class_SKC = classes_SK[:, :, None] == np.arange(n_classes)
             winners_S = np.einsum("skc,k->sc", is_class_SKC, weights_K).argmax(1)
             return vote_shares(is_class_SKC.sum(1), winners_S)
@@ -63,9 +63,9 @@ class KnoraUnion:
 
     count: int = 7
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Note which learner has which sample right."""
-        right = _right_of_nearest(train, self.count)
+        right = _right_of_nearest(fitted, self.count)
         return lambda split: _plurality(split, right(split).sum(1))
 
 
@@ -78,9 +78,9 @@ class KnoraEliminate:
 
     count: int = 7
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Note which learner has which sample right."""
-        right = _right_of_nearest(train, self.count)
+        right = _right_of_nearest(fitted, self.count)
 
         def vote(split: CachedSplit) -> Tensor:
             unbroken_SN = np.logical_and.accumulate(right(split), axis=1).sum(1)
@@ -93,7 +93,7 @@ def _right_of_nearest(
     fitted: CachedSplit, count: int
 ) -> Callable[[CachedSplit], NDArray[np.bool_]]:
     """Which learner has which of the nearest samples right, the nearest first, (S, count, N)."""
-    right_SN = fitted.probs_SNC.argmax(-1) == fitted.labels_S[:, None]
+    right_SN = fitted.learners_right
     find = _nearest(fitted, count)
     return lambda split: right_SN[find(split)]
 

@@ -13,6 +13,7 @@ from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART
 
 CURVES = (SMART, "RS", "UA", "PV", "SL")  # of Figure 2
+SEARCHED = f"{SMART}, k of each search"
 _STACKING = "logistic stacking"
 
 
@@ -76,7 +77,7 @@ def accuracies_at(outcomes: Sequence[SeedOutcome], k: int, title: str) -> list[f
 
 
 def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
-    """E2e-CEL's at each k of Figure 2, the cheapest first, and then other rules'.
+    """E2e-CEL's at each k of Figure 2, the cheapest first, at each seed's own k, and then others'.
 
     A learner's own matrix, which the learned vote and stacking have, is C x C multiply-adds more.
     """
@@ -90,6 +91,10 @@ def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
         CostPoint(SMART, k, costs[i], accuracies[i], i in front, i == at_knee)
         for i, k in enumerate(ks)
     ]
+    chosen = [outcome.results["best"]["k"] for outcome in outcomes]
+    spent = statistics.mean(map(cost.of_sub_ensemble, chosen))
+    searched = CostPoint(SEARCHED, statistics.mean(chosen), spent, _accuracies(outcomes, SMART))
+    smart.append(searched)
     matrix = outcomes[0].results["n_classes"] ** 2
     asks_all = [
         CostPoint("UA", n, cost.of_learners(n), _accuracies(outcomes, "UA")),

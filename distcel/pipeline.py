@@ -107,7 +107,7 @@ def _search_and_test(
         evaluations = _test(prepared, best, weights, train)
     report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
     print(report)
-    results = _results(prepared, best, evaluations, seconds)
+    results = _results(prepared, best, evaluations, seconds, len(store.finished()))
     return results, _keep(prepared, best, weights, report, results)
 
 
@@ -166,6 +166,7 @@ def _results(
     best: TrialRecord,
     evaluations: Mapping[str, Evaluation],
     seconds: Mapping[str, float],
+    n_trials: int,
 ) -> dict[str, Any]:
     published, (whole, *parts) = prepared.experiment.published, evaluations.values()
     return {
@@ -173,6 +174,8 @@ def _results(
         "preset": prepared.options.preset,
         "seed": prepared.options.seed,
         "selector_split": prepared.options.selector_split,
+        "fixed": dict(prepared.options.fixed),
+        "n_trials": n_trials,
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),

@@ -45,6 +45,12 @@ class CachedSplit:
     labels_S: NDArray[np.int64]
     probs_SNC: Probabilities
 
+    @property
+    def learners_right(self) -> NDArray[np.bool_]:
+        """Whether each learner's most probable class is the sample's own, (S, N)."""
+        right_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
+        return right_SN
+
     def where(self, chosen_S: NDArray[np.bool_]) -> CachedSplit:
         """The samples that are chosen."""
         return CachedSplit(

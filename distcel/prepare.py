@@ -116,7 +116,8 @@ class Prepared:
     def title(self) -> str:
         """What the run is called in MLflow and in its report."""
         options = self.options
-        name = run_title(self.experiment.dataset, options.preset, options.selector_split)
+        dataset, split = self.experiment.dataset, options.selector_split
+        name = run_title(dataset, options.preset, split, options.fixed)
         return f"{name}, seed {options.seed}"
 
     @property
@@ -137,10 +138,14 @@ class Prepared:
         return content_key([keys, recipe, space, self.options.seed, torch.__version__, code])
 
 
-def run_title(dataset: str, preset: str, selector_split: SelectorSplit) -> str:
-    """What the runs of all seeds are called."""
+def run_title(
+    dataset: str, preset: str, selector_split: SelectorSplit, fixed: Mapping[str, Any]
+) -> str:
+    """What the runs of all seeds are called, with what is not searched."""
     title = f"{dataset}, preset {preset}"
-    return title if selector_split == "train" else f"{title}, selector split {selector_split}"
+    if selector_split != "train":
+        title += f", selector split {selector_split}"
+    return ", ".join([title, *(f"{name} = {value}" for name, value in fixed.items())])
 
 
 def prepare(experiment: Experiment, options: Options) -> Prepared:

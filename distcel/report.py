@@ -61,7 +61,7 @@ def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
         "super_learner": [SuperLearner()],
         "unweighted_average": [UnweightedAverage()],
         "plurality_vote": [PluralityVote()],
-        "random_selection": [RandomSelection(k, seed + draw) for draw in range(RANDOM_DRAWS)],
+        "random_selection": [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)],
     }
 
 
@@ -99,7 +99,7 @@ def learner_accuracies(
 
     A learner whose classes are all there are has no others and is left out of their mean.
     """
-    right_SN = split.probs_SNC.argmax(-1) == split.labels_S[:, None]
+    right_SN = split.learners_right
     own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
     return (
         _mean_of_columns(right_SN, own_SN),

@@ -20,8 +20,7 @@ def _weighted(weights_N: NDArray[np.float64]) -> Vote:
 
 def _accuracies(split: CachedSplit) -> NDArray[np.float64]:
     """Of each learner, shape (N,)."""
-    right_SN = split.probs_SNC.argmax(-1) == split.labels_S[:, None]
-    return np.asarray(right_SN.mean(0), np.float64)
+    return np.asarray(split.learners_right.mean(0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class TopLearners:
 
     k: int
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Rank the learners."""
-        accuracy_N = _accuracies(train)
+        accuracy_N = _accuracies(fitted)
         weights_N = np.zeros(len(accuracy_N))
         weights_N[np.argsort(-accuracy_N, kind="stable")[: self.k]] = 1 / self.k
         return _weighted(weights_N)
@@ -46,10 +45,10 @@ class DiscreteSuperLearner:
     that they have not seen.
     """
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Find the learner."""
-        rows_S = np.arange(len(train.labels_S))
-        own_SN = train.probs_SNC[rows_S, :, train.labels_S]
+        rows_S = np.arange(len(fitted.labels_S))
+        own_SN = fitted.probs_SNC[rows_S, :, fitted.labels_S]
         cross_entropy_N = -np.log(own_SN.clip(1e-7)).mean(0)
         weights_N = np.zeros(len(cross_entropy_N))
         weights_N[cross_entropy_N.argmin()] = 1
@@ -66,18 +65,18 @@ class GreedySelection:
 
     n_rounds: int = 50
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Add learners; of all rounds the most accurate one counts, the earliest of equals."""
-        rows_S, labels_S = np.arange(len(train.labels_S)), train.labels_S
-        sum_SC = np.zeros(train.probs_SNC[:, 0].shape)
-        counts_N = np.zeros(train.probs_SNC.shape[1])
+        rows_S, labels_S = np.arange(len(fitted.labels_S)), fitted.labels_S
+        sum_SC = np.zeros(fitted.probs_SNC[:, 0].shape)
+        counts_N = np.zeros(fitted.probs_SNC.shape[1])
         best, best_counts_N = -1.0, counts_N
         for size in range(1, self.n_rounds + 1):
-            means_SNC = (sum_SC[:, None] + train.probs_SNC) / size
+            means_SNC = (sum_SC[:, None] + fitted.probs_SNC) / size
             right_N = (means_SNC.argmax(-1) == labels_S[:, None]).mean(0)
             likelihood_N = np.log(means_SNC[rows_S, :, labels_S].clip(1e-7)).mean(0)
             added = np.lexsort((likelihood_N, right_N))[-1]
-            sum_SC += train.probs_SNC[:, added]
+            sum_SC += fitted.probs_SNC[:, added]
             counts_N[added] += 1
             if right_N[added] > best:
                 best, best_counts_N = right_N[added], counts_N.copy()
@@ -95,19 +94,19 @@ class LogisticStacking:
     inverse_penalty: float = 1.0
     max_iterations: int = 300
 
-    def fit(self, train: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> Vote:
         """Fit it by L-BFGS, as far as it comes within `max_iterations`."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        n_classes = train.probs_SNC.shape[2]
+        n_classes = fitted.probs_SNC.shape[2]
         regression = LogisticRegression(C=self.inverse_penalty, max_iter=self.max_iterations)
         model = make_pipeline(StandardScaler(), regression)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(_logarithms(train), train.labels_S)
+            model.fit(_logarithms(fitted), fitted.labels_S)
 
         def vote(split: CachedSplit) -> Tensor:
             probs_SC = np.zeros((len(split.labels_S), n_classes))

@@ -218,8 +218,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
     client = MlflowClient(tracking_uri=uri)
     experiment = experiment_of(client, uri, r.dataset, r.artifacts)
     query = f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'"
-    for earlier in client.search_runs([experiment], query):
-        client.delete_run(earlier.info.run_id)
+    earlier = client.search_runs([experiment], query)
     tags = {_REPRODUCTION_TAG: r.key}
     run_id = client.create_run(experiment, tags=tags, run_name=r.run_name).info.run_id
     now = int(time.time() * 1000)
@@ -234,3 +233,5 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
     for path in r.files:
         client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
+    for run in earlier:  # only now: a failure on the way leaves them
+        client.delete_run(run.info.run_id)

@@ -56,7 +56,10 @@ def parser() -> argparse.ArgumentParser:
         help="also put the report into this Markdown file, as one section (none)",
     )
     flags.add_argument(
-        "--results-dir", type=Path, metavar="DIR", help="(runs/reproduce-DATASET-PRESET[-SPLIT])"
+        "--results-dir",
+        type=Path,
+        metavar="DIR",
+        help="(runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED])",
     )
     return flags
 
@@ -68,18 +71,8 @@ def main() -> int:
 
 
 def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
-    require_count("--seeds", arguments.seeds)
     of_cluster = _parsed(passed_on)
-    for flag, given in (("--seed", of_cluster.seed), ("--run-dir", of_cluster.run_dir)):
-        require(not given, f"no {flag} beside --seeds", given, f"leave {flag} out")
-    require(not of_cluster.dry_run, "no --dry-run beside --seeds", True, "ask cluster.py for it")
-    learned = "vote=learned" in of_cluster.fix
-    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
-    require(not learned, rule, "both", remedy)
-    held_out = of_cluster.selector_split == "holdout"
-    rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
-    # A single network would be trained on the holdout alone, which is no rival.
-    require(not (arguments.beyond and held_out), rule, "both", remedy)
+    _require_consistent(arguments, of_cluster)
     for seed in range(arguments.seeds):
         status = _launch([sys.executable, cluster.__file__, *passed_on, "--seed", str(seed)])
         if status != 0:
@@ -94,9 +87,11 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
         unwind_on_signals()
         pool = cluster_pool(of_cluster.gpus_per_worker)
         outcomes = [_outcome(arguments, passed_on, seed, pool) for seed in range(arguments.seeds)]
-    name = cluster.run_name(of_cluster)
+    options = cluster.options(of_cluster)
+    name = "-".join([cluster.run_name(of_cluster), *of_cluster.fix])
     folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
-    title = run_title(of_cluster.dataset, of_cluster.preset, of_cluster.selector_split)
+    split = of_cluster.selector_split
+    title = run_title(of_cluster.dataset, of_cluster.preset, split, options.fixed)
     command = f"python launch/reproduce.py {shlex.join(sys.argv[1:])}"
     published = load_experiment(of_cluster.dataset, of_cluster.preset).published
     print(reproduction.write(folder, title, command, outcomes, published))
@@ -104,11 +99,24 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     if arguments.results_file:
         file = arguments.results_file
         reproduction.write_section(file, name, title, command, outcomes, published)
-    options = cluster.options(of_cluster)
     artifacts = options.run_dir.parent / "mlflow-artifacts"
     track = reproduction.tracked(title, of_cluster.dataset, outcomes, folder, artifacts)
     _log(options.mlflow_uri, track)
     return 0
+
+
+def _require_consistent(arguments: argparse.Namespace, of_cluster: argparse.Namespace) -> None:
+    require_count("--seeds", arguments.seeds)
+    for flag, given in (("--seed", of_cluster.seed), ("--run-dir", of_cluster.run_dir)):
+        require(not given, f"no {flag} beside --seeds", given, f"leave {flag} out")
+    require(not of_cluster.dry_run, "no --dry-run beside --seeds", True, "ask cluster.py for it")
+    learned = "vote=learned" in of_cluster.fix
+    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
+    require(not learned, rule, "both", remedy)
+    held_out = of_cluster.selector_split == "holdout"
+    rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
+    # A single network would be trained on the holdout alone, which is no rival.
+    require(not (arguments.beyond and held_out), rule, "both", remedy)
 
 
 def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ from distcel.static_rules import (
 RULES: list[ConsensusRule] = [
     UnweightedAverage(),
     PluralityVote(),
-    RandomSelection(k=3, seed=0),
+    RandomSelection(k=3, seed=(0, 0)),
     SuperLearner(),
     TopLearners(k=1),
     TopLearners(k=3),
@@ -123,10 +125,17 @@ def test_close_logits_stay_apart_as_probabilities() -> None:
 
 def test_a_random_selection_of_all_is_the_unweighted_average() -> None:
     train, test = split_of(0), split_of(1)
-    everyone = RandomSelection(6, seed=3).fit(train)(test)
+    everyone = RandomSelection(6, seed=(0, 3)).fit(train)(test)
     np.testing.assert_allclose(everyone, UnweightedAverage().fit(train)(test), rtol=1e-5)
-    draws = [RandomSelection(2, seed).fit(train)(test) for seed in (0, 1)]
-    assert not draws[0].equal(draws[1])
+
+
+def test_random_selections_differ_by_draw_and_by_run() -> None:
+    train, test = split_of(0), split_of(1)
+    pairs = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    draws = [RandomSelection(2, pair).fit(train)(test) for pair in pairs]
+    for one, other in combinations(draws, 2):  # no draw of a run is another's
+        assert not one.equal(other)
+    assert draws[0].equal(RandomSelection(2, (0, 0)).fit(train)(test))
 
 
 def test_the_super_learner_finds_the_learner_worth_listening_to() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from distcel.tracked import Outcome, SearchIdentity, TrackedReproduction
 from distcel.tracking import Tracker, log_reproduction
@@ -141,3 +142,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     curve = client.get_metric_history(run.info.run_id, "e2e-CEL_over_k")
     assert {point.step: point.value for point in curve} == {1: 0.5, 55: 0.75}
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["report.md"]
+    with pytest.raises(MlflowException):
+        log_reproduction(database, replace(reproduction, metrics={"refused, <=": 0.25}))
+    runs = client.search_runs([experiment.experiment_id], query)
+    assert run.info.run_id in [found.info.run_id for found in runs]  # what is there stays
