@@ -28,7 +28,8 @@ def search_learned_vote(
 ) -> tuple[dict[str, Tensor], TrialRecord] | None:
     """Search as many trials of the learned vote as the run has of the paper's.
 
-    What is found is kept as any search is: a later launch goes on with it.
+    The first one asks as many learners as it may: each brings a matrix of its own. What is found
+    is kept as any search is: a later launch goes on with it.
 
     Args:
         prepared: the run, whose own search is done.
@@ -53,21 +54,21 @@ def search_learned_vote(
 
 def _restricted(prepared: Prepared) -> Prepared:
     """The same run, whose search is another one: its folder is named after its space."""
-    most, search = third_of(len(prepared.specs)), prepared.search
-    space = search.space | {
-        "k": _at_most(most, search.space["k"]),
-        "vote": CategoricalDistribution(["learned"]),
-    }
-    first = replace(search.first, k=min(search.first.k, most), vote="learned")
+    search = prepared.search
+    ks, most = _at_most(third_of(len(prepared.specs)), search.space["k"])
+    space = search.space | {"k": ks, "vote": CategoricalDistribution(["learned"])}
+    first = replace(search.first, k=most, vote="learned")
     done = len(TrialStore(prepared.search_folder / "trials").finished())
     # No time budget: a later launch would add trials when the test split has been read.
     own = replace(search, space=space, first=first, num_samples=done, time_budget=None)
     return replace(prepared, search=own)
 
 
-def _at_most(most: int, ks: BaseDistribution) -> BaseDistribution:
+def _at_most(most: int, ks: BaseDistribution) -> tuple[BaseDistribution, int]:
+    """The distribution without what is above `most`, and its highest value."""
     if isinstance(ks, CategoricalDistribution):  # fixed, or a choice of a space of the user's
-        few = {min(k, most) for k in ks.choices}  # type: ignore[type-var]
-        return CategoricalDistribution(sorted(few))  # type: ignore[type-var]
+        few = sorted({min(k, most) for k in ks.choices})  # type: ignore[type-var]
+        return CategoricalDistribution(few), few[-1]  # type: ignore[return-value]
     assert isinstance(ks, IntDistribution), "k is a whole number"
-    return IntDistribution(min(ks.low, most), min(ks.high, most))
+    high = min(ks.high, most)
+    return IntDistribution(min(ks.low, most), high), high
