@@ -7,7 +7,6 @@ on `train`; what picks learners by how well they do is fitted on `valid`, which 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,7 @@ from distcel.actor_pool import ActorPool
 from distcel.consensus import ConsensusRule
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.ensemble import trained_ensemble
+from distcel.estimate import count_samples
 from distcel.gradient_study import GradientStudy, study_gradients
 from distcel.learned_vote import LEARNED_VOTE, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
@@ -28,7 +28,7 @@ from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbour
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by, said_by_smart
-from distcel.selection import SelectionTask, TaskRef, refit
+from distcel.selection import SelectionTask, TaskRef, refit, refit_each
 from distcel.slices import slices
 from distcel.static_rules import (
     DiscreteSuperLearner,
@@ -37,7 +37,6 @@ from distcel.static_rules import (
     TopLearners,
 )
 from distcel.trained_rules import TrainedRule, trained_rules
-from distcel.training import DivergedError
 from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
@@ -115,18 +114,9 @@ def trained_at_each_k(
 
     One that diverges is left out. What is trained is kept in `folder`, for a later launch.
     """
-
-    def train_at(k: int) -> dict[str, Tensor] | None:
-        try:
-            record = replace(best, number=k, params=replace(best.params, k=k))
-            return refit(task, record, pool, folder)[0]
-        except DivergedError as error:
-            print(f"k = {k}: {error}")
-            return None
-
-    with ThreadPoolExecutor(pool.size) as workers:
-        found = dict(zip(ks, workers.map(train_at, ks), strict=True))
-    return {k: weights for k, weights in found.items() if weights is not None}
+    trials = [replace(best, number=k, params=replace(best.params, k=k)) for k in ks]
+    found = refit_each(task, trials, pool, folder)
+    return {k: weights for k, (weights, _) in found.items()}
 
 
 def accuracy_over_k(
@@ -182,7 +172,9 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     # These choose their best epoch on valid: the test split is measured from here on.
     trained = {}
     if beyond:
-        trained = trained_rules(task, ref, best, specs, test, pool, folder / "rules")
+        labels_S, split = prepared.splits["train"].labels, prepared.options.selector_split
+        counts = count_samples(labels_S, specs, prepared.experiment, split, seed)
+        trained = trained_rules(task, ref, best, counts, test, pool, folder / "rules")
 
     def said_by_trained(params: SelectionParams, trained: Mapping[str, Tensor]) -> Draws:
         smart = trained_ensemble(prepared.plan, len(specs), len(names), params, trained)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -57,17 +57,21 @@ def describe(
     num_samples: int,
     n_workers: int,
     counts: SampleCounts,
+    fixed: Collection[str],
 ) -> str:
     """The stages with their sizes and estimated minutes, one line each.
 
     A step of a base learner and one of the selection net are measured on this machine, one process
     with one thread, on random images; the selection net's is the mean over the three gradients, at
-    the k and epsilon of `point` and an m from the middle of its range.
+    the k and epsilon of `point` and an m from the middle of its range, unless they are `fixed`.
     """
     specs = learner_specs(class_names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan = _plan(experiment, pools["train"])
-    learner, selector = _seconds_per_sample(experiment, plan, point, len(specs), device)
+    gradients = [point.gradient] if "gradient" in fixed else get_args(Gradient)
+    m = point.m if "m" in fixed else _MIDDLE_M
+    points = [replace(point, gradient=gradient, m=m) for gradient in gradients]
+    learner, selector = _seconds_per_sample(experiment, plan, points, len(specs), device)
     epochs, epochs_of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
     step, n_samples = learner / n_workers / 60, sum(len(pool.labels) for pool in pools.values())
     # Predicting is a forward pass: about a third of a training step.
@@ -127,7 +131,7 @@ def _plan(experiment: Experiment, pool: Pool) -> NetworkPlan:
 def _seconds_per_sample(
     experiment: Experiment,
     plan: NetworkPlan,
-    point: SelectionParams,
+    points: Sequence[SelectionParams],
     n_learners: int,
     device: torch.device,
 ) -> tuple[float, float]:
@@ -154,9 +158,8 @@ def _seconds_per_sample(
     )
     recipe = replace(experiment.selector_recipe, epochs=999)
     seconds = []
-    for gradient in get_args(Gradient):
+    for params in points:
         net = plan.build(n_learners, 0).to(device)
-        params = replace(point, gradient=gradient, m=_MIDDLE_M)
         ensemble = smart_ensemble(net, params, n_learners, n_classes).to(device)
         selector = SelectionTraining(ensemble, split, split, recipe, 0, device)
         seconds.append(_measure(selector.training.run_epoch, device) / batch_size)

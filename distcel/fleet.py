@@ -21,6 +21,7 @@ from distcel.datasets import Splits
 from distcel.learners import LearnerData, Progress, TrainedLearner, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache
+from distcel.training import DivergedError
 from distcel.types import Experiment, LearnerSpec, SplitName
 
 _MAX_DEATHS = 5
@@ -149,7 +150,8 @@ class Fleet:
         names: dict[SplitName, None] = dict.fromkeys(("train", *self.cache.split_names))
         images = {name: self.splits[name].images for name in names}
         labels, n_classes = self.splits["train"].labels, len(self.splits.class_names)
-        self._data = ray.put(LearnerData(self.plan, images, labels, n_classes))
+        predicted = self.cache.split_names
+        self._data = ray.put(LearnerData(self.plan, images, labels, n_classes, predicted))
         total, done, started = len(self._pending), 0, time.monotonic()
         self._last_said = started
         for _ in range(min(self.pool.size, total)):
@@ -210,6 +212,8 @@ class Fleet:
             self._pending.appendleft((spec, key))
             return None
         except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DivergedError):
+                raise DivergedError(f"learner {spec.name}: {error.cause}") from None
             raise_cause(error)
         if isinstance(event, Progress):
             self._note(spec, key, event)

@@ -1,8 +1,8 @@
 """Two other ways to train a selection net end to end, in the smart ensemble's place.
 
 Both are called as the smart ensemble is, so that `SelectionTraining` trains them and
-`DeviceSplit.vote` lets them vote: with the same selection net, seed, order of the samples, recipe
-and epochs they differ from it in one thing each.
+`DeviceSplit.vote` lets them vote: they have the same selection net, seed, order of the samples,
+recipe and epochs, and the smart ensemble's lr, which is not searched for them.
 """
 
 from __future__ import annotations

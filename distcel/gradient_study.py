@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def study_gradients(
 
         study_gradients(task, ref, best, test, pool, prepared.search_folder / "gradients")
 
-    As many as there are workers are trained at once, each by one thread of its own.
+    They are trained one after another, each by one thread, so that their times can be compared.
 
     Args:
         task: what they are trained on.
@@ -129,8 +128,7 @@ def study_gradients(
         right = accuracy(on_device.vote(smart), on_device.labels)
         return EstimatorRun(estimator, record.epochs, right)
 
-    with ThreadPoolExecutor(pool.size) as workers:
-        found = [run for run in workers.map(run, enumerate(estimators)) if run is not None]
+    found = [run for run in map(run, enumerate(estimators)) if run is not None]
     if not found:
         raise RunFailedError("every gradient diverged at the best trial's lr: search it again")
     return GradientStudy(task.seed, tuple(found))

@@ -8,11 +8,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
-from distcel.checks import RunFailedError
 from distcel.prepare import Prepared
 from distcel.search import run_search
 from distcel.selection import TaskRef, refit_best
-from distcel.trials import TrialStore
+from distcel.trials import NoCompleteTrialError, TrialStore
 from distcel.types import TrialRecord
 
 LEARNED_VOTE = "learned vote of few"
@@ -39,13 +38,16 @@ def search_learned_vote(
     Returns:
         dict, TrialRecord: weights of the ensemble that is best on valid, and its trial with all
             epochs; None, which is said, where no trial is complete.
+
+    Raises:
+        RunFailedError: workers died over the refit again and again.
     """
     own = _restricted(prepared)
     store = TrialStore(own.search_folder / "trials")
     run_search(task, own.search, store, pool, own.search_folder / "tune")
     try:
         weights, best = refit_best(task, store, pool, own.search_folder / "refit")
-    except RunFailedError as error:
+    except NoCompleteTrialError as error:
         print(f"{LEARNED_VOTE}: {error}")
         return None
     print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")

@@ -32,6 +32,7 @@ class LearnerData:
     images: Mapping[SplitName, NDArray[np.uint8]]
     train_labels: NDArray[np.int64]
     n_classes: int
+    predicted: tuple[SplitName, ...]
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def train_learner(
         due = time.monotonic() - saved >= seconds_between_states and run.epoch < recipe.epochs
         yield Progress(run.epoch, loss, save_training(run) if due else None)
         saved = time.monotonic() if due else saved
-    probs = {name: predict(network, x).softmax(-1).cpu().numpy() for name, x in images.items()}
+    probs = {
+        name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in data.predicted
+    }
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     yield TrainedLearner(probs, weights)

@@ -198,7 +198,9 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
         if source == "torchvision":
             from torchvision.models import ResNet18_Weights
 
-            weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+            weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
         elif source.endswith(".safetensors"):
             weights = load_file(source)
         else:

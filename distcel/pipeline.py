@@ -103,6 +103,7 @@ def _search_and_test(
     with _timed(seconds, "refit"):
         weights, best = refit_best(task, store, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
+    store.close(prepared.search.num_samples)
     with _timed(seconds, "test"):
         evaluations = _test(prepared, best, weights, train)
     report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)

@@ -141,7 +141,8 @@ class SearchSettings:
         max_epochs: of a trial that ASHA does not stop.
         seed: of the sampler.
         num_samples: trials in all, earlier launches included.
-        time_budget: seconds for this launch's part of the search; None sets no limit.
+        time_budget: seconds for this launch's part of the search, which is not taken up again once
+            the store is closed; None sets no limit.
     """
 
     space: dict[str, BaseDistribution]
@@ -164,9 +165,13 @@ def run_search(
         pool: how many trials run at once, and their resources.
         folder: for Tune's own files, which nothing is read from again.
     """
+    wanted = store.wanted(settings.num_samples)
+    if wanted < settings.num_samples:
+        more = f"--num-samples above {settings.num_samples} adds trials"
+        print(f"the search ended with {wanted} trials before the test split was read; {more}")
     deadline = time.monotonic() + (settings.time_budget or math.inf)
     for _ in range(_MAX_ROUNDS):
-        remaining = settings.num_samples - len(store.finished())
+        remaining = wanted - len(store.finished())
         seconds = deadline - time.monotonic()
         if remaining <= 0 or seconds <= 0:
             break

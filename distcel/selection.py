@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,9 +98,44 @@ def _refit(task: SelectionTask, params: SelectionParams) -> TrainedNetwork:
     return task.begin(params, worker_device()).run()
 
 
-def refit(
-    task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path
-) -> tuple[dict[str, Tensor], TrialRecord]:
+Refitted = tuple[dict[str, Tensor], TrialRecord]
+
+
+class _Refits:
+    """The refits of some trials that are kept in a folder, and what is missing of them."""
+
+    def __init__(self, task: TaskRef, pool: ActorPool, folder: Path) -> None:
+        self.task, self.folder, self.store = task, folder, TrialStore(folder)
+        self.options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
+
+    def _path(self, trial: TrialRecord) -> Path:
+        return self.folder / f"{trial.number:05d}.safetensors"
+
+    def holds(self, trial: TrialRecord) -> bool:
+        done = trial.number in self.store and self.store[trial.number].params == trial.params
+        return done and is_intact(self._path(trial))
+
+    def start(self, trial: TrialRecord) -> Any:
+        return self.options.remote(self.task, trial.params)
+
+    def keep(self, trial: TrialRecord, started: Any) -> None:
+        """Wait for what was started, and keep it."""
+        try:
+            trained = ray.get(started)
+        except ray.exceptions.RayTaskError as error:
+            raise_cause(error)
+        except ray.exceptions.RayError as error:
+            reason = str(error).partition("\n")[0]
+            raise RunFailedError(f"the refit of trial {trial.number} failed: {reason}") from None
+        content = safetensors_bytes(trained.weights)
+        write_checked(self._path(trial), lambda file: file.write(content))
+        self.store.keep(replace(trial, epochs=trained.epochs))
+
+    def load(self, trial: TrialRecord) -> Refitted:
+        return load_file(self._path(trial)), self.store[trial.number]
+
+
+def refit(task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path) -> Refitted:
     """Train the best trial's smart ensemble for all its epochs, on a worker.
 
     Args:
@@ -115,29 +151,33 @@ def refit(
         DivergedError: it diverges, in an epoch that the trial was stopped before.
         RunFailedError: workers died over it again and again.
     """
-    store, path = TrialStore(folder), folder / f"{best.number:05d}.safetensors"
-    done = best.number in store and store[best.number].params == best.params
-    if not (done and is_intact(path)):
-        options = _refit.options(num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, name="refit")
+    refits = _Refits(task, pool, folder)
+    if not refits.holds(best):
+        refits.keep(best, refits.start(best))
+    return refits.load(best)
+
+
+def refit_each(
+    task: TaskRef, trials: Sequence[TrialRecord], pool: ActorPool, folder: Path
+) -> dict[int, Refitted]:
+    """As `refit`, of several trials at once, by number; one that diverges is left out."""
+    refits = _Refits(task, pool, folder)
+    running = {refits.start(trial): trial for trial in trials if not refits.holds(trial)}
+    while running:
+        started: Any = ray.wait(list(running), num_returns=1)[0][0]
         try:
-            trained = ray.get(options.remote(task, best.params))
-        except ray.exceptions.RayTaskError as error:
-            raise_cause(error)
-        except ray.exceptions.RayError as error:
-            reason = str(error).partition("\n")[0]
-            raise RunFailedError(f"the refit of trial {best.number} failed: {reason}") from None
-        write_checked(path, lambda file: file.write(safetensors_bytes(trained.weights)))
-        store.keep(replace(best, epochs=trained.epochs))
-    return load_file(path), store[best.number]
+            refits.keep(running.pop(started), started)
+        except DivergedError as error:
+            print(f"a refit diverged: {error}")
+    return {trial.number: refits.load(trial) for trial in trials if refits.holds(trial)}
 
 
-def refit_best(
-    task: TaskRef, store: TrialStore, pool: ActorPool, folder: Path
-) -> tuple[dict[str, Tensor], TrialRecord]:
+def refit_best(task: TaskRef, store: TrialStore, pool: ActorPool, folder: Path) -> Refitted:
     """The best trial that survives all its epochs: ASHA may have stopped it before it diverged.
 
     Raises:
-        RunFailedError: no trial is complete, or workers died over one again and again.
+        NoCompleteTrialError: no trial is complete.
+        RunFailedError: workers died over one again and again.
     """
     while True:
         best = best_trial(store.snapshot())

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import load, save
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distcel.datasets import specialised_indices
+from distcel.estimate import SampleCounts
 from distcel.learners import Progress
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
@@ -27,25 +26,21 @@ from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError, Training, accuracy, augment, predict, to_tensor
 from distcel.training_state import load_training, save_training
-from distcel.types import EpochResult, Experiment, LearnerSpec, Recipe
+from distcel.types import EpochResult, Experiment, Recipe
 
 SECONDS_BETWEEN_STATES = 30.0  # lost at most when a worker is killed; half a second to keep each
 
 
-def ensemble_passes(
-    experiment: Experiment, specs: Sequence[LearnerSpec], train_labels_S: NDArray[np.int64]
-) -> int:
+def ensemble_passes(experiment: Experiment, counts: SampleCounts) -> int:
     """The sample passes of the whole ensemble: all base learners and the selection net's refit.
 
     sum_i S_i E + S E', with S_i the size of learner i's specialised subset, E the epochs of a base
-    learner, S the train split's size and E' the epochs of the selection net. The trials of the
-    search, some dozen trainings of a selection net, are not in it.
+    learner, S the train split's size and E' the epochs of the selection net. The sum is over
+    `crossfit`'s copies as well. The trials of the search, some dozen trainings of a selection net,
+    are not in it.
     """
-    share = experiment.specialty_share
-    # The seed draws the samples; how many they are does not depend on it.
-    sizes = [len(specialised_indices(train_labels_S, spec, share, seed=0)) for spec in specs]
-    selector_passes = len(train_labels_S) * experiment.selector_recipe.epochs
-    return sum(sizes) * experiment.learner_recipe.epochs + selector_passes
+    learners = (counts.base_learners + counts.copies) * experiment.learner_recipe.epochs
+    return learners + counts.selection_net * experiment.selector_recipe.epochs
 
 
 def epochs_of(passes: int, n_samples: int) -> int:

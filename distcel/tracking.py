@@ -108,7 +108,9 @@ class Tracker:
 
     def _adopt(self, run: Run) -> None:
         number = int(run.data.tags[_TRIAL_TAG])
-        if number in self._children:  # a request that seemed to fail was carried out after all
+        twin = number in self._children  # a request that seemed to fail was carried out after all
+        # An interrupted trial begins again: what its first attempt logged is in no record.
+        if twin or run.info.status in ("RUNNING", "KILLED"):
             self.client.delete_run(run.info.run_id)
             return
         history = self.client.get_metric_history(run.info.run_id, "valid_accuracy")
@@ -125,6 +127,9 @@ class Tracker:
 
     def _update_trial(self, record: TrialRecord) -> None:
         number = record.number
+        if len(record.epochs) < self._logged.get(number, 0):  # it began again
+            self.client.delete_run(self._children.pop(number))
+            self._described.discard(number)
         if number not in self._children:
             self._create_child(number)
         run_id = self._children[number]
@@ -144,10 +149,7 @@ class Tracker:
         if status != self._status[number]:
             if record.reason:
                 self.client.set_tag(run_id, "distcel.reason", record.reason)
-            if status == "RUNNING":  # taken up again after a kill
-                self.client.update_run(run_id, status)
-            else:
-                self.client.set_terminated(run_id, status)
+            self.client.set_terminated(run_id, status)
             self._status[number] = status
 
     def _create_child(self, number: int) -> None:

@@ -2,23 +2,23 @@
 
 A comparison calls it with what it has at hand for `refit`, and reads class probabilities (S, C):
 
-    found = trained_rules(task, ref, best, prepared.specs, test, pool, search_folder / "rules")
+    found = trained_rules(task, ref, best, counts, test, pool, search_folder / "rules")
     found["soft gating"].probs_SC
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from distcel.actor_pool import ActorPool
+from distcel.estimate import SampleCounts
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
 from distcel.predictions import CachedSplit, Probabilities
 from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
-from distcel.types import LearnerSpec, SelectionParams, TrialRecord
+from distcel.types import SelectionParams, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,17 @@ class TrainedRule:
 
 
 def rules_to_train(
-    task: SelectionTask, params: SelectionParams, specs: Sequence[LearnerSpec]
+    task: SelectionTask, params: SelectionParams, counts: SampleCounts
 ) -> dict[str, TrainableRule]:
     """Every trained rule by its title, the longest training first.
 
     The single network sees as many samples as the whole ensemble did, rounded up to whole epochs,
     and a second one as many as the selection net did.
     """
-    train_labels_S = task.train.labels_S
-    passes = ensemble_passes(task.experiment, specs, train_labels_S)
+    passes, n_samples = ensemble_passes(task.experiment, counts), len(task.train.labels_S)
     selector_epochs = task.experiment.selector_recipe.epochs
     return {
-        "single network": SingleNetwork(epochs_of(passes, len(train_labels_S))),
+        "single network": SingleNetwork(epochs_of(passes, n_samples)),
         "brief single network": SingleNetwork(selector_epochs),
         "straight-through top-k": GatedEnsemble("straight-through", params),
         "soft gating": GatedEnsemble("soft gating", params),
@@ -64,7 +63,7 @@ def trained_rules(
     task: SelectionTask,
     ref: TaskRef,
     best: TrialRecord,
-    specs: Sequence[LearnerSpec],
+    counts: SampleCounts,
     test: CachedSplit,
     pool: ActorPool,
     folder: Path,
@@ -75,7 +74,7 @@ def trained_rules(
         task: what the selection net was trained on.
         ref: the same in Ray's object store.
         best: the trial that the search chose, for its k and lr.
-        specs: of the base learners, whose sample passes count.
+        counts: of the samples that the ensemble was trained on.
         test: the test split.
         pool: the resources of each worker.
         folder: where what is trained is kept for a later launch, in the search's own folder, whose
@@ -87,7 +86,7 @@ def trained_rules(
     Raises:
         RunFailedError: workers died again and again.
     """
-    rules = rules_to_train(task, best.params, specs)
+    rules = rules_to_train(task, best.params, counts)
     found = {}
     for title, network in train_missing(rules, ref, pool, folder).items():
         n_epochs = len(network.epochs)

@@ -11,6 +11,10 @@ from distcel.storage import DamagedFileError, put_aside, read_record, write_reco
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 
+class NoCompleteTrialError(RunFailedError):
+    """A search has nothing to choose from."""
+
+
 class TrialStore:
     """The trials of one search, in memory and in `FOLDER/<number>.json`.
 
@@ -21,6 +25,7 @@ class TrialStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._closed = folder / "closed.json"
         self._lock = threading.Lock()
         self._records: dict[int, TrialRecord] = {}
         for path in sorted(folder.glob("[0-9]*.json")):
@@ -49,6 +54,26 @@ class TrialStore:
         """The trials that run; after opening the store, those that an earlier launch left."""
         return [record for record in self.snapshot() if record.state == "RUNNING"]
 
+    def close(self, asked: int) -> None:
+        """Note, before the test split is read, with how many of the asked trials the search ended.
+
+        From then on `wanted` asks for no more unless more are asked for.
+        """
+        if self.wanted(asked) == asked:
+            write_record(self._closed, {"asked": asked, "finished": len(self.finished())})
+
+    def wanted(self, asked: int) -> int:
+        """How many trials the search is to have: as many as asked, or as it was closed with."""
+        if not self._closed.is_file():
+            return asked
+        try:
+            closed = read_record(self._closed)
+        except DamagedFileError as error:
+            put_aside(error)
+            return asked
+        finished: int = closed["finished"]
+        return finished if asked <= closed["asked"] else asked
+
     def next_number(self) -> int:
         """The number after the highest one, those of damaged records included."""
         damaged = (path.name.partition(".")[0] for path in self.folder.glob("[0-9]*.damaged"))
@@ -73,13 +98,13 @@ def best_trial(records: list[TrialRecord]) -> TrialRecord:
     """The complete trial with the highest last validation accuracy, the earliest of equals.
 
     Raises:
-        RunFailedError: no trial is complete.
+        NoCompleteTrialError: no trial is complete.
     """
     complete = [r for r in records if r.state == "COMPLETE" and r.epochs]
     if not complete:
         reasons = {record.reason for record in records if record.reason}
         why = "; ".join(reasons) or "give it more time"
-        raise RunFailedError(f"no trial of the search is complete: {why}")
+        raise NoCompleteTrialError(f"no trial of the search is complete: {why}")
     return max(complete, key=lambda record: (record.valid_accuracy, -record.number))
 
 

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"{', '.join(PRESET_NAMES)}: seconds, minutes, the published recipe (quick)",
     )
     add("--num-samples", type=int, metavar="N", help="trials in all (the preset's)")
-    add("--time-budget", type=float, metavar="SECONDS", help="limit of the search (none)")
+    add("--time-budget", type=float, metavar="SECONDS", help="limit of a launch's search (none)")
     add("--seed", type=int, default=0, metavar="N", help="of splits, networks and search (0)")
     add(
         "--selector-split",
@@ -180,7 +180,8 @@ def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[
     num_samples = arguments.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
     workers = ActorPool.on_nodes([here], arguments.gpus_per_worker)
-    print(describe(experiment, class_names, pools, point, num_samples, workers.size, counts))
+    size = workers.size
+    print(describe(experiment, class_names, pools, point, num_samples, size, counts, fixed))
     return 0
 
 

@@ -65,7 +65,7 @@ def measure(
     plan = NetworkPlan(experiment.architecture, splits.image_shape, *splits.channel_statistics())
     train, valid = splits["train"], splits["valid"]
     images = {"train": train.images, "valid": valid.images}
-    data = LearnerData(plan, images, train.labels, len(splits.class_names))  # type: ignore[arg-type]
+    data = LearnerData(plan, images, train.labels, len(splits.class_names), ("valid",))  # type: ignore[arg-type]
     probs, trained, started = [], 0, time.monotonic()
     for spec in specs:
         *_, last = train_learner(spec, experiment, data, 0, torch.device("cpu"))

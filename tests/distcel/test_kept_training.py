@@ -12,6 +12,7 @@ from torch import Tensor
 from distcel import kept_training
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
+from distcel.estimate import count_samples
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
 from distcel.learners import Progress
@@ -28,6 +29,7 @@ from tests.distcel.test_gating import task_of
 BEST = TrialRecord(3, PARAMS, "COMPLETE", (EpochResult(1, 1.0, 1.0, 0.5, 0.1, 1),))
 SPECS = learner_specs(("a", "b", "c", "d"))
 TASK = task_of(epochs=2)
+COUNTS = count_samples(TASK.train.labels_S, SPECS, TASK.experiment, "train", 0)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +66,8 @@ def dying(folder: Path, times: int) -> TrainableRule:
 
 
 def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
-    found = trained_rules(TASK, ref, BEST, SPECS, TASK.valid, pool, tmp_path)
-    assert set(found) == set(rules_to_train(TASK, PARAMS, SPECS))
+    found = trained_rules(TASK, ref, BEST, COUNTS, TASK.valid, pool, tmp_path)
+    assert set(found) == set(rules_to_train(TASK, PARAMS, COUNTS))
     for rule in found.values():
         assert rule.probs_SC.shape == (160, 4)
         np.testing.assert_allclose(rule.probs_SC.sum(1), 1, rtol=1e-5)
@@ -76,7 +78,7 @@ def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: 
     assert (whole.n_passes, whole.n_epochs) == (2880, 18)
     assert (brief.n_passes, brief.n_epochs) == (320, 2)
     assert found["soft gating"].n_passes == 320
-    again = trained_rules(TASK, ref, BEST, SPECS, TASK.valid, pool, tmp_path)
+    again = trained_rules(TASK, ref, BEST, COUNTS, TASK.valid, pool, tmp_path)
     for title, rule in found.items():
         assert again[title].seconds == rule.seconds  # its own, so it was not trained again
         np.testing.assert_array_equal(again[title].probs_SC, rule.probs_SC)

@@ -6,6 +6,7 @@ import ray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.learned_vote import _restricted, search_learned_vote, third_of
 from distcel.prepare import Options, Prepared, prepare
 from distcel.trials import TrialStore
@@ -78,3 +79,14 @@ def test_no_complete_trial_is_no_end_of_the_comparison(
         (run.search_folder / "trials" / f"{number:05d}.json").unlink()
     assert search_learned_vote(run, ray.put(task_of(epochs=2)), pool) is None
     assert "no trial of the search is complete" in capfd.readouterr().out
+
+
+def test_a_worker_that_dies_is_an_end_of_the_comparison(
+    run: Prepared, pool: ActorPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise RunFailedError("the refit of trial 0 failed: its worker died")
+
+    monkeypatch.setattr("distcel.learned_vote.refit_best", failing)
+    with pytest.raises(RunFailedError, match="its worker died"):
+        search_learned_vote(run, ray.put(task_of(epochs=2)), pool)

@@ -32,7 +32,7 @@ def plan_of(splits: Splits, experiment: Experiment = EXPERIMENT) -> NetworkPlan:
 
 def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> TrainedLearner:
     images = {name: splits[name].images for name in SPLIT_NAMES}
-    data = LearnerData(plan_of(splits, experiment), images, splits["train"].labels, 10)
+    data = LearnerData(plan_of(splits, experiment), images, splits["train"].labels, 10, SPLIT_NAMES)
     spec = learner_specs(splits.class_names)[index]
     *progress, trained = train_learner(spec, experiment, data, seed, CPU)
     epochs = [event.epoch for event in progress if isinstance(event, Progress)]

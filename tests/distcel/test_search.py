@@ -137,6 +137,8 @@ def test_a_time_budget_ends_the_search_with_what_there_is(
     assert 1 <= len(records) < 100
     assert {record.state for record in records} == {"COMPLETE"}
     assert best_trial(records).epochs
+    TrialStore(tmp_path / "trials").close(100)
+    assert search(slow, tmp_path, 100, time_budget=15, gradient="exact") == records
 
 
 def test_a_hopeless_trial_is_stopped_early(

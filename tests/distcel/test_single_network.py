@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from distcel.datasets import specialised_indices
+from distcel.estimate import count_samples
 from distcel.learners import Progress
 from distcel.selection import SelectionTask
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
@@ -36,7 +37,8 @@ def test_the_ensembles_sample_passes_by_hand() -> None:
     # all of the other class and as many of its own. Two epochs each, and the selection net's three.
     labels = data.balanced(3, 40)
     specs = learner_specs(("a", "b", "c"))
-    assert ensemble_passes(FIT.experiment, specs, labels) == 6 * 80 * 2 + 120 * 3
+    counts = count_samples(labels, specs, FIT.experiment, "train", 0)
+    assert ensemble_passes(FIT.experiment, counts) == 6 * 80 * 2 + 120 * 3
 
 
 def test_the_sample_passes_do_not_depend_on_the_learners_seeds() -> None:
@@ -44,7 +46,16 @@ def test_the_sample_passes_do_not_depend_on_the_learners_seeds() -> None:
     experiment = replace(FIT.experiment, specialty_share=0.552)
     specs = learner_specs(("a", "b", "c", "d"))
     sizes = [len(specialised_indices(labels, spec, 0.552, seed)) for seed, spec in enumerate(specs)]
-    assert ensemble_passes(experiment, specs, labels) == 2 * sum(sizes) + 3 * 61
+    counts = count_samples(labels, specs, experiment, "train", 0)
+    assert ensemble_passes(experiment, counts) == 2 * sum(sizes) + 3 * 61
+
+
+def test_the_copies_of_crossfit_are_counted() -> None:
+    # Three folds leave every copy two thirds of the samples, and as much of every class.
+    labels, specs = data.balanced(3, 30), learner_specs(("a", "b", "c"))
+    counts = count_samples(labels, specs, FIT.experiment, "crossfit", 0)
+    learners = (6 * 60 + 3 * 6 * 40) * 2
+    assert ensemble_passes(FIT.experiment, counts) == learners + 90 * 3
 
 
 def test_the_budget_is_rounded_up_to_whole_epochs() -> None:

@@ -79,6 +79,23 @@ def test_updates_add_what_is_missing_and_nothing_twice(
     assert history(again, run, "valid_loss") == [(i, 1.5) for i in (1, 2, 3, 4)]
 
 
+def test_a_trial_that_begins_again_has_nothing_of_its_first_attempt(
+    open_tracker: Callable[[], Tracker],
+) -> None:
+    record = TrialRecord(0, PARAMS, "RUNNING", epochs(3))
+    open_tracker().update([record])  # and its launch is killed
+    tracker = open_tracker()
+    tracker.update([replace(record, epochs=epochs(2))])
+    (run,) = children(tracker)
+    assert [step for step, _ in history(tracker, run, "valid_accuracy")] == [1, 2]
+    # Its worker dies and Tune begins it once more, which ASHA stops.
+    tracker.update([replace(record, epochs=epochs(1), state="COMPLETE")])
+    (run,) = children(tracker)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["k"] == "3"
+    assert [step for step, _ in history(tracker, run, "valid_accuracy")] == [1]
+
+
 def test_a_failed_trial_is_marked_with_its_reason(open_tracker: Callable[[], Tracker]) -> None:
     tracker = open_tracker()
     tracker.update([TrialRecord(0, PARAMS, "FAILED", (), "loss became nan")])

@@ -86,6 +86,23 @@ def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("*.damaged"))) == len(changes)
 
 
+def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path) -> None:
+    store = TrialStore(tmp_path)
+    assert store.wanted(8) == 8
+    store.keep(finished(0, 0.5))
+    store.keep(TrialRecord(1, PARAMS, "RUNNING"))
+    store.close(8)  # a time budget ended it with one trial
+    again = TrialStore(tmp_path)
+    assert again.snapshot() == store.snapshot()
+    assert [again.wanted(asked) for asked in (1, 8, 9)] == [1, 1, 9]
+    again.keep(finished(2, 0.5))  # asked for nine, it has two
+    again.close(9)
+    assert [TrialStore(tmp_path).wanted(asked) for asked in (8, 9, 10)] == [2, 2, 10]
+    (tmp_path / "closed.json").write_text("{}")
+    assert TrialStore(tmp_path).wanted(8) == 8
+    assert (tmp_path / "closed.json.damaged").exists()
+
+
 def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:
     failed = replace(finished(0, 0.99), state="FAILED", reason="nan")
     running = replace(finished(1, 0.98), state="RUNNING")
