@@ -20,12 +20,13 @@ class TrialStore:
 
     A trial is on disk when it starts (RUNNING) and when it ends (COMPLETE or FAILED), whole or not
     at all. Its epochs in between are in memory alone; a killed trial runs again from its start.
-    A damaged record is put aside, under its name with `.damaged`, and its trial is lost.
+    A damaged record is put aside, under its name with `.damaged`, and its trial is lost. Beside
+    the records, `closed` says with how many trials the search ended.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._closed = folder / "closed.json"
+        self._closed = folder / "closed"
         self._lock = threading.Lock()
         self._records: dict[int, TrialRecord] = {}
         for path in sorted(folder.glob("[0-9]*.json")):
