@@ -50,6 +50,7 @@ def search_learned_vote(
     except NoCompleteTrialError as error:
         print(f"{LEARNED_VOTE}: {error}")
         return None
+    store.close(own.search.num_samples)
     print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     return weights, best
 

@@ -25,6 +25,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from distcel.selection import METRIC, SelectionTrial, TaskRef
 from distcel.trials import TrialStore
 from distcel.types import SelectionParams, TrialRecord
@@ -164,10 +165,13 @@ def run_search(
         store: finished and interrupted trials of earlier launches; the new ones are added.
         pool: how many trials run at once, and their resources.
         folder: for Tune's own files, which nothing is read from again.
+
+    Raises:
+        RunFailedError: workers were lost in each of ten rounds.
     """
     wanted = store.wanted(settings.num_samples)
     if wanted < settings.num_samples:
-        more = f"--num-samples above {settings.num_samples} adds trials"
+        more = "more --num-samples than were ever asked for add trials"
         print(f"the search ended with {wanted} trials before the test split was read; {more}")
     deadline = time.monotonic() + (settings.time_budget or math.inf)
     for _ in range(_MAX_ROUNDS):
@@ -183,6 +187,8 @@ def run_search(
             raise failure.error from None
         if not recorder.lost_a_trial:
             break
+    else:
+        raise RunFailedError("workers were lost again and again: the same command carries on")
     for record in store.running():  # the time budget ended while they ran
         if record.epochs:
             store.keep(replace(record, state="COMPLETE"))

@@ -160,15 +160,25 @@ def refit(task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path) -> Re
 def refit_each(
     task: TaskRef, trials: Sequence[TrialRecord], pool: ActorPool, folder: Path
 ) -> dict[int, Refitted]:
-    """As `refit`, of several trials at once, by number; one that diverges is left out."""
+    """As `refit`, of several trials at once, by number; one that diverges is left out.
+
+    Raises:
+        RunFailedError: workers died over one again and again; the others are kept.
+    """
     refits = _Refits(task, pool, folder)
     running = {refits.start(trial): trial for trial in trials if not refits.holds(trial)}
+    failure: RunFailedError | None = None
     while running:
         started: Any = ray.wait(list(running), num_returns=1)[0][0]
+        trial = running.pop(started)
         try:
-            refits.keep(running.pop(started), started)
+            refits.keep(trial, started)
         except DivergedError as error:
-            print(f"a refit diverged: {error}")
+            print(f"k = {trial.params.k}: {error}")
+        except RunFailedError as error:
+            failure = failure or error
+    if failure:
+        raise failure
     return {trial.number: refits.load(trial) for trial in trials if refits.holds(trial)}
 
 

@@ -76,6 +76,7 @@ class Tracker:
         self._children: dict[int, str] = {}
         self._described: set[int] = set()
         self._logged: dict[int, int] = {}
+        self._first_epoch_ms: dict[int, int] = {}
         self._status: dict[int, str] = {}
         runs = self._search(f"tags.`{_KEY_TAG}` = '{identity.key}'")
         runs.sort(key=lambda run: run.info.start_time)
@@ -116,6 +117,7 @@ class Tracker:
         history = self.client.get_metric_history(run.info.run_id, "valid_accuracy")
         self._children[number] = run.info.run_id
         self._logged[number] = len(history)
+        self._first_epoch_ms[number] = min((metric.timestamp for metric in history), default=0)
         self._status[number] = run.info.status
         if run.data.params:
             self._described.add(number)
@@ -127,7 +129,7 @@ class Tracker:
 
     def _update_trial(self, record: TrialRecord) -> None:
         number = record.number
-        if len(record.epochs) < self._logged.get(number, 0):  # it began again
+        if self._logged.get(number) and not self._continues(record):
             self.client.delete_run(self._children.pop(number))
             self._described.discard(number)
         if number not in self._children:
@@ -145,12 +147,19 @@ class Tracker:
             self.client.log_batch(run_id, metrics=metrics, params=params)
             self._described.add(number)
             self._logged[number] = len(record.epochs)
+            self._first_epoch_ms[number] = record.epochs[0].ended_ms if record.epochs else 0
         status = _STATUS[record.state]
         if status != self._status[number]:
             if record.reason:
                 self.client.set_tag(run_id, "distcel.reason", record.reason)
             self.client.set_terminated(run_id, status)
             self._status[number] = status
+
+    def _continues(self, record: TrialRecord) -> bool:
+        """Whether what is logged is of this attempt: a trial whose worker died begins again."""
+        number, epochs = record.number, record.epochs
+        enough = len(epochs) >= self._logged[number]
+        return enough and epochs[0].ended_ms == self._first_epoch_ms[number]
 
     def _create_child(self, number: int) -> None:
         tags = {_PARENT_TAG: self.parent_id, _KEY_TAG: self._key, _TRIAL_TAG: str(number)}

@@ -60,20 +60,22 @@ class TrialStore:
 
         From then on `wanted` asks for no more unless more are asked for.
         """
-        if self.wanted(asked) == asked:
+        if not self._closed.is_file() or asked > read_record(self._closed)["asked"]:
             write_record(self._closed, {"asked": asked, "finished": len(self.finished())})
 
     def wanted(self, asked: int) -> int:
-        """How many trials the search is to have: as many as asked, or as it was closed with."""
+        """How many trials the search is to have: those it was closed with, unless more are asked.
+
+        A damaged note is put aside: that it was there says that the test split was read.
+        """
         if not self._closed.is_file():
             return asked
         try:
             closed = read_record(self._closed)
         except DamagedFileError as error:
             put_aside(error)
-            return asked
-        finished: int = closed["finished"]
-        return finished if asked <= closed["asked"] else asked
+            closed = {"asked": asked, "finished": len(self.finished())}
+        return asked if asked > closed["asked"] else min(asked, closed["finished"])
 
     def next_number(self) -> int:
         """The number after the highest one, those of damaged records included."""

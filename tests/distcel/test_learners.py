@@ -41,6 +41,14 @@ def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> Trai
     return trained
 
 
+def test_it_predicts_what_is_kept_alone(splits: Splits) -> None:
+    images = {name: splits[name].images for name in SPLIT_NAMES}
+    data = LearnerData(plan_of(splits), images, splits["train"].labels, 10, ("valid",))
+    *_, trained = train_learner(learner_specs(splits.class_names)[0], EXPERIMENT, data, 0, CPU)
+    assert isinstance(trained, TrainedLearner)
+    assert list(trained.probs_by_split) == ["valid"]
+
+
 def test_a_learner_is_good_at_its_own_classes_and_poor_at_the_rest(splits: Splits) -> None:
     recipe = replace(EXPERIMENT.learner_recipe, epochs=8)
     trained = train(splits, replace(EXPERIMENT, learner_recipe=recipe), index=20, seed=0)

@@ -6,9 +6,9 @@ from types import ModuleType
 import pytest
 from optuna.distributions import FloatDistribution
 
-from distcel import ensemble, knapsack, selection, training, votes
+from distcel import ensemble, knapsack, quadrature, selection, training, votes
 from distcel.checks import InvalidInputError
-from distcel.prepare import Options, Prepared, prepare
+from distcel.prepare import Options, Prepared, prepare, run_title
 from search_spaces import load_experiment
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
@@ -67,7 +67,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
     assert len({search for _, search in every}) == len(every)
 
 
-@pytest.mark.parametrize("module", [knapsack, votes, ensemble, selection, training])
+@pytest.mark.parametrize("module", [knapsack, quadrature, votes, ensemble, selection, training])
 def test_a_search_begins_anew_when_its_code_changes(
     module: ModuleType, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +75,12 @@ def test_a_search_begins_anew_when_its_code_changes(
     before = prepared.search_key
     monkeypatch.setattr(inspect, "getsource", lambda one: source(one) + "#" * (one is module))
     assert replace(prepared).search_key != before
+
+
+def test_a_title_says_what_is_asked_for() -> None:
+    assert run_title("digits", "quick", "train", {}) == "digits, preset quick"
+    title = run_title("digits", "quick", "crossfit", {"k": 10, "gradient": "exact"})
+    assert title == "digits, preset quick, selector split crossfit, k = 10, gradient = exact"
 
 
 def test_predictions_that_would_not_fit_into_memory_are_refused(

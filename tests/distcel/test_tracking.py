@@ -89,11 +89,19 @@ def test_a_trial_that_begins_again_has_nothing_of_its_first_attempt(
     (run,) = children(tracker)
     assert [step for step, _ in history(tracker, run, "valid_accuracy")] == [1, 2]
     # Its worker dies and Tune begins it once more, which ASHA stops.
-    tracker.update([replace(record, epochs=epochs(1), state="COMPLETE")])
+    tracker.update([replace(record, epochs=epochs(1))])
+    (run,) = children(tracker)
+    assert [step for step, _ in history(tracker, run, "valid_accuracy")] == [1]
+    # And again; by the next update it has caught up.
+    third = tuple(replace(e, valid_accuracy=0.7, ended_ms=e.ended_ms + 50) for e in epochs(2))
+    tracker.update([replace(record, epochs=third, state="COMPLETE")])
     (run,) = children(tracker)
     assert run.info.status == "FINISHED"
     assert run.data.params["k"] == "3"
-    assert [step for step, _ in history(tracker, run, "valid_accuracy")] == [1]
+    assert history(tracker, run, "valid_accuracy") == [(1, 0.7), (2, 0.7)]
+    again = open_tracker()
+    again.update([replace(record, epochs=third, state="COMPLETE")])
+    assert [found.info.run_id for found in children(again)] == [run.info.run_id]
 
 
 def test_a_failed_trial_is_marked_with_its_reason(open_tracker: Callable[[], Tracker]) -> None:

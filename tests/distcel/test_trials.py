@@ -98,9 +98,14 @@ def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path)
     again.keep(finished(2, 0.5))  # asked for nine, it has two
     again.close(9)
     assert [TrialStore(tmp_path).wanted(asked) for asked in (8, 9, 10)] == [2, 2, 10]
+    again.close(1)  # fewer asked for is no reason to forget it
+    assert [TrialStore(tmp_path).wanted(asked) for asked in (1, 9, 10)] == [1, 2, 10]
     (tmp_path / "closed").write_text("{}")
-    assert TrialStore(tmp_path).wanted(8) == 8
+    damaged = TrialStore(tmp_path)
+    assert damaged.wanted(9) == 2
+    damaged.close(9)
     assert (tmp_path / "closed.damaged").exists()
+    assert TrialStore(tmp_path).wanted(9) == 2
 
 
 def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:
