@@ -20,7 +20,7 @@ from distcel.actor_pool import ActorPool
 from distcel.consensus import ConsensusRule
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.ensemble import trained_ensemble
-from distcel.estimate import count_samples
+from distcel.estimate import SampleCounts, count_samples
 from distcel.gradient_study import GradientStudy, study_gradients
 from distcel.learned_vote import LEARNED_VOTE, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
@@ -148,6 +148,13 @@ def accuracy_over_k(
     }
 
 
+def _sample_counts(prepared: Prepared) -> SampleCounts:
+    """What the ensemble was trained on, copies included; of a run without a holdout."""
+    labels_S, options = prepared.splits["train"].labels, prepared.options
+    split, seed = options.selector_split, options.seed
+    return count_samples(labels_S, prepared.specs, prepared.experiment, split, seed)
+
+
 def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bool) -> Comparison:
     """Compare what a finished run chose, on the cluster that Ray is connected to.
 
@@ -172,8 +179,7 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     # These choose their best epoch on valid: the test split is measured from here on.
     trained = {}
     if beyond:
-        labels_S, split = prepared.splits["train"].labels, prepared.options.selector_split
-        counts = count_samples(labels_S, specs, prepared.experiment, split, seed)
+        counts = _sample_counts(prepared)
         trained = trained_rules(task, ref, best, counts, test, pool, folder / "rules")
 
     def said_by_trained(params: SelectionParams, trained: Mapping[str, Tensor]) -> Draws:
@@ -188,9 +194,8 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
     if learned:
         said[LEARNED_VOTE] = said_by_trained(learned[1].params, learned[0])
-    study = None
-    if gradients:
-        study = study_gradients(task, ref, best, test, pool, folder / "gradients")
+    study_folder = folder / "gradients"
+    study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(

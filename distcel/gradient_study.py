@@ -94,10 +94,6 @@ def study_gradients(
 ) -> GradientStudy:
     """Train a selection net with each estimator, all else alike, and measure the test split.
 
-    A comparison calls it, after the search, with what it has at hand for `refit`:
-
-        study_gradients(task, ref, best, test, pool, prepared.search_folder / "gradients")
-
     They are trained one after another, each by one thread, so that their times can be compared.
 
     Args:

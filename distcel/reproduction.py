@@ -91,8 +91,7 @@ def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str
         "the chosen class; e2e-CEL's and SL's is the softmax of their summed votes, Eq. 11), and "
         "how much better e2e-CEL, and the learned vote where it is there, are: in brackets the "
         "95 % interval of the paired bootstrap and the p of McNemar's test, seed by seed"
-        + _OF_TRAINED_RULES
-        * bool(outcomes[0].comparison.trained),
+        + (_OF_TRAINED_RULES if outcomes[0].comparison.trained else ""),
         every_rule(outcomes),
         "Table 5, accuracy by class (recall), mean over the seeds",
         class_accuracy(outcomes),
