@@ -74,4 +74,4 @@ def _at_most(most: int, ks: BaseDistribution) -> tuple[BaseDistribution, int]:
         return CategoricalDistribution(few), few[-1]  # type: ignore[return-value]
     assert isinstance(ks, IntDistribution), "k is a whole number"
     high = min(ks.high, most)
-    return IntDistribution(min(ks.low, most), high), high
+    return IntDistribution(min(ks.low, most), high, log=ks.log), high

@@ -18,12 +18,16 @@ def search_space(
 ) -> dict[str, BaseDistribution]:
     """The distributions that are searched: the experiment's and what is fixed.
 
-    Where they name neither, k is 1..n and the vote is the paper's sum.
+    Where they name neither, the vote is the paper's sum and k is 1..n on a logarithmic scale: from
+    one learner to two is a larger step than from 20 to 21.
 
     Raises:
         InvalidInputError: a fixed name or value, or the space itself, holds an invalid point.
     """
-    papers = {"k": IntDistribution(1, n_learners), "vote": CategoricalDistribution(["sum"])}
+    papers = {
+        "k": IntDistribution(1, n_learners, log=True),
+        "vote": CategoricalDistribution(["sum"]),
+    }
     space: dict[str, BaseDistribution] = {**papers, **experiment.space}
     names = sorted(space)
     for name, value in fixed.items():

@@ -47,11 +47,11 @@ PRESETS = {
         _PAPER,
         num_samples=8,
         learner_recipe=replace(_FAST_LEARNERS, epochs=2),
-        selector_recipe=Recipe("adam", 0.003, 8, 128, "one_cycle", augmentation="flip"),
+        selector_recipe=Recipe("adam", 0.003, 16, 128, "one_cycle", augmentation="flip"),
         space=selection_space(0.0005, 0.02),
         first_trial=replace(_PAPER.first_trial, m=100, lr=0.003),
         note="Preset quick: base learners at batch 32 and lr 0.01 for 2 epochs, not at 4 and 0.001 "
-        "for 3; selection net by Adam with OneCycleLR and flips at batch 128 for 8 epochs, not by "
+        "for 3; selection net by Adam with OneCycleLR and flips at batch 128 for 16 epochs, not by "
         "Adadelta for 3.",
     ),
     "paper": _PAPER,

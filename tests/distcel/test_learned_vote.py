@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Prepared:
 def test_it_searches_what_the_run_does_but_of_few_learners(run: Prepared) -> None:
     one = replace(run.search.first, k=1)
     own = _restricted(replace(run, search=replace(run.search, first=one)))
-    assert own.search.space["k"] == IntDistribution(1, 2)
+    assert own.search.space["k"] == IntDistribution(1, 2, log=True)
     assert own.search.space["vote"] == CategoricalDistribution(["learned"])
     assert {**own.search.space, "k": 0, "vote": 0} == {**run.search.space, "k": 0, "vote": 0}
     assert (own.search.first.k, own.search.first.vote) == (2, "learned")

@@ -8,9 +8,9 @@ from distcel.space import search_space
 from search_spaces import load_experiment
 
 
-def test_k_is_searched_over_1_to_n() -> None:
+def test_k_is_searched_over_1_to_n_on_a_logarithmic_scale() -> None:
     space = search_space(load_experiment("mnist", "paper"), 55, {})
-    assert space["k"] == IntDistribution(1, 55)
+    assert space["k"] == IntDistribution(1, 55, log=True)
     assert set(space) == {"k", "vote", "epsilon", "m", "lr", "gradient"}
 
 
