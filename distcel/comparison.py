@@ -81,6 +81,7 @@ class Comparison:
         trained: the rules that were trained for the comparison, if any.
         learned_vote: the best trial of the learned vote of few, if it was searched.
         gradients: side by side, if they were.
+        seconds: what the trainings for it took on their workers, by what they were for.
     """
 
     measures: Measures
@@ -89,6 +90,7 @@ class Comparison:
     trained: Mapping[str, TrainedRule] = field(default_factory=dict)
     learned_vote: TrialRecord | None = None
     gradients: GradientStudy | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def said_by_rules(
@@ -193,16 +195,23 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
     said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
     if learned:
-        said[LEARNED_VOTE] = said_by_trained(learned[1].params, learned[0])
+        said[LEARNED_VOTE] = said_by_trained(learned.trial.params, learned.weights)
     study_folder = folder / "gradients"
     study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
+    seconds = {
+        "Figure 2": TrialStore(folder / "curve").seconds,
+        LEARNED_VOTE: learned.seconds if learned else 0.0,
+        "other trained rules": sum(rule.seconds for rule in trained.values()),
+        "gradients": sum(run.seconds for run in study.runs) if study else 0.0,
+    }
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
         measure(said, test, names, sliced, leaders),
         accuracy_over_k(smart_by_k, said, train, test, seed),
         multiply_adds(prepared.plan, len(specs), len(names)),
         trained,
-        learned[1] if learned else None,
+        learned.trial if learned else None,
         study,
+        seconds,
     )

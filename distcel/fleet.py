@@ -18,9 +18,9 @@ import torch
 from distcel.actor_pool import ActorPool
 from distcel.checks import InvalidInputError, RunFailedError
 from distcel.datasets import Splits
-from distcel.learners import LearnerData, Progress, TrainedLearner, train_learner
+from distcel.learners import LearnerData, Progress, train_learner
 from distcel.networks import NetworkPlan
-from distcel.predictions import PredictionCache
+from distcel.predictions import PredictionCache, TrainedLearner
 from distcel.training import DivergedError
 from distcel.types import Experiment, LearnerSpec, SplitName
 
@@ -218,7 +218,7 @@ class Fleet:
         if isinstance(event, Progress):
             self._note(spec, key, event)
             return None
-        self.cache.write(spec, key, self.splits, event.probs_by_split, event.weights)
+        self.cache.write(spec, key, self.splits, event)
         return spec.name
 
     def _welcome(self, ready: Any) -> None:

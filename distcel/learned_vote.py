@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from torch import Tensor
@@ -17,14 +18,27 @@ from distcel.types import TrialRecord
 LEARNED_VOTE = "learned vote of few"
 
 
+@dataclass(frozen=True)
+class LearnedVote:
+    """What its search found.
+
+    Attributes:
+        weights: of the ensemble that is best on valid.
+        trial: its trial, with all epochs.
+        seconds: that the epochs of all trials and of the refit took, each on its own worker.
+    """
+
+    weights: Mapping[str, Tensor]
+    trial: TrialRecord
+    seconds: float
+
+
 def third_of(n_learners: int) -> int:
     """The largest k of at most a third of the learners, at least 1."""
     return max(1, n_learners // 3)
 
 
-def search_learned_vote(
-    prepared: Prepared, task: TaskRef, pool: ActorPool
-) -> tuple[dict[str, Tensor], TrialRecord] | None:
+def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> LearnedVote | None:
     """Search as many trials of the learned vote as the run has of the paper's.
 
     The first one asks as many learners as it may: each brings a matrix of its own. What is found
@@ -36,8 +50,7 @@ def search_learned_vote(
         pool: how many trials run at once, and their resources.
 
     Returns:
-        dict, TrialRecord: weights of the ensemble that is best on valid, and its trial with all
-            epochs; None, which is said, where no trial is complete.
+        LearnedVote: None, which is said, where no trial is complete.
 
     Raises:
         RunFailedError: workers died over the refit again and again.
@@ -52,7 +65,8 @@ def search_learned_vote(
         return None
     store.close(own.search.num_samples)
     print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
-    return weights, best
+    seconds = store.seconds + sum(epoch.seconds for epoch in best.epochs)
+    return LearnedVote(weights, best, seconds)
 
 
 def _restricted(prepared: Prepared) -> Prepared:

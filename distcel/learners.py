@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from distcel import datasets, networks, training, training_state
 from distcel.datasets import Splits, specialised_indices
 from distcel.networks import NetworkPlan
-from distcel.predictions import Probabilities, Weights
+from distcel.predictions import TrainedLearner
 from distcel.storage import content_key
 from distcel.training import Training, augment, predict, to_tensor
 from distcel.training_state import load_training, save_training
@@ -42,14 +42,6 @@ class Progress:
     epoch: int
     train_loss: float
     state: bytes | None = None
-
-
-@dataclass(frozen=True)
-class TrainedLearner:
-    """A base learner's softmax outputs for every sample, (S, C) a split, and its weights."""
-
-    probs_by_split: dict[SplitName, Probabilities]
-    weights: Weights
 
 
 def learner_key(
@@ -120,4 +112,4 @@ def train_learner(
         name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in data.predicted
     }
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
-    yield TrainedLearner(probs, weights)
+    yield TrainedLearner(probs, weights, run.seconds)

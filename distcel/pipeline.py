@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -42,13 +40,6 @@ if TYPE_CHECKING:
 _PACKAGES = ("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    seconds[stage] = round(time.monotonic() - started, 2)
-
-
 def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     """Run the stages that are not done yet, on the cluster that Ray is connected to.
 
@@ -58,14 +49,12 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     Raises:
         RunFailedError: a base learner diverged, actors kept dying, or no trial is complete.
     """
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "base_learners"):
-        train_base_learners(prepared, pool)
+    train_base_learners(prepared, pool)
     store = TrialStore(prepared.search_folder / "trials")
     updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
     outcome = None
     try:
-        results, outcome = _search_and_test(prepared, pool, store, seconds)
+        results, outcome = _search_and_test(prepared, pool, store)
     finally:
         updates.close(outcome, seconds=900 if outcome else 8)
     return results
@@ -91,24 +80,21 @@ def train_base_learners(prepared: Prepared, pool: ActorPool) -> None:
 
 
 def _search_and_test(
-    prepared: Prepared, pool: ActorPool, store: TrialStore, seconds: dict[str, float]
+    prepared: Prepared, pool: ActorPool, store: TrialStore
 ) -> tuple[dict[str, Any], Outcome]:
     experiment, options = prepared.experiment, prepared.options
     train = prepared.cached("train")
     task = ray.put(
         SelectionTask(experiment, prepared.plan, train, prepared.cached("valid"), options.seed)
     )
-    with _timed(seconds, "search"):
-        run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
-    with _timed(seconds, "refit"):
-        weights, best = refit_best(task, store, pool, prepared.search_folder / "refit")
+    run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
+    weights, best = refit_best(task, store, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     store.close(prepared.search.num_samples)
-    with _timed(seconds, "test"):
-        evaluations = _test(prepared, best, weights, train)
+    evaluations = _test(prepared, best, weights, train)
     report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
     print(report)
-    results = _results(prepared, best, evaluations, seconds, len(store.finished()))
+    results = _results(prepared, best, evaluations, store)
     return results, _keep(prepared, best, weights, report, results)
 
 
@@ -166,8 +152,7 @@ def _results(
     prepared: Prepared,
     best: TrialRecord,
     evaluations: Mapping[str, Evaluation],
-    seconds: Mapping[str, float],
-    n_trials: int,
+    store: TrialStore,
 ) -> dict[str, Any]:
     published, (whole, *parts) = prepared.experiment.published, evaluations.values()
     return {
@@ -176,7 +161,7 @@ def _results(
         "seed": prepared.options.seed,
         "selector_split": prepared.options.selector_split,
         "fixed": dict(prepared.options.fixed),
-        "n_trials": n_trials,
+        "n_trials": len(store.finished()),
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
@@ -188,12 +173,22 @@ def _results(
         "complementary": whole.complementary,
         "overall": whole.overall,
         "paper": asdict(published) if published else None,
-        "seconds": dict(seconds),
+        "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }
+
+
+def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[str, float]:
+    """By stage, what the trainings took on their workers, whichever launch they ran in."""
+    specs, copies = prepared.specs, prepared.copies_cache
+    base_learners = prepared.cache.seconds(specs, prepared.keys)
+    base_learners += sum(copies.seconds(specs, fold.keys) for fold in prepared.folds)
+    refit = sum(epoch.seconds for epoch in best.epochs)
+    seconds = {"base_learners": base_learners, "search": store.seconds, "refit": refit}
+    return {stage: round(value, 2) for stage, value in seconds.items()}
 
 
 def _keep(

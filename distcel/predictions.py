@@ -59,6 +59,21 @@ class CachedSplit:
 
 
 @dataclass(frozen=True)
+class TrainedLearner:
+    """What the training of a base learner leaves.
+
+    Attributes:
+        probs_by_split: its softmax outputs for every sample, (S, C).
+        weights: of its network.
+        seconds: that its epochs took.
+    """
+
+    probs_by_split: Mapping[SplitName, Probabilities]
+    weights: Weights
+    seconds: float
+
+
+@dataclass(frozen=True)
 class PredictionCache:
     """Predictions and weights of base learners, by the key of what determines them.
 
@@ -101,31 +116,36 @@ class PredictionCache:
     def _state_path(self, spec: LearnerSpec, key: str) -> Path:
         return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.state"
 
-    def write(
-        self,
-        spec: LearnerSpec,
-        key: str,
-        splits: Splits,
-        probs_by_split: Mapping[SplitName, Probabilities],
-        weights: Weights,
-    ) -> None:
+    def write(self, spec: LearnerSpec, key: str, splits: Splits, trained: TrainedLearner) -> None:
         """Keep one learner's weights and predictions; its training's state is dropped."""
         for path in self._paths(spec, key):  # what is left of an earlier training
             remove_checked(path)
-        content = safetensors_bytes(weights)
+        content = safetensors_bytes(trained.weights)
         write_checked(self.weights_path(spec, key), lambda file: file.write(content))
         for name in self.split_names:
             split = splits[name]
             facts = {"learner": spec.name, "split": name, "key": key}
+            facts["seconds"] = str(trained.seconds)
             write_samples(
                 self.path(spec, key, name),
                 "probabilities",
                 split.sample_ids,
                 split.labels,
-                probs_by_split[name],
+                trained.probs_by_split[name],
                 facts,
             )
         self._state_path(spec, key).unlink(missing_ok=True)
+
+    def seconds(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> float:
+        """That the epochs of these learners took, each on its own worker.
+
+        Raises:
+            DamagedFileError: a file's bytes have changed.
+        """
+        paths = (
+            self.path(spec, key, self.split_names[0]) for spec, key in zip(specs, keys, strict=True)
+        )
+        return sum(float(read_samples(path, "probabilities").metadata["seconds"]) for path in paths)
 
     def weights(self, spec: LearnerSpec, key: str) -> Weights:
         """The learner's weights.

@@ -7,6 +7,7 @@ so there are no loader processes. On a CPU every random number comes from the gi
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ class Training:
 
     Attributes:
         epoch: how many epochs are done.
+        seconds: that they took.
         generator: the one source of random numbers, on the CPU.
     """
 
@@ -49,7 +51,7 @@ class Training:
     ) -> None:
         self.network, self.batch_loss, self.indices_S = network, batch_loss, indices_S
         self.n_batches = -(-len(indices_S) // recipe.batch_size)
-        self.epoch = 0
+        self.epoch, self.seconds = 0, 0.0
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = _optimizer(network, recipe)
         self.schedule = _schedule(self.optimizer, recipe, self.n_batches)
@@ -61,6 +63,7 @@ class Training:
         Raises:
             DivergedError: the mean loss or a weight is NaN or infinite.
         """
+        started = time.monotonic()
         self.network.train()
         order_S = torch.randperm(len(self.indices_S), generator=self.generator)
         shuffled_S = self.indices_S[order_S.to(self.indices_S.device)]
@@ -83,6 +86,7 @@ class Training:
         if not all(value.isfinite().all() for value in self.network.state_dict().values()):
             raise DivergedError("a weight became NaN or infinite: try a smaller lr")
         self.epoch += 1
+        self.seconds += time.monotonic() - started
         return mean_loss
 
 

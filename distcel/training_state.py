@@ -22,6 +22,7 @@ def save_training(training: Training) -> bytes:
             tensors[f"optimizer/{index}/{name}"] = value.contiguous()
     settings = {
         "epoch": training.epoch,
+        "seconds": training.seconds,
         "param_groups": optimizer["param_groups"],
         "schedule": training.schedule.state_dict(),
     }
@@ -48,4 +49,4 @@ def load_training(training: Training, content: bytes) -> None:
     training.network.load_state_dict(network)
     training.optimizer.load_state_dict({"state": moments, "param_groups": settings["param_groups"]})
     training.schedule.load_state_dict(settings["schedule"])
-    training.epoch = settings["epoch"]
+    training.epoch, training.seconds = settings["epoch"], settings["seconds"]

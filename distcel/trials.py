@@ -55,6 +55,11 @@ class TrialStore:
         """The trials that run; after opening the store, those that an earlier launch left."""
         return [record for record in self.snapshot() if record.state == "RUNNING"]
 
+    @property
+    def seconds(self) -> float:
+        """That the epochs of all trials took, each on its own worker."""
+        return sum(epoch.seconds for record in self.snapshot() for epoch in record.epochs)
+
     def close(self, asked: int) -> None:
         """Note, before the test split is read, with how many of the asked trials the search ended.
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from distcel.datasets import Splits, load_splits, specialised_indices
-from distcel.learners import LearnerData, TrainedLearner, train_learner
+from distcel.learners import LearnerData, train_learner
 from distcel.networks import NetworkPlan
-from distcel.predictions import CachedSplit
+from distcel.predictions import CachedSplit, TrainedLearner
 from distcel.report import learner_accuracies
 from distcel.types import Experiment, LearnerSpec, learner_specs
 from search_spaces import load_experiment

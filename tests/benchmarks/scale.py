@@ -32,9 +32,9 @@ from ray.cluster_utils import Cluster
 from distcel import fleet
 from distcel.datasets import Split, Splits
 from distcel.fleet import Fleet, cluster_pool
-from distcel.learners import Progress, TrainedLearner
+from distcel.learners import Progress
 from distcel.networks import NetworkPlan
-from distcel.predictions import CachedSplit, PredictionCache
+from distcel.predictions import CachedSplit, PredictionCache, TrainedLearner, Weights
 from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
@@ -95,7 +95,8 @@ def cache_report() -> str:
                     name: random.random((len(splits[name].labels), 10), dtype=np.float32)
                     for name in SPLIT_NAMES
                 }
-                cache.write(spec, key, splits, probs, {"weights": np.zeros(1, np.float32)})
+                weights: Weights = {"weights": np.zeros(1, np.float32)}
+                cache.write(spec, key, splits, TrainedLearner(probs, weights, 1.0))
             seconds = []
             for _ in range(3):
                 started = time.perf_counter()
@@ -132,7 +133,7 @@ class SleepingTrainer:
         time.sleep(LEARNER_SECONDS)
         probs = np.full((10, 10), 0.1, np.float32)
         times = np.array([os.getpid(), began, time.time()])
-        yield TrainedLearner(dict.fromkeys(SPLIT_NAMES, probs), {"times": times})
+        yield TrainedLearner(dict.fromkeys(SPLIT_NAMES, probs), {"times": times}, LEARNER_SECONDS)
 
 
 class SleepingSelection:

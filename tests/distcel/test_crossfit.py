@@ -13,7 +13,7 @@ from distcel.crossfit import Fold, cross_fitted, held_out_parts, hold_out
 from distcel.datasets import Split, Splits, load_splits
 from distcel.learners import learner_key
 from distcel.pipeline import train_base_learners
-from distcel.predictions import CachedSplit, PredictionCache
+from distcel.predictions import CachedSplit, PredictionCache, TrainedLearner
 from distcel.prepare import Options, Prepared, prepare
 from distcel.storage import DamagedFileError
 from distcel.types import Architecture, LearnerSpec, Recipe, SelectorSplit
@@ -137,7 +137,7 @@ def test_each_sample_is_predicted_by_the_copies_of_its_own_fold(
         rest = hold_out(splits, part)
         for i, (spec, key) in enumerate(zip(specs, folds[-1].keys, strict=True)):
             told = np.full((part.sum(), 10), 10 * i + number, np.float32)
-            cache.write(spec, key, rest, {"holdout": told}, {})
+            cache.write(spec, key, rest, TrainedLearner({"holdout": told}, {}, 1.0))
     found = cross_fitted(cache, specs, folds, splits["train"])
     assert found.probs_SNC.dtype == np.float32
     np.testing.assert_array_equal(found.labels_S, splits["train"].labels)

@@ -15,9 +15,9 @@ from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.datasets import Splits, load_splits
 from distcel.fleet import Fleet, cluster_pool
-from distcel.learners import Progress, TrainedLearner, learner_key
+from distcel.learners import Progress, learner_key
 from distcel.networks import NetworkPlan
-from distcel.predictions import PredictionCache, Probabilities
+from distcel.predictions import PredictionCache, Probabilities, TrainedLearner
 from distcel.training import DivergedError
 from distcel.types import Experiment, LearnerSpec, learner_specs
 from search_spaces import load_experiment

@@ -61,14 +61,15 @@ def test_what_is_found_is_kept(
     task = ray.put(task_of(epochs=2))
     found = search_learned_vote(run, task, pool)
     assert found is not None
-    weights, best = found
-    assert best.params.vote == "learned"
-    assert best.params.k <= 2
-    assert weights["vote.matrices_NCC"].shape == (4, 4, 4)
+    assert found.trial.params.vote == "learned"
+    assert found.trial.params.k <= 2
+    assert found.weights["vote.matrices_NCC"].shape == (4, 4, 4)
     assert capfd.readouterr().out.count("valid") == 2 + 1  # two trials and the refit
     again = search_learned_vote(run, task, pool)
     assert again is not None
-    assert again[1] == best
+    assert (again.trial, again.seconds) == (found.trial, found.seconds)
+    refit = sum(epoch.seconds for epoch in found.trial.epochs)
+    assert found.seconds > refit > 0
     assert capfd.readouterr().out.startswith("learned vote")  # no trial before
 
 

@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from distcel.datasets import Splits, load_splits
-from distcel.learners import (
-    LearnerData,
-    Progress,
-    TrainedLearner,
-    learner_key,
-    train_learner,
-)
+from distcel.learners import LearnerData, Progress, learner_key, train_learner
 from distcel.networks import NetworkPlan
+from distcel.predictions import TrainedLearner
 from distcel.types import SPLIT_NAMES, Experiment, learner_specs
 from search_spaces import load_experiment
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from distcel.datasets import Splits, load_splits
-from distcel.predictions import PredictionCache, Probabilities, Weights
+from distcel.predictions import PredictionCache, Probabilities, TrainedLearner, Weights
 from distcel.storage import DamagedFileError
 from distcel.types import SPLIT_NAMES, LearnerSpec, SplitName
 from search_spaces import load_experiment
@@ -34,8 +34,8 @@ def test_what_was_written_is_stacked_in_the_order_of_the_learners(
     other = LearnerSpec("owl", (7,))
     first, second = probabilities(splits, 0), probabilities(splits, 1)
     weights: Weights = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    cache.write(SPEC, "k1", splits, first, weights)
-    cache.write(other, "k2", splits, second, weights)
+    cache.write(SPEC, "k1", splits, TrainedLearner(first, weights, 1.5))
+    cache.write(other, "k2", splits, TrainedLearner(second, weights, 0.25))
     assert cache.holds(SPEC, "k1")
     assert not cache.holds(SPEC, "k2")
     loaded = cache.load([other, SPEC], ["k2", "k1"], splits["valid"], "valid")
@@ -43,12 +43,13 @@ def test_what_was_written_is_stacked_in_the_order_of_the_learners(
     np.testing.assert_array_equal(loaded.probs_SNC[:, 1], first["valid"])
     np.testing.assert_array_equal(loaded.labels_S, splits["valid"].labels)
     np.testing.assert_array_equal(cache.weights(SPEC, "k1")["fc.weight"], weights["fc.weight"])
+    assert cache.seconds([other, SPEC], ["k2", "k1"]) == 1.75
 
 
 def test_a_file_is_read_with_pyarrow_alone(splits: Splits, tmp_path: Path) -> None:
     cache = PredictionCache(tmp_path)
     probs = probabilities(splits, 0)
-    cache.write(SPEC, "key", splits, probs, {})
+    cache.write(SPEC, "key", splits, TrainedLearner(probs, {}, 1.0))
     (path,) = (tmp_path / "test").glob("*.arrow")
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     assert table.schema.field("probabilities").type == pa.list_(pa.float32(), 10)
@@ -63,7 +64,8 @@ def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
     place: str, damage: str, splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = PredictionCache(tmp_path)
-    cache.write(SPEC, "key", splits, probabilities(splits, 0), {"w": np.zeros(3, np.float32)})
+    weights: Weights = {"w": np.zeros(3, np.float32)}
+    cache.write(SPEC, "key", splits, TrainedLearner(probabilities(splits, 0), weights, 1.0))
     (path,) = (p for p in (tmp_path / place).iterdir() if p.suffix != ".blake2b")
     content = bytearray(path.read_bytes())
     path.unlink()
@@ -78,6 +80,6 @@ def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
 
 def test_predictions_about_other_samples_are_refused(splits: Splits, tmp_path: Path) -> None:
     cache = PredictionCache(tmp_path)
-    cache.write(SPEC, "key", splits, probabilities(splits, 0), {})
+    cache.write(SPEC, "key", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0))
     with pytest.raises(DamagedFileError, match="its samples are not the valid split's"):
         cache.load([SPEC], ["key"], splits["test"], "valid")

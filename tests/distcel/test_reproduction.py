@@ -48,7 +48,7 @@ def outcome(
         "specialised": 0.9,
         "complementary": 0.4,
         "overall": 0.5,
-        "seconds": {"test": 6.0},
+        "seconds": {"base_learners": 60.0, "refit": 6.0},
         "versions": {"torch": "2"},
         "note": "Preset so and so.",
         "machine": "an abacus",
@@ -60,7 +60,9 @@ def outcome(
         params = SelectionParams(learned_k, 0.1, 1, 0.02, "exact", "learned")
         learned = TrialRecord(0, params, "COMPLETE", (EpochResult(1, 1.0, 1.0, 0.625, 0.1, 1),))
     measures = measure(said, TEST, NAMES, slices, [t for t in ("e2e-CEL", LEARNED) if t in said])
-    return SeedOutcome(results, Comparison(measures, curve, COST, learned_vote=learned))
+    seconds = {"Figure 2": 12.0, "gradients": 0.0}
+    comparison = Comparison(measures, curve, COST, learned_vote=learned, seconds=seconds)
+    return SeedOutcome(results, comparison)
 
 
 def outcomes(slices: dict[str, np.ndarray]) -> list[SeedOutcome]:
@@ -131,6 +133,13 @@ def test_the_tables_beyond_the_papers(tmp_path: Path) -> None:
     assert row(report, "UA", "Table 7") == ["100.00"]
 
 
+def test_the_report_says_what_all_trainings_took(tmp_path: Path) -> None:
+    report = write(tmp_path, "title", "command", outcomes({}), None)
+    took = "base learners 2.0, refit 0.2, Figure 2 0.4."  # minutes of both seeds
+    assert "took 2.6 minutes of one worker" in report
+    assert took in report
+
+
 def test_a_data_set_without_slices_has_no_table_of_them(tmp_path: Path) -> None:
     assert "Table 7" not in write(tmp_path, "title", "command", outcomes({}), None)
 
@@ -146,6 +155,7 @@ def test_the_results_hold_it_all(tmp_path: Path) -> None:
     assert seed["against"]["e2e-CEL"]["UA"]["mean"] == pytest.approx(0.25)
     assert seed["multiply_adds"] == {"selection_net": 1_000_000, "learner": 500_000}
     assert seed["curve"]["4"]["e2e-CEL"] == 0.99
+    assert seed["seconds"] == {"Figure 2": 12.0, "gradients": 0.0}
     assert [point["k"] for point in results["cost"] if point["on_front"]] == [1, 2, 6]
     for name in ("figure2", "pareto"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

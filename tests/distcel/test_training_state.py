@@ -47,8 +47,9 @@ def test_a_resumed_training_is_bitwise_the_one_without_a_break(
     state = save_training(stopped)
     resumed = training(replace(recipe), seed=7)  # other weights, another order: all is replaced
     load_training(resumed, state)
-    assert resumed.epoch == epochs_before
+    assert (resumed.epoch, resumed.seconds) == (epochs_before, stopped.seconds)
     assert [resumed.run_epoch() for _ in range(5 - epochs_before)] == losses[epochs_before:]
+    assert resumed.seconds > stopped.seconds > 0
     for name, value in straight.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 

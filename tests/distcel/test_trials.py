@@ -30,6 +30,7 @@ def test_a_finished_trial_is_read_back_as_it_was(tmp_path: Path) -> None:
     again = TrialStore(tmp_path)
     assert again.snapshot() == store.snapshot() == again.finished()
     assert again[0].valid_accuracy == 0.75
+    assert again.seconds == 2 * 0.125
     assert again.next_number() == 2
 
 

@@ -18,7 +18,8 @@ import pytest
 from distcel import fleet as fleet_module
 from distcel.actor_pool import ActorPool
 from distcel.datasets import Splits
-from distcel.learners import Progress, TrainedLearner
+from distcel.learners import Progress
+from distcel.predictions import TrainedLearner
 from distcel.types import LearnerSpec
 from tests.distcel.test_fleet import EXPERIMENT, Launch, splits, watched  # noqa: F401
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distcel.datasets import Splits, load_splits
-from distcel.predictions import PredictionCache
+from distcel.predictions import PredictionCache, TrainedLearner, Weights
 from distcel.sample_tables import read_samples
 from distcel.storage import DamagedFileError, read_record, write_record
 from distcel.types import SPLIT_NAMES, LearnerSpec
@@ -35,7 +35,8 @@ def cache(splits: Splits, tmp_path: Path) -> PredictionCache:
         for name in SPLIT_NAMES
     }
     cache = PredictionCache(tmp_path)
-    cache.write(SPEC, "key", splits, probs, {"fc.weight": random.random((10, 84), np.float32)})
+    weights: Weights = {"fc.weight": random.random((10, 84), np.float32)}
+    cache.write(SPEC, "key", splits, TrainedLearner(probs, weights, 1.0))
     return cache
 
 
