@@ -167,7 +167,7 @@ class Experiment:
         selector_recipe: how the selection net is trained; each trial brings its own lr. It alone
             sees augmented images: the cached predictions are of the images as they are.
         space: Optuna distribution of each of epsilon, m, lr and gradient; where it names neither, k
-            is 1..n and the vote the paper's sum.
+            is 1..n on a logarithmic scale and the vote the paper's sum.
         first_trial: the point that the search begins with, the paper's own where it has one.
         num_samples: trials of the search.
         published: the paper's numbers, where it has any for this data set.

@@ -13,7 +13,7 @@ from distcel.types import Experiment
 
 
 def selection_space(lowest_lr: float, highest_lr: float) -> dict[str, BaseDistribution]:
-    """epsilon, m, lr and gradient; k is 1..n without being named.
+    """epsilon, m, lr and gradient; k is 1..n, logarithmically, without being named.
 
     Scores have norm 1, so that one score is about 1/sqrt(n): epsilon from a tenth of that to many
     times it. A trial with m = 1,000 draws is slow with any gradient but `exact`, hence the scale.
