@@ -10,7 +10,7 @@ train split by copies of the learners that were trained on the rest of it, as th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def hold_out(splits: Splits, held_out_S: NDArray[np.bool_]) -> Splits:
         "holdout": _where(train, held_out_S),
     }
     digest = digest_without(splits, held_out_S)
-    return Splits(splits.class_names, {**splits.by_name, **parts}, digest)
+    return replace(splits, by_name={**splits.by_name, **parts}, digest=digest)
 
 
 def cross_fitted(

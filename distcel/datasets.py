@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distcel import image_files, sample_formats, sources
+from distcel import duplicates, image_files, sample_formats, sources
 from distcel.checks import InvalidInputError, require
+from distcel.duplicates import kept_of_each
 from distcel.image_files import Images
 from distcel.sample_formats import Indices, Pool
 from distcel.sample_tables import read_samples, write_samples
@@ -23,7 +24,7 @@ from distcel.sources import read_source, source_stamp
 from distcel.storage import DamagedFileError, content_key, put_aside
 from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, SplitName
 
-_READING = (image_files, sample_formats, sources, sys.modules[__name__])
+_READING = (duplicates, image_files, sample_formats, sources, sys.modules[__name__])
 # The test split is the same whatever the seed, so that no seed ever trains on another's test.
 _TEST_SEED = 0
 
@@ -43,11 +44,20 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set, with the digest of all that they hold."""
+    """The splits of a data set.
+
+    Attributes:
+        class_names: in the order of the labels.
+        by_name: train, valid and test, and holdout where there is one.
+        digest: of all that they hold.
+        n_duplicates: samples that were left out of train and valid, because their image is in
+            another split or was there before.
+    """
 
     class_names: tuple[str, ...]
     by_name: Mapping[SplitName, Split]
     digest: str
+    n_duplicates: int
 
     def __getitem__(self, name: SplitName) -> Split:
         return self.by_name[name]
@@ -75,7 +85,8 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
     """The train, valid and test splits; decoded once and then memory-mapped from `folder`.
 
     A test split that the data set brings stays as it is; otherwise it is drawn by class, the same
-    for every seed. The valid split is drawn by class out of the rest, by the seed.
+    for every seed. The valid split is drawn by class out of the rest, by the seed. No image is in
+    two splits: `duplicates.kept_of_each` says which one keeps it.
 
     Raises:
         InvalidInputError: the data are missing, unreadable or too few to split.
@@ -123,11 +134,7 @@ def draw_splits(
     pools: dict[SplitName, Pool] = {"train": train, "valid": valid, "test": test}
     if experiment.max_samples is not None:
         pools = {name: _thin(pool, experiment.max_samples) for name, pool in pools.items()}
-    for c, class_name in enumerate(source.class_names):
-        for name in ("train", "valid"):
-            found = f"{name} samples of {class_name!r}"
-            rule, remedy = "samples of every class in train and valid", "add images of that class"
-            require(bool((pools[name].labels == c).any()), rule, f"no {found}", remedy)
+    _require_every_class(source.class_names, pools)
     _require_disjoint(pools)
     return source.class_names, pools
 
@@ -140,8 +147,16 @@ def _write_splits(
         name: pool.read(np.arange(len(pool.labels)), experiment.image_size)
         for name, pool in pools.items()
     }
-    digest = _digest(pools, images)
-    metadata = {"class_names": json.dumps(class_names), "splits_digest": digest}
+    n_samples = _count(pools)
+    for name, kept in kept_of_each(images).items():
+        if len(kept) < len(images[name]):
+            pools[name], images[name] = _take(pools[name], kept), images[name][kept]
+    _require_every_class(class_names, pools)
+    metadata = {
+        "class_names": json.dumps(class_names),
+        "splits_digest": _digest(pools, images),
+        "n_duplicates": str(n_samples - _count(pools)),
+    }
     for name, pool in pools.items():
         ids = pa.array(pool.sample_ids, pa.string())
         write_samples(paths[name], "image", ids, pool.labels, images[name], metadata)
@@ -151,7 +166,8 @@ def _open_splits(paths: Mapping[SplitName, Path]) -> Splits:
     tables = {name: read_samples(path, "image") for name, path in paths.items()}
     facts = tables["train"].metadata
     by_name = {name: Split(t.sample_ids, t.labels, t.values) for name, t in tables.items()}
-    return Splits(tuple(json.loads(facts["class_names"])), by_name, facts["splits_digest"])
+    class_names = tuple(json.loads(facts["class_names"]))
+    return Splits(class_names, by_name, facts["splits_digest"], int(facts["n_duplicates"]))
 
 
 def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
@@ -181,6 +197,18 @@ def _thin(pool: Pool, max_samples: int) -> Pool:
 def _take(pool: Pool, indices: Indices) -> Pool:
     ids = tuple(pool.sample_ids[i] for i in indices)
     return Pool(ids, pool.labels[indices], lambda chosen, size: pool.read(indices[chosen], size))
+
+
+def _count(pools: Mapping[SplitName, Pool]) -> int:
+    return sum(len(pool.labels) for pool in pools.values())
+
+
+def _require_every_class(class_names: tuple[str, ...], pools: Mapping[SplitName, Pool]) -> None:
+    for c, class_name in enumerate(class_names):
+        for name in ("train", "valid"):
+            found = f"{name} samples of {class_name!r}"
+            rule, remedy = "samples of every class in train and valid", "add images of that class"
+            require(bool((pools[name].labels == c).any()), rule, f"no {found}", remedy)
 
 
 def _require_disjoint(pools: Mapping[SplitName, Pool]) -> None:

@@ -92,7 +92,8 @@ def _search_and_test(
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     store.close(prepared.search.num_samples)
     evaluations = _test(prepared, best, weights, train)
-    report = tables(experiment, evaluations, best, len(prepared.specs), prepared.title)
+    n_duplicates, title = prepared.splits.n_duplicates, prepared.title
+    report = tables(experiment, evaluations, best, len(prepared.specs), n_duplicates, title)
     print(report)
     results = _results(prepared, best, evaluations, store)
     return results, _keep(prepared, best, weights, report, results)
@@ -165,6 +166,7 @@ def _results(
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
+        "n_duplicates": prepared.splits.n_duplicates,
         "best": best.params.as_dict(),
         "accuracy": dict(whole.accuracy),
         "private_test_accuracy": dict(parts[0].accuracy) if parts else None,

@@ -119,6 +119,7 @@ def tables(
     evaluations: Mapping[str, Evaluation],
     best: TrialRecord,
     n_learners: int,
+    n_duplicates: int,
     title: str,
 ) -> str:
     """The paper's Tables 1 to 3 as Markdown, accuracies in percent, its numbers beside ours.
@@ -128,6 +129,7 @@ def tables(
         evaluations: by the name of their row; the first one is of the whole test split.
         best: the trial whose parameters the smart ensemble has.
         n_learners: N.
+        n_duplicates: samples that were left out of train and valid.
         title: heading.
     """
     paper, n_samples = experiment.published, next(iter(evaluations.values())).n_samples
@@ -147,7 +149,8 @@ def tables(
     published = [str(paper.k) if paper else "-", str(n_learners), *["-"] * 4, "sum", "-"]
     sections = [
         f"# {title}",
-        f"Accuracy in % on the {n_samples} samples of the test split. {experiment.note}".strip(),
+        f"Accuracy in % on the {n_samples} samples of the test split. "
+        f"{duplicates([n_duplicates])}{experiment.note}".strip(),
         "Table 1, base learners (mean)",
         markdown(
             ["", "specialised", "complementary", "overall"],
@@ -165,6 +168,14 @@ def tables(
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def duplicates(counts: Sequence[int]) -> str:
+    """What was left out of train and valid, if anything, as a sentence; a count for each seed."""
+    if not any(counts):
+        return ""
+    left_out = ", ".join(map(str, counts))
+    return f"Left out of train and valid, their image being there twice or in test: {left_out}. "
 
 
 def _percent_table_1(numbers: Evaluation | Published | None) -> list[str]:

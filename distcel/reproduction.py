@@ -20,7 +20,7 @@ from distcel.outcomes import (
     common_rules,
     cost_points,
 )
-from distcel.report import RULE_TITLES
+from distcel.report import RULE_TITLES, duplicates
 from distcel.seed_tables import (
     beside_paper,
     best_points,
@@ -57,12 +57,12 @@ def report(
     """
     first = outcomes[0].results
     seeds = [outcome.results["seed"] for outcome in outcomes]
-    note = first["note"]
+    note, left_out = first["note"], duplicates([o.results["n_duplicates"] for o in outcomes])
     versions = ", ".join(f"{name} {v}" for name, v in first["versions"].items())
     sections = [
         f"`{command}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
-        f"chosen is chosen on the valid split. {note}".strip(),
+        f"chosen is chosen on the valid split. {left_out}{note}".strip(),
         "Table 1, base learners (mean over the learners)",
         beside_paper(
             ["specialised", "complementary", "overall"],

@@ -72,7 +72,8 @@ def write_fer2013_folders(folder: Path, per_class: int = 12) -> None:
         for label, name in enumerate(FER2013_CLASSES):
             (folder / split / name).mkdir(parents=True)
             for usage in usages:
-                images = pictures(np.full(per_class, label), 1, 48, label)
+                seed = 10 * label + len(usage)  # no image is there twice
+                images = pictures(np.full(per_class, label), 1, 48, seed)
                 for number, image in enumerate(images):
                     path = folder / split / name / f"{usage}_{1000 * label + number}.jpg"
                     save_image(image, path)
@@ -84,7 +85,7 @@ def write_fer2013_csv(path: Path, header: str, per_class: int = 4) -> None:
     lines = [header]
     for usage in ("Training", "PublicTest", "PrivateTest"):
         labels = balanced(7, per_class)
-        for label, image in zip(labels, pictures(labels, 1, 48, 0), strict=True):
+        for label, image in zip(labels, pictures(labels, 1, 48, len(usage)), strict=True):
             values = {
                 "emotion": str(label),
                 "Usage": usage,

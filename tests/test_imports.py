@@ -14,7 +14,7 @@ LAYERS = [
     {"actor_pool", "tracked", "significance", "slices", "machine", "space"},
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sample_formats", "sample_tables", "training_state"},
-    {"sources"},
+    {"sources", "duplicates"},
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"trained_network", "votes"},

@@ -43,7 +43,7 @@ def random_splits(n_train: int) -> Splits:
         ids = pa.array([f"{name}/{i}" for i in range(count)])
         images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
         by_name[name] = Split(ids, np.arange(count) % len(CLASSES), images)
-    return Splits(CLASSES, by_name, "random")
+    return Splits(CLASSES, by_name, "random", 0)
 
 
 class PlainLoop:

@@ -66,7 +66,7 @@ def some_split(name: SplitName, count: int) -> Split:
 def some_splits(counts: tuple[int, int, int]) -> Splits:
     """As `some_split`."""
     sizes = zip(SPLIT_NAMES, counts, strict=True)
-    return Splits(CLASSES, {name: some_split(name, count) for name, count in sizes}, "none")
+    return Splits(CLASSES, {name: some_split(name, count) for name, count in sizes}, "none", 0)
 
 
 @ray.remote(num_cpus=1)

@@ -84,7 +84,7 @@ def test_the_tables_hold_our_numbers_beside_the_papers() -> None:
     )
     ours = evaluate(vote(ensemble, train, test, 0), test, SPECS)
     ours = replace(ours, specialised=0.98765, accuracy=dict(ours.accuracy) | {"e2e_cel": 0.91234})
-    text = tables(experiment, {"": ours, "part": ours}, BEST, 55, "mnist, preset quick, seed 0")
+    text = tables(experiment, {"": ours, "part": ours}, BEST, 55, 12, "mnist, preset quick, seed 0")
     assert experiment.note in text
     assert "| distcel       | 98.77       |" in text
     assert "| distcel, part | 98.77       |" in text

@@ -36,6 +36,7 @@ def outcome(
         "seed": seed,
         "n_learners": 6,
         "n_classes": 4,
+        "n_duplicates": 5 * seed,
         "best": {
             "k": 2 + seed,
             "epsilon": 0.1,
@@ -138,6 +139,7 @@ def test_the_report_says_what_all_trainings_took(tmp_path: Path) -> None:
     took = "base learners 2.0, refit 0.2, Figure 2 0.4."  # minutes of both seeds
     assert "took 2.6 minutes of one worker" in report
     assert took in report
+    assert "Left out of train and valid, their image being there twice or in test: 0, 5." in report
 
 
 def test_a_data_set_without_slices_has_no_table_of_them(tmp_path: Path) -> None:
