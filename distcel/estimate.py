@@ -89,8 +89,8 @@ def describe(
             f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
             *[f"{of_copies} in all: {copies:.1f} min"] * (n_copies > 0),
             f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
-            f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample: {trials:.1f} min "
-            "without early stopping",
+            f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample (mean of "
+            f"{', '.join(gradients)}; m = {m}): {trials:.1f} min without early stopping",
             f"in all: {base + copies + trials:.1f} min on {n_workers} workers, {device.type}",
         ]
     )

@@ -294,8 +294,19 @@ def test_a_dry_run_says_what_would_run_and_for_how_long(
     assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test" in text
     assert "55 of lenet" in text
     assert "7 trials of at most 10 epochs" in text
+    assert "(mean of exact, conditional, paper; m = 32)" in text
     assert re.search(r"in all: \d+\.\d min on \d+ workers", text)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_measures_what_is_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dry-run", "--fix", "gradient=conditional", "--fix", "m=5"]
+    monkeypatch.setattr(sys, "argv", ["cluster.py", *flags])
+    assert cluster.main() == 0
+    assert "(mean of conditional; m = 5)" in capsys.readouterr().out
 
 
 def test_a_dry_run_counts_the_copies_and_what_the_selection_net_is_trained_on(
