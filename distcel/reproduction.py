@@ -37,9 +37,10 @@ from distcel.trained_rules import TrainedRule
 from distcel.types import Published
 
 _OF_TRAINED_RULES = (
-    ". The learned vote of few has k at most n/3 and a search of its own; straight-through top-k "
-    "and soft gating have e2e-CEL's lr, which was not searched for them; a single network counts "
-    "after its best epoch on valid, e2e-CEL after its last"
+    ". The learned vote of few has k at most n/3 and a search of its own; straight-through top-k, "
+    "soft gating and the single networks are trained by the selection net's recipe at e2e-CEL's "
+    "lr, which was not searched for them; a single network counts after its best epoch on valid, "
+    "e2e-CEL after its last"
 )
 _PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 

@@ -55,7 +55,7 @@ class SingleNetworkTraining:
         plan: how the network is built.
         train: the split it is trained on; what the base learners say is not used.
         valid: the split that tells the best epoch.
-        recipe: the base learners', with its own epochs.
+        recipe: optimizer, schedule, batch size, epochs and augmentation.
         seed: of the initial weights, the order of the samples and their augmentation.
         device: that it is trained on.
 
@@ -129,13 +129,17 @@ class SingleNetworkTraining:
 
 @dataclass(frozen=True)
 class SingleNetwork:
-    """The rule that asks this network alone, trained for so many epochs."""
+    """The rule that asks this network alone, trained for so many epochs at this lr."""
 
     epochs: int
+    lr: float
 
     def begin(self, task: SelectionTask, device: torch.device) -> SingleNetworkTraining:
-        """A fresh training by the base learners' recipe; a one_cycle schedule spans all epochs."""
-        recipe = replace(task.experiment.learner_recipe, epochs=self.epochs)
+        """A fresh training by the selection net's recipe, so that only what is trained differs.
+
+        A one_cycle schedule spans all epochs.
+        """
+        recipe = replace(task.experiment.selector_recipe, lr=self.lr, epochs=self.epochs)
         return SingleNetworkTraining(task.plan, task.train, task.valid, recipe, task.seed, device)
 
     def train(

@@ -47,13 +47,13 @@ def rules_to_train(
     """Every trained rule by its title, the longest training first.
 
     The single network sees as many samples as the whole ensemble did, rounded up to whole epochs,
-    and a second one as many as the selection net did.
+    and a second one as many as the selection net did. All have the selection net's recipe and lr.
     """
     passes, n_samples = ensemble_passes(task.experiment, counts), len(task.train.labels_S)
     selector_epochs = task.experiment.selector_recipe.epochs
     return {
-        "single network": SingleNetwork(epochs_of(passes, n_samples)),
-        "brief single network": SingleNetwork(selector_epochs),
+        "single network": SingleNetwork(epochs_of(passes, n_samples), params.lr),
+        "brief single network": SingleNetwork(selector_epochs, params.lr),
         "straight-through top-k": GatedEnsemble("straight-through", params),
         "soft gating": GatedEnsemble("soft gating", params),
     }

@@ -86,7 +86,7 @@ def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: 
 
 def test_a_damaged_file_alone_is_made_again(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {
-        "one": SingleNetwork(1),
+        "one": SingleNetwork(1, 1.0),
         "soft": GatedEnsemble("soft gating", PARAMS),
     }
     before = train_missing(rules, ref, pool, tmp_path)
@@ -111,11 +111,11 @@ def test_another_trial_is_another_file(pool: ActorPool, ref: TaskRef, tmp_path: 
 def test_a_killed_launchs_single_network_goes_on(
     pool: ActorPool, ref: TaskRef, tmp_path: Path
 ) -> None:
-    rules = {"single": SingleNetwork(3)}
+    rules = {"single": SingleNetwork(3, 1.0)}
     train_missing(rules, ref, pool, tmp_path)
     (path,) = tmp_path.glob("single-*.safetensors")
     path.unlink()
-    run = SingleNetwork(3).begin(TASK, CPU)
+    run = SingleNetwork(3, 1.0).begin(TASK, CPU)
     first = run.run_epoch()
     write_sealed(path.with_suffix(".state"), run.save())
     network = train_missing(rules, ref, pool, tmp_path)["single"]
@@ -145,7 +145,7 @@ def test_a_rule_that_diverges_is_left_out(
     recipe = replace(TASK.experiment.learner_recipe, optimizer="sgd", lr=1e30)
     diverging = replace(TASK, experiment=replace(TASK.experiment, learner_recipe=recipe))
     rules: dict[str, TrainableRule] = {
-        "single": SingleNetwork(1),
+        "single": SingleNetwork(1, 1.0),
         "soft": GatedEnsemble("soft gating", PARAMS),
     }
     found = train_missing(rules, ray.put(diverging), pool, tmp_path)

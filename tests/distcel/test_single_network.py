@@ -9,7 +9,7 @@ from distcel.learners import Progress
 from distcel.selection import SelectionTask
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.trained_network import TrainedNetwork
-from distcel.types import Augmentation, Schedule, learner_specs
+from distcel.types import Augmentation, Recipe, Schedule, learner_specs
 from tests import data
 from tests.distcel.test_ensemble import CPU
 from tests.distcel.test_gating import task_of
@@ -18,7 +18,7 @@ FIT = task_of(epochs=3)
 
 
 def trained(task: SelectionTask, epochs: int) -> TrainedNetwork:
-    (network,) = SingleNetwork(epochs).train(task, CPU, None)
+    (network,) = SingleNetwork(epochs, 1.0).train(task, CPU, None)
     assert isinstance(network, TrainedNetwork)
     return network
 
@@ -27,9 +27,9 @@ def with_recipe(
     task: SelectionTask, schedule: Schedule = "constant", augmentation: Augmentation = "none"
 ) -> SelectionTask:
     recipe = replace(
-        task.experiment.learner_recipe, schedule=schedule, augmentation=augmentation, epochs=1
+        task.experiment.selector_recipe, schedule=schedule, augmentation=augmentation, epochs=1
     )
-    return replace(task, experiment=replace(task.experiment, learner_recipe=recipe))
+    return replace(task, experiment=replace(task.experiment, selector_recipe=recipe))
 
 
 def test_the_ensembles_sample_passes_by_hand() -> None:
@@ -63,11 +63,11 @@ def test_the_budget_is_rounded_up_to_whole_epochs() -> None:
 
 
 def test_the_network_learns_the_images_and_asks_no_learner() -> None:
-    network = trained(FIT, 16)
-    assert [result.epoch for result in network.epochs] == list(range(1, 17))
+    network = trained(FIT, 40)
+    assert [result.epoch for result in network.epochs] == list(range(1, 41))
     assert network.valid_accuracy > 0.95
     silent = replace(FIT.valid, probs_SNC=np.zeros_like(FIT.valid.probs_SNC))
-    probs = SingleNetwork(16).predict(network, FIT, silent).numpy()
+    probs = SingleNetwork(40, 1.0).predict(network, FIT, silent).numpy()
     np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
     assert (probs.argmax(1) == silent.labels_S).mean() == network.valid_accuracy
 
@@ -79,14 +79,14 @@ def test_the_epoch_best_on_valid_is_kept() -> None:
     network = trained(task, 6)
     accuracies = [result.valid_accuracy for result in network.epochs]
     assert network.valid_accuracy == max(accuracies) > accuracies[-1]
-    probs = SingleNetwork(6).predict(network, task, other).numpy()
+    probs = SingleNetwork(6, 1.0).predict(network, task, other).numpy()
     assert (probs.argmax(1) == other.labels_S).mean() == max(accuracies)
 
 
 def test_of_equally_good_epochs_the_earliest_is_kept() -> None:
     missed = replace(FIT.valid, labels_S=np.full(160, 3))  # the untrained say it of all or of none
     few = replace(FIT, valid=missed.where(np.arange(160) < 1))
-    run = SingleNetwork(9).begin(few, CPU)
+    run = SingleNetwork(9, 1.0).begin(few, CPU)
     weights = []
     for _ in range(9):
         run.run_epoch()
@@ -98,12 +98,22 @@ def test_of_equally_good_epochs_the_earliest_is_kept() -> None:
     np.testing.assert_array_equal(run.best.weights["body.0.weight"], weights[first].numpy())
 
 
+def test_it_has_the_selection_nets_recipe_at_the_given_lr() -> None:
+    recipe = Recipe("adam", 1.0, epochs=3, batch_size=32, weight_decay=0.125)
+    task = replace(FIT, experiment=replace(FIT.experiment, selector_recipe=recipe))
+    run = SingleNetwork(5, 0.25).begin(task, CPU)
+    assert isinstance(run.training.optimizer, torch.optim.Adam)
+    (group,) = run.training.optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.25, 0.125)
+    assert run.training.n_batches == len(FIT.train.labels_S) / 32
+
+
 def test_a_one_cycle_schedule_spans_all_epochs() -> None:
-    run = SingleNetwork(5).begin(with_recipe(FIT, schedule="one_cycle"), CPU)
+    run = SingleNetwork(5, 1.0).begin(with_recipe(FIT, schedule="one_cycle"), CPU)
     assert run.training.schedule.state_dict()["total_steps"] == 5 * run.training.n_batches
 
 
-def test_the_images_are_augmented_as_the_base_learners_are() -> None:
+def test_the_images_are_augmented_as_the_selection_nets_are() -> None:
     plain = trained(with_recipe(FIT), 1).epochs[0].train_loss
     flipped = trained(with_recipe(FIT, augmentation="flip"), 1).epochs[0].train_loss
     assert plain != flipped
@@ -111,7 +121,7 @@ def test_the_images_are_augmented_as_the_base_learners_are() -> None:
 
 def test_a_training_that_goes_on_ends_as_if_there_had_been_no_break() -> None:
     task = with_recipe(FIT, schedule="one_cycle", augmentation="crop")
-    rule = SingleNetwork(4)
+    rule = SingleNetwork(4, 1.0)
     events = list(rule.train(task, CPU, None, seconds_between_states=0.0))
     whole = events[-1]
     progress = [event for event in events if isinstance(event, Progress)]
