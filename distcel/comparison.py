@@ -28,7 +28,7 @@ from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbour
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by, said_by_smart
-from distcel.selection import SelectionTask, TaskRef, refit, refit_each
+from distcel.selection import Refitted, SelectionTask, TaskRef, refit, refit_each
 from distcel.slices import slices
 from distcel.static_rules import (
     DiscreteSuperLearner,
@@ -77,6 +77,7 @@ class Comparison:
     Attributes:
         measures: of every rule.
         curve: Figure 2: accuracies as fractions, by k, and then by rule.
+        valid_curve: e2e-CEL's on the valid split, by k.
         cost: of an image.
         trained: the rules that were trained for the comparison, if any.
         learned_vote: the best trial of the learned vote of few, if it was searched.
@@ -86,6 +87,7 @@ class Comparison:
 
     measures: Measures
     curve: Mapping[int, Mapping[str, float]]
+    valid_curve: Mapping[int, float]
     cost: MultiplyAdds
     trained: Mapping[str, TrainedRule] = field(default_factory=dict)
     learned_vote: TrialRecord | None = None
@@ -111,14 +113,13 @@ def curve_ks(n_learners: int, chosen: int) -> list[int]:
 
 def trained_at_each_k(
     task: TaskRef, best: TrialRecord, ks: Sequence[int], pool: ActorPool, folder: Path
-) -> dict[int, dict[str, Tensor]]:
-    """A selection net's weights for each k, at the best trial's other hyperparameters.
+) -> dict[int, Refitted]:
+    """A selection net for each k, at the best trial's other hyperparameters.
 
     One that diverges is left out. What is trained is kept in `folder`, for a later launch.
     """
     trials = [replace(best, number=k, params=replace(best.params, k=k)) for k in ks]
-    found = refit_each(task, trials, pool, folder)
-    return {k: weights for k, (weights, _) in found.items()}
+    return refit_each(task, trials, pool, folder)
 
 
 def accuracy_over_k(
@@ -174,9 +175,10 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     seed, names, specs = prepared.options.seed, prepared.splits.class_names, prepared.specs
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, seed)
     ref, k, folder = ray.put(task), best.params.k, prepared.search_folder
-    weights = {k: refit(ref, best, pool, folder / "refit")[0]}
     others = [other for other in curve_ks(len(specs), k) if other != k]
-    weights |= trained_at_each_k(ref, best, others, pool, folder / "curve")
+    curve = trained_at_each_k(ref, best, others, pool, folder / "curve")
+    seconds = {"Figure 2": sum(trial.seconds for _, trial in curve.values())}
+    curve[k] = refit(ref, best, pool, folder / "refit")
     learned = search_learned_vote(prepared, ref, pool) if beyond else None
     # These choose their best epoch on valid: the test split is measured from here on.
     trained = {}
@@ -189,8 +191,7 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         return said_by_smart(smart, test)
 
     smart_by_k = {
-        at: said_by_trained(replace(best.params, k=at), found)
-        for at, found in sorted(weights.items())
+        at: said_by_trained(trial.params, weights) for at, (weights, trial) in sorted(curve.items())
     }
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
     said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
@@ -199,16 +200,14 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     study_folder = folder / "gradients"
     study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
-    seconds = {
-        "Figure 2": TrialStore(folder / "curve").seconds,
-        LEARNED_VOTE: learned.seconds if learned else 0.0,
-        "other trained rules": sum(rule.seconds for rule in trained.values()),
-        "gradients": sum(run.seconds for run in study.runs) if study else 0.0,
-    }
+    seconds[LEARNED_VOTE] = learned.seconds if learned else 0.0
+    seconds["other trained rules"] = sum(rule.seconds for rule in trained.values())
+    seconds["gradients"] = sum(run.seconds for run in study.runs) if study else 0.0
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
         measure(said, test, names, sliced, leaders),
         accuracy_over_k(smart_by_k, said, train, test, seed),
+        {at: trial.valid_accuracy for at, (_, trial) in sorted(curve.items())},
         multiply_adds(prepared.plan, len(specs), len(names)),
         trained,
         learned.trial if learned else None,

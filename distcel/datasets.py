@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import sys
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from distcel.image_files import Images
 from distcel.sample_formats import Indices, Pool
 from distcel.sample_tables import read_samples, write_samples
 from distcel.sources import read_source, source_stamp
-from distcel.storage import DamagedFileError, content_key, put_aside
+from distcel.storage import DamagedFileError, code_of, content_key, put_aside
 from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, SplitName
 
 _READING = (duplicates, image_files, sample_formats, sources, sys.modules[__name__])
@@ -93,7 +92,7 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
         SplitOverlapError: the splits share a sample id.
     """
     request = {
-        "code": [inspect.getsource(module) for module in _READING],
+        "code": [code_of(module) for module in _READING],
         "dataset": experiment.dataset,
         "data_dir": str(data_dir.resolve()),
         "source": source_stamp(data_dir) if experiment.dataset != "digits" else [],
@@ -118,7 +117,7 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
 def draw_splits(
     experiment: Experiment, data_dir: Path, seed: int
 ) -> tuple[tuple[str, ...], dict[SplitName, Pool]]:
-    """The class names and the samples of each split, their images not read yet.
+    """The class names and the samples of each split, duplicates included: no image is read yet.
 
     Raises:
         InvalidInputError: the data are missing, unreadable or too few to split.

@@ -16,8 +16,9 @@ def kept_of_each(images: Mapping[SplitName, Images]) -> dict[SplitName, Indices]
     """Which samples each split keeps, so that no image is in two splits or twice in train or valid.
 
     All of test stay, so that accuracies on it can be compared with others'. Valid keeps the first
-    of each image that test does not have, train the first of each that neither has. Networks see
-    the images as they are here, resized: what is equal now is equal to them.
+    of each image that test does not have, train the first of each that neither has, whatever label
+    its copies have. Networks see the images as they are here, resized: what is equal now is equal
+    to them.
 
     Args:
         images: of the splits `train`, `valid` and `test`, each (S, channels, H, W).

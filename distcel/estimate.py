@@ -83,7 +83,8 @@ def describe(
     of_copies = f"copies of them, each without a fold: {n_copies}, {counts.copies} samples an epoch"
     return "\n".join(
         [
-            f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}",
+            f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
+            "duplicates are left out",
             f"base learners: {len(specs)} of {experiment.architecture.family}, "
             f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
             f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",

@@ -25,11 +25,12 @@ def gradient_table(studies: Sequence[GradientStudy]) -> str:
     """
     n_epochs = max(len(run.epochs) for study in studies for run in study.runs)
     caption = (
-        f"The knapsack layer's gradients at the best trial's k, epsilon and lr: accuracy in % "
-        f"after {n_epochs} epochs of each. *Same time*: on valid after the last epoch that ended "
-        "within the time that the fastest gradient of the seed took for all its epochs; an epoch's "
-        "time includes measuring the valid split. A number in brackets: of so many seeds only, "
-        "the others having diverged or ended no epoch in time; a dash: of none."
+        "The knapsack layer's gradients at the best trial's k, epsilon and lr, which the search "
+        f"found with that trial's own gradient: accuracy in % after {n_epochs} epochs of each. "
+        "Where k is n, all gradients are zero. *Same time*: on valid after the last epoch that "
+        "ended within the time that the fastest gradient of the seed took for all its epochs; an "
+        "epoch's time includes measuring the valid split. A number in brackets: of so many seeds "
+        "only, the others having diverged or ended no epoch in time; a dash: of none."
     )
     seen = {run.estimator: None for study in studies for run in study.runs}
     rows = [(estimator.title, _cells(studies, estimator)) for estimator in seen]

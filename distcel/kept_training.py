@@ -6,7 +6,6 @@ training can go on from. The driver alone writes files: workers need no shared f
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections import Counter
@@ -25,7 +24,14 @@ from distcel.fleet import raise_cause, worker_device
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask, TaskRef
-from distcel.storage import content_key, is_intact, read_sealed, write_checked, write_sealed
+from distcel.storage import (
+    code_of,
+    content_key,
+    is_intact,
+    read_sealed,
+    write_checked,
+    write_sealed,
+)
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
 
@@ -85,7 +91,7 @@ def train_missing(
 
 
 def _file_name(title: str, rule: TrainableRule) -> str:
-    code = inspect.getsource(sys.modules[type(rule).__module__])
+    code = code_of(sys.modules[type(rule).__module__])
     key = content_key([asdict(rule), code, torch.__version__])  # type: ignore[call-overload]
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}-{key}.safetensors"
 

@@ -65,8 +65,7 @@ def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> L
         return None
     store.close(own.search.num_samples)
     print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
-    seconds = store.seconds + sum(epoch.seconds for epoch in best.epochs)
-    return LearnedVote(weights, best, seconds)
+    return LearnedVote(weights, best, store.seconds + best.seconds)
 
 
 def _restricted(prepared: Prepared) -> Prepared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from distcel import datasets, networks, training, training_state
 from distcel.datasets import Splits, specialised_indices
 from distcel.networks import NetworkPlan
 from distcel.predictions import TrainedLearner
-from distcel.storage import content_key
+from distcel.storage import code_of, content_key
 from distcel.training import Training, augment, predict, to_tensor
 from distcel.training_state import load_training, save_training
 from distcel.types import Experiment, LearnerSpec, SplitName
@@ -48,8 +47,8 @@ def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
     """The digest of everything that determines a base learner: data, recipe, seed and code."""
-    code = [inspect.getsource(module) for module in (datasets, networks, training, training_state)]
-    code.append(inspect.getsource(train_learner))
+    modules = (datasets, networks, training, training_state)
+    code = [code_of(thing) for thing in (*modules, train_learner)]
     return content_key(
         {
             "splits": splits.digest,

@@ -188,8 +188,7 @@ def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) 
     specs, copies = prepared.specs, prepared.copies_cache
     base_learners = prepared.cache.seconds(specs, prepared.keys)
     base_learners += sum(copies.seconds(specs, fold.keys) for fold in prepared.folds)
-    refit = sum(epoch.seconds for epoch in best.epochs)
-    seconds = {"base_learners": base_learners, "search": store.seconds, "refit": refit}
+    seconds = {"base_learners": base_learners, "search": store.seconds, "refit": best.seconds}
     return {stage: round(value, 2) for stage, value in seconds.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +21,7 @@ from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.search import SearchSettings
 from distcel.space import search_space
-from distcel.storage import content_key
+from distcel.storage import code_of, content_key
 from distcel.types import (
     Experiment,
     LearnerSpec,
@@ -129,7 +128,7 @@ class Prepared:
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
         modules = (knapsack, quadrature, votes, ensemble, selection, training)
-        code = [inspect.getsource(module) for module in modules]
+        code = [code_of(module) for module in modules]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)
         keys: list[object] = [*self.keys]

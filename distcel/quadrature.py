@@ -19,7 +19,7 @@ _N_NODES, _NODE_SPACING, _STRETCH = 9, 0.7, 0.6
 
 
 def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float) -> Tensor:
-    """J(c) g without draws, by quadrature; the relative error is below 1e-3.
+    """J(c) g without draws, by quadrature; the relative error is about 1e-3.
 
     J is a weighted graph's Laplacian, (J g)_i = sum_j W_ij (g_i - g_j), where W_ij is the density
     of learners i and j tying for the last place:

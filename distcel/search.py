@@ -244,7 +244,10 @@ def _grace_period(max_epochs: int) -> int:
 
 
 def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
-    """TPE that has been told the finished trials and begins with the interrupted ones."""
+    """TPE that has been told the finished trials and begins with the interrupted ones.
+
+    Its first ten points are random, but for those that are given.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     finished = store.finished()
     points = [] if store.snapshot() else [settings.first]

@@ -58,7 +58,7 @@ class TrialStore:
     @property
     def seconds(self) -> float:
         """That the epochs of all trials took, each on its own worker."""
-        return sum(epoch.seconds for record in self.snapshot() for epoch in record.epochs)
+        return sum(record.seconds for record in self.snapshot())
 
     def close(self, asked: int) -> None:
         """Note, before the test split is read, with how many of the asked trials the search ended.

@@ -267,6 +267,11 @@ class TrialRecord:
         require(ended, "an epoch of a trial that is complete", epochs, "give it")
 
     @property
+    def seconds(self) -> float:
+        """That its epochs took, on its worker."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
     def valid_accuracy(self) -> float:
         """Accuracy on the valid split after the last epoch that ran."""
         return self.epochs[-1].valid_accuracy

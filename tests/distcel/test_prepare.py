@@ -58,7 +58,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
         keys(prepare(EXPERIMENT, replace(options, fixed={"k": 3}))),
     ]
     source = inspect.getsource
-    monkeypatch.setattr(inspect, "getsource", lambda thing: source(thing) + "# a new version")
+    monkeypatch.setattr(inspect, "getsource", lambda thing: source(thing) + "\nNEW = 1")
     of_learners.append(keys(prepare(EXPERIMENT, options)))
 
     assert len({learner for learner, _ in [first, *of_learners]}) == 1 + len(of_learners)
@@ -73,7 +73,9 @@ def test_a_search_begins_anew_when_its_code_changes(
 ) -> None:
     prepared, source = prepare(EXPERIMENT, options), inspect.getsource
     before = prepared.search_key
-    monkeypatch.setattr(inspect, "getsource", lambda one: source(one) + "#" * (one is module))
+    monkeypatch.setattr(
+        inspect, "getsource", lambda one: source(one) + "\nNEW = 1" * (one is module)
+    )
     assert replace(prepared).search_key != before
 
 

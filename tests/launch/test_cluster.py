@@ -291,7 +291,7 @@ def test_a_dry_run_says_what_would_run_and_for_how_long(
     monkeypatch.setattr(sys, "argv", ["cluster.py", "--dry-run", "--num-samples", "7"])
     assert cluster.main() == 0
     text = capsys.readouterr().out
-    assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test" in text
+    assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test, before duplicates" in text
     assert "55 of lenet" in text
     assert "7 trials of at most 10 epochs" in text
     assert "(mean of exact, conditional, paper; m = 32)" in text
