@@ -51,8 +51,8 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
             point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(params.get, names)]
             n = str(outcome.results["n_learners"])
             rows.append((name, [n, *point, f"{100 * valid:.2f}"]))
-    paper_k = str(published.k) if published else "-"
-    rows.append(("paper", ["-", paper_k, *["-"] * 4, "sum", "-"]))
+    paper = [str(outcomes[0].results["n_learners"]), str(published.k)] if published else ["-"] * 2
+    rows.append(("paper", [*paper, *["-"] * 4, "sum", "-"]))
     return markdown(["", "n", *names, "valid accuracy"], rows)
 
 
