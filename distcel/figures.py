@@ -33,14 +33,13 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
             linewidth=0,
         )
     axes.set(xlabel="k, learners that vote")
+    _logarithmic(axes)
     axes.legend()
     _save(figure, folder / "figure2")
 
 
 def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
     """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     figure, axes = _figure(title)
     points = cost_points(outcomes)
     front = [point for point in points if point.on_front]
@@ -53,10 +52,8 @@ def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> No
             label = f"k = {point.k}, knee" if point.is_knee else str(point.k)
             xy = point.multiply_adds / 1e6, 100 * statistics.mean(point.accuracies)
             axes.annotate(label, xy, textcoords="offset points", xytext=(4, -11), fontsize=8)
-    axes.set(xlabel="million multiply-adds of an image", xscale="log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="million multiply-adds of an image")
+    _logarithmic(axes)
     axes.legend()
     _save(figure, folder / "pareto")
 
@@ -74,6 +71,15 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(ylabel="test accuracy, %", title=title)
     return figure, axes
+
+
+def _logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _percent(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
