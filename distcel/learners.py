@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distcel import datasets, networks, training, training_state
+from distcel import networks, training, training_state
 from distcel.datasets import Splits, specialised_indices
 from distcel.networks import NetworkPlan
 from distcel.predictions import TrainedLearner
@@ -47,8 +47,9 @@ def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
     """The digest of everything that determines a base learner: data, recipe, seed and code."""
-    modules = (datasets, networks, training, training_state)
-    code = [code_of(thing) for thing in (*modules, train_learner)]
+    # What datasets reads is in the digest of the splits.
+    parts = (networks, training, training_state, specialised_indices, train_learner)
+    code = [code_of(part) for part in parts]
     return content_key(
         {
             "splits": splits.digest,
