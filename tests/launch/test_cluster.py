@@ -274,7 +274,7 @@ def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
     _ants(tmp_path / "ants")
     _unreadable(tmp_path / "unreadable")
     data.write_images(tmp_path / "few", ("ant",), 4, 3, 20, 0)
-    data.write_images(tmp_path / "few", ("bee",), 11, 3, 20, 0)
+    data.write_images(tmp_path / "few", ("bee",), 11, 3, 20, 1)
     data.write_utkface(tmp_path / "faces")
     monkeypatch.setattr(sys, "argv", ["cluster.py", *arguments])
     assert cluster.main() == 2
