@@ -146,15 +146,16 @@ def _write_splits(
         name: pool.read(np.arange(len(pool.labels)), experiment.image_size)
         for name, pool in pools.items()
     }
-    n_samples = _count(pools)
+    n_duplicates = 0
     for name, kept in kept_of_each(images).items():
-        if len(kept) < len(images[name]):
+        if left_out := len(images[name]) - len(kept):
+            n_duplicates += left_out
             pools[name], images[name] = _take(pools[name], kept), images[name][kept]
     _require_every_class(class_names, pools)
     metadata = {
         "class_names": json.dumps(class_names),
         "splits_digest": _digest(pools, images),
-        "n_duplicates": str(n_samples - _count(pools)),
+        "n_duplicates": str(n_duplicates),
     }
     for name, pool in pools.items():
         ids = pa.array(pool.sample_ids, pa.string())
@@ -196,10 +197,6 @@ def _thin(pool: Pool, max_samples: int) -> Pool:
 def _take(pool: Pool, indices: Indices) -> Pool:
     ids = tuple(pool.sample_ids[i] for i in indices)
     return Pool(ids, pool.labels[indices], lambda chosen, size: pool.read(indices[chosen], size))
-
-
-def _count(pools: Mapping[SplitName, Pool]) -> int:
-    return sum(len(pool.labels) for pool in pools.values())
 
 
 def _require_every_class(class_names: tuple[str, ...], pools: Mapping[SplitName, Pool]) -> None:

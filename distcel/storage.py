@@ -29,6 +29,7 @@ from distcel.checks import RunFailedError
 
 PARTIAL = ".partial-"  # what files are called until they are whole
 _DIGEST_SIZE = 16
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
 class DamagedFileError(RunFailedError):
@@ -56,9 +57,7 @@ def code_of(thing: Any) -> str:
 def _without_docstrings(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
-            node
-        ):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 
