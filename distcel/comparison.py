@@ -6,29 +6,27 @@ on `train`; what picks learners by how well they do is fitted on `valid`, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import ray
-from torch import Tensor
 
 from distcel.actor_pool import ActorPool
 from distcel.consensus import ConsensusRule
 from distcel.cost import MultiplyAdds, multiply_adds
-from distcel.ensemble import trained_ensemble
 from distcel.estimate import SampleCounts, count_samples
-from distcel.gradient_study import GradientStudy, study_gradients
+from distcel.gradient_study import EstimatorRun, GradientStudy, study_gradients
 from distcel.learned_vote import LEARNED_VOTE, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
-from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by, said_by_smart
-from distcel.selection import Refitted, SelectionTask, TaskRef, refit, refit_each
+from distcel.refit import SmartRule, refit
+from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by
+from distcel.selection import SelectionTask
 from distcel.slices import slices
 from distcel.static_rules import (
     DiscreteSuperLearner,
@@ -36,7 +34,7 @@ from distcel.static_rules import (
     LogisticStacking,
     TopLearners,
 )
-from distcel.trained_rules import TrainedRule, trained_rules
+from distcel.trained_rules import TrainedRule, rules_beyond, trained_rule, trained_rules
 from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
@@ -111,15 +109,13 @@ def curve_ks(n_learners: int, chosen: int) -> list[int]:
     return sorted({int(k) for k in spaced} | {third_of(n_learners), chosen})
 
 
-def trained_at_each_k(
-    task: TaskRef, best: TrialRecord, ks: Sequence[int], pool: ActorPool, folder: Path
-) -> dict[int, Refitted]:
-    """A selection net for each k, at the best trial's other hyperparameters.
+def smart_rules(params: SelectionParams, ks: Sequence[int]) -> dict[str, SmartRule]:
+    """The smart ensemble at each k and the other parameters of the best trial, by title."""
+    return {_title_at(k): SmartRule(replace(params, k=k)) for k in ks}
 
-    One that diverges is left out. What is trained is kept in `folder`, for a later launch.
-    """
-    trials = [replace(best, number=k, params=replace(best.params, k=k)) for k in ks]
-    return refit_each(task, trials, pool, folder)
+
+def _title_at(k: int) -> str:
+    return f"{SMART}, k = {k}"
 
 
 def accuracy_over_k(
@@ -158,6 +154,10 @@ def _sample_counts(prepared: Prepared) -> SampleCounts:
     return count_samples(labels_S, prepared.specs, prepared.experiment, split, seed)
 
 
+def _seconds(trained: Iterable[TrainedRule] | Iterable[EstimatorRun]) -> float:
+    return sum(training.seconds for training in trained)
+
+
 def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bool) -> Comparison:
     """Compare what a finished run chose, on the cluster that Ray is connected to.
 
@@ -175,39 +175,34 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     seed, names, specs = prepared.options.seed, prepared.splits.class_names, prepared.specs
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, seed)
     ref, k, folder = ray.put(task), best.params.k, prepared.search_folder
-    others = [other for other in curve_ks(len(specs), k) if other != k]
-    curve = trained_at_each_k(ref, best, others, pool, folder / "curve")
-    seconds = {"Figure 2": sum(trial.seconds for _, trial in curve.values())}
-    curve[k] = refit(ref, best, pool, folder / "refit")
+    network, _ = refit(ref, best, pool, folder / "refit")
     learned = search_learned_vote(prepared, ref, pool) if beyond else None
-    # These choose their best epoch on valid: the test split is measured from here on.
-    trained = {}
-    if beyond:
-        counts = _sample_counts(prepared)
-        trained = trained_rules(task, ref, best, counts, test, pool, folder / "rules")
-
-    def said_by_trained(params: SelectionParams, trained: Mapping[str, Tensor]) -> Draws:
-        smart = trained_ensemble(prepared.plan, len(specs), len(names), params, trained)
-        return said_by_smart(smart, test)
-
-    smart_by_k = {
-        at: said_by_trained(trial.params, weights) for at, (weights, trial) in sorted(curve.items())
+    ks = curve_ks(len(specs), k)
+    rules = rules_beyond(task, best.params, _sample_counts(prepared)) if beyond else {}
+    rules |= smart_rules(best.params, [other for other in ks if other != k])
+    # Some choose their best epoch on valid: the test split is measured from here on.
+    trained = trained_rules(rules, task, ref, test, pool, folder / "rules")
+    curve = {other: trained.pop(title) for other in ks if (title := _title_at(other)) in trained}
+    seconds = {
+        "Figure 2": _seconds(curve.values()),
+        "other trained rules": _seconds(trained.values()),
     }
+    curve[k] = trained_rule(SmartRule(best.params), network, task, test)
+    smart_by_k = {at: curve[at].probs_SC[None] for at in sorted(curve)}
     said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
     said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
     if learned:
-        said[LEARNED_VOTE] = said_by_trained(learned.trial.params, learned.weights)
+        vote = trained_rule(SmartRule(learned.trial.params), learned.network, task, test)
+        said[LEARNED_VOTE], seconds[LEARNED_VOTE] = vote.probs_SC[None], learned.seconds
     study_folder = folder / "gradients"
     study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
+    seconds["gradients"] = _seconds(study.runs) if study else 0.0
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
-    seconds[LEARNED_VOTE] = learned.seconds if learned else 0.0
-    seconds["other trained rules"] = sum(rule.seconds for rule in trained.values())
-    seconds["gradients"] = sum(run.seconds for run in study.runs) if study else 0.0
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
         measure(said, test, names, sliced, leaders),
         accuracy_over_k(smart_by_k, said, train, test, seed),
-        {at: trial.valid_accuracy for at, (_, trial) in sorted(curve.items())},
+        {at: curve[at].valid_accuracy for at in smart_by_k},
         multiply_adds(prepared.plan, len(specs), len(names)),
         trained,
         learned.trial if learned else None,

@@ -91,8 +91,7 @@ class GatedEnsemble:
         """Class probabilities, shape (S, C): the mixture, or the softmax of the vote (Eq. 11)."""
         device = torch.device("cpu")
         ensemble = self._around(task.selection_net(device))
-        weights = {name: torch.tensor(value) for name, value in trained.weights.items()}
-        ensemble.load_state_dict(weights)
+        ensemble.load_state_dict(trained.state_dict)
         return DeviceSplit(split, device).vote(ensemble).softmax(-1)
 
     def _around(self, selection_net: nn.Module) -> nn.Module:

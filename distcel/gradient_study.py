@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
-from distcel.ensemble import DeviceSplit, trained_ensemble
+from distcel.kept_training import train_missing
 from distcel.predictions import CachedSplit
-from distcel.selection import SelectionTask, TaskRef, refit
-from distcel.training import DivergedError, accuracy
+from distcel.refit import SmartRule
+from distcel.selection import SelectionTask, TaskRef
 from distcel.types import EpochResult, Gradient, TrialRecord
 
 
@@ -108,23 +106,16 @@ def study_gradients(
     Raises:
         RunFailedError: workers died again and again, or all estimators diverged.
     """
-    on_device = DeviceSplit(test, torch.device("cpu"))
 
-    def run(numbered: tuple[int, Estimator]) -> EstimatorRun | None:
-        number, estimator = numbered
-        params = replace(best.params, gradient=estimator.gradient, m=estimator.m)
-        try:
-            record = replace(best, number=number, params=params)
-            weights, record = refit(ref, record, pool, folder)
-        except DivergedError as error:
-            print(f"{estimator.title}: {error}")
+    def run(estimator: Estimator) -> EstimatorRun | None:
+        rule = SmartRule(replace(best.params, gradient=estimator.gradient, m=estimator.m))
+        network = train_missing({estimator.title: rule}, ref, pool, folder).get(estimator.title)
+        if network is None:
             return None
-        _, n_learners, n_classes = test.probs_SNC.shape
-        smart = trained_ensemble(task.plan, n_learners, n_classes, params, weights)
-        right = accuracy(on_device.vote(smart), on_device.labels)
-        return EstimatorRun(estimator, record.epochs, right)
+        chosen_S = rule.predict(network, task, test).argmax(-1).numpy()
+        return EstimatorRun(estimator, network.epochs, float((chosen_S == test.labels_S).mean()))
 
-    found = [run for run in map(run, enumerate(estimators)) if run is not None]
+    found = [run for run in map(run, estimators) if run is not None]
     if not found:
         raise RunFailedError("every gradient diverged at the best trial's lr: search it again")
     return GradientStudy(task.seed, tuple(found))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from torch import Tensor
 
 from distcel.actor_pool import ActorPool
 from distcel.prepare import Prepared
+from distcel.refit import refit_best
 from distcel.search import run_search
-from distcel.selection import TaskRef, refit_best
+from distcel.selection import TaskRef
+from distcel.trained_network import TrainedNetwork
 from distcel.trials import NoCompleteTrialError, TrialStore
 from distcel.types import TrialRecord
 
@@ -23,12 +23,12 @@ class LearnedVote:
     """What its search found.
 
     Attributes:
-        weights: of the ensemble that is best on valid.
+        network: the ensemble that is best on valid.
         trial: its trial, with all epochs.
         seconds: that the epochs of all trials and of the refit took, each on its own worker.
     """
 
-    weights: Mapping[str, Tensor]
+    network: TrainedNetwork
     trial: TrialRecord
     seconds: float
 
@@ -59,13 +59,13 @@ def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> L
     store = TrialStore(own.search_folder / "trials")
     run_search(task, own.search, store, pool, own.search_folder / "tune")
     try:
-        weights, best = refit_best(task, store, pool, own.search_folder / "refit")
+        network, best = refit_best(task, store, pool, own.search_folder / "refit")
     except NoCompleteTrialError as error:
         print(f"{LEARNED_VOTE}: {error}")
         return None
     store.close(own.search.num_samples)
     print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
-    return LearnedVote(weights, best, store.seconds + best.seconds)
+    return LearnedVote(network, best, store.seconds + best.seconds)
 
 
 def _restricted(prepared: Prepared) -> Prepared:

@@ -25,9 +25,10 @@ from distcel.live_updates import LiveUpdates
 from distcel.machine import describe_machine
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.prepare import Prepared
+from distcel.refit import refit_best
 from distcel.report import Evaluation, evaluate, tables, vote
 from distcel.search import run_search
-from distcel.selection import SelectionTask, refit_best
+from distcel.selection import SelectionTask
 from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
@@ -88,7 +89,8 @@ def _search_and_test(
         SelectionTask(experiment, prepared.plan, train, prepared.cached("valid"), options.seed)
     )
     run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
-    weights, best = refit_best(task, store, pool, prepared.search_folder / "refit")
+    network, best = refit_best(task, store, pool, prepared.search_folder / "refit")
+    weights = network.state_dict
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     store.close(prepared.search.num_samples)
     evaluations = _test(prepared, best, weights, train)

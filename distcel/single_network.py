@@ -170,7 +170,6 @@ class SingleNetwork:
     def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
         """Class probabilities, shape (S, C); what the base learners say is not used."""
         network = task.plan.build(split.probs_SNC.shape[2], seed=0)
-        weights = {name: torch.tensor(value) for name, value in trained.weights.items()}
-        network.load_state_dict(weights)
+        network.load_state_dict(trained.state_dict)
         images = to_tensor(split.images_SCHW, torch.device("cpu"))
         return predict(network, images).softmax(-1)

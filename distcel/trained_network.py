@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 from safetensors.numpy import load
+from torch import Tensor
 
 from distcel.predictions import Weights
 from distcel.storage import safetensors_bytes
@@ -28,6 +30,16 @@ class TrainedNetwork:
     weights: Weights
     valid_accuracy: float
     epochs: tuple[EpochResult, ...]
+
+    @property
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights, for a module's `load_state_dict`."""
+        return {name: torch.tensor(value) for name, value in self.weights.items()}
+
+    @property
+    def seconds(self) -> float:
+        """That all epochs took."""
+        return sum(epoch.seconds for epoch in self.epochs)
 
     def to_bytes(self) -> bytes:
         """Everything, for `from_bytes`."""

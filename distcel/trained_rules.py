@@ -1,13 +1,14 @@
 """The trained rules that the smart ensemble is compared with, by the smart ensemble's protocol.
 
-A comparison calls it with what it has at hand for `refit`, and reads class probabilities (S, C):
+A comparison says which, and reads class probabilities (S, C):
 
-    found = trained_rules(task, ref, best, counts, test, pool, search_folder / "rules")
+    found = trained_rules(rules, task, ref, test, pool, search_folder / "rules")
     found["soft gating"].probs_SC
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from distcel.kept_training import TrainableRule, train_missing
 from distcel.predictions import CachedSplit, Probabilities
 from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
-from distcel.types import SelectionParams, TrialRecord
+from distcel.trained_network import TrainedNetwork
+from distcel.types import SelectionParams
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class TrainedRule:
     seconds: float
 
 
-def rules_to_train(
+def rules_beyond(
     task: SelectionTask, params: SelectionParams, counts: SampleCounts
 ) -> dict[str, TrainableRule]:
-    """Every trained rule by its title, the longest training first.
+    """What the paper does not have, by its title, the longest training first.
 
     The single network sees as many samples as the whole ensemble did, rounded up to whole epochs,
     and a second one as many as the selection net did. All have the selection net's recipe and lr.
@@ -60,21 +62,19 @@ def rules_to_train(
 
 
 def trained_rules(
+    rules: Mapping[str, TrainableRule],
     task: SelectionTask,
     ref: TaskRef,
-    best: TrialRecord,
-    counts: SampleCounts,
     test: CachedSplit,
     pool: ActorPool,
     folder: Path,
 ) -> dict[str, TrainedRule]:
-    """Train what is not trained yet, on workers, and let each rule vote on the test split.
+    """Train what is not trained yet, on workers, and then let each rule vote on the test split.
 
     Args:
+        rules: by title, the longest training first.
         task: what the selection net was trained on.
         ref: the same in Ray's object store.
-        best: the trial that the search chose, for its k and lr.
-        counts: of the samples that the ensemble was trained on.
         test: the test split.
         pool: the resources of each worker.
         folder: where what is trained is kept for a later launch, in the search's own folder, whose
@@ -86,15 +86,18 @@ def trained_rules(
     Raises:
         RunFailedError: workers died again and again.
     """
-    rules = rules_to_train(task, best.params, counts)
-    found = {}
-    for title, network in train_missing(rules, ref, pool, folder).items():
-        n_epochs = len(network.epochs)
-        found[title] = TrainedRule(
-            rules[title].predict(network, task, test).numpy(),
-            network.valid_accuracy,
-            n_epochs,
-            n_epochs * len(task.train.labels_S),
-            sum(epoch.seconds for epoch in network.epochs),
-        )
-    return found
+    found = train_missing(rules, ref, pool, folder)
+    return {t: trained_rule(rules[t], network, task, test) for t, network in found.items()}
+
+
+def trained_rule(
+    rule: TrainableRule, network: TrainedNetwork, task: SelectionTask, test: CachedSplit
+) -> TrainedRule:
+    """What a rule says of the test split with this network."""
+    return TrainedRule(
+        rule.predict(network, task, test).numpy(),
+        network.valid_accuracy,
+        len(network.epochs),
+        len(network.epochs) * len(task.train.labels_S),
+        network.seconds,
+    )

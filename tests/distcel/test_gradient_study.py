@@ -14,9 +14,8 @@ from distcel.gradient_study import (
     study_gradients,
 )
 from distcel.gradient_table import gradient_table
-from distcel.trials import TrialStore
 from distcel.types import EpochResult, TrialRecord
-from tests.distcel.test_ensemble import PARAMS
+from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 
 FAST, SLOW = Estimator("exact", 1), Estimator("paper", 1000)
@@ -83,8 +82,9 @@ def test_every_gradient_is_trained_once_at_the_best_trials_point(
     for run in study.runs:
         assert len(run.epochs) == 2
         assert run.test_accuracy == run.epochs[-1].valid_accuracy  # here test is valid
-    trained = [record.params for record in TrialStore(tmp_path).snapshot()]
-    assert trained == [replace(PARAMS, gradient=e.gradient, m=e.m) for e in estimators]
+        own = replace(PARAMS, gradient=run.estimator.gradient, m=run.estimator.m)
+        alone = task.begin(own, CPU).run()
+        assert [e.train_loss for e in run.epochs] == [e.train_loss for e in alone.epochs]
     again = study_gradients(task, ref, BEST, task.valid, pool, tmp_path, estimators)
     assert again == study  # its times as well: nothing was trained again
 

@@ -17,16 +17,16 @@ from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
+from distcel.refit import SmartRule
 from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork
 from distcel.storage import write_sealed
 from distcel.trained_network import TrainedNetwork
-from distcel.trained_rules import rules_to_train, trained_rules
-from distcel.types import EpochResult, TrialRecord, learner_specs
+from distcel.trained_rules import rules_beyond, trained_rules
+from distcel.types import EpochResult, learner_specs
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 
-BEST = TrialRecord(3, PARAMS, "COMPLETE", (EpochResult(1, 1.0, 1.0, 0.5, 0.1, 1),))
 SPECS = learner_specs(("a", "b", "c", "d"))
 TASK = task_of(epochs=2)
 COUNTS = count_samples(TASK.train.labels_S, SPECS, TASK.experiment, "train", 0)
@@ -66,8 +66,9 @@ def dying(folder: Path, times: int) -> TrainableRule:
 
 
 def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
-    found = trained_rules(TASK, ref, BEST, COUNTS, TASK.valid, pool, tmp_path)
-    assert set(found) == set(rules_to_train(TASK, PARAMS, COUNTS))
+    rules = rules_beyond(TASK, PARAMS, COUNTS) | {"k = 1": SmartRule(replace(PARAMS, k=1))}
+    found = trained_rules(rules, TASK, ref, TASK.valid, pool, tmp_path)
+    assert set(found) == set(rules)
     for rule in found.values():
         assert rule.probs_SC.shape == (160, 4)
         np.testing.assert_allclose(rule.probs_SC.sum(1), 1, rtol=1e-5)
@@ -78,7 +79,7 @@ def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: 
     assert (whole.n_passes, whole.n_epochs) == (2880, 18)
     assert (brief.n_passes, brief.n_epochs) == (320, 2)
     assert found["soft gating"].n_passes == 320
-    again = trained_rules(TASK, ref, BEST, COUNTS, TASK.valid, pool, tmp_path)
+    again = trained_rules(rules, TASK, ref, TASK.valid, pool, tmp_path)
     for title, rule in found.items():
         assert again[title].seconds == rule.seconds  # its own, so it was not trained again
         np.testing.assert_array_equal(again[title].probs_SC, rule.probs_SC)

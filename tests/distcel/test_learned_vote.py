@@ -63,7 +63,7 @@ def test_what_is_found_is_kept(
     assert found is not None
     assert found.trial.params.vote == "learned"
     assert found.trial.params.k <= 2
-    assert found.weights["vote.matrices_NCC"].shape == (4, 4, 4)
+    assert found.network.weights["vote.matrices_NCC"].shape == (4, 4, 4)
     assert capfd.readouterr().out.count("valid") == 2 + 1  # two trials and the refit
     again = search_learned_vote(run, task, pool)
     assert again is not None

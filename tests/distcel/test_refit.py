@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from distcel import selection
+from distcel import refit as refits
 from distcel.checks import RunFailedError
 from distcel.training import DivergedError
 from distcel.trials import TrialStore
@@ -26,8 +26,8 @@ def test_a_trial_that_diverges_in_the_refit_is_not_the_best(
             raise DivergedError("the training loss became nan")
         return {}, best
 
-    monkeypatch.setattr(selection, "refit", refit)
-    refit_best: Any = selection.refit_best
+    monkeypatch.setattr(refits, "refit", refit)
+    refit_best: Any = refits.refit_best
     _, best = refit_best(None, store, None, tmp_path)
     assert best.number == 2
     failed = TrialStore(tmp_path)[1]
