@@ -36,12 +36,6 @@ from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
 
 _MAX_DEATHS = 5
-_WORKER_LOST = (
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.ObjectLostError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.OutOfMemoryError,
-)
 
 
 class TrainableRule(Protocol):
@@ -146,15 +140,17 @@ def _train(jobs: list[_Job]) -> None:
             job.keep(ray.get(next(stream)))
         except StopIteration:
             del running[stream]
-        except _WORKER_LOST:
-            del running[stream]
-            deaths[job.title] += 1
-            if deaths[job.title] == _MAX_DEATHS:
-                raise RunFailedError(f"{job.title}: its worker died {_MAX_DEATHS} times") from None
-            print(f"{job.title}: its worker died, another one takes its place")
-            running[job.start()] = job
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, DivergedError):
                 raise_cause(error)
             print(f"{job.title}: {error.cause}")
             del running[stream]
+        except ray.exceptions.RayError as error:  # its worker or node was lost, or out of memory
+            del running[stream]
+            deaths[job.title] += 1
+            if deaths[job.title] == _MAX_DEATHS:
+                reason = str(error).partition("\n")[0]
+                rule = f"{job.title}: its worker died {_MAX_DEATHS} times"
+                raise RunFailedError(f"{rule}, the last time of this: {reason}") from None
+            print(f"{job.title}: its worker died, another one takes its place")
+            running[job.start()] = job

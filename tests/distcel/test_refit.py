@@ -1,39 +1,41 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import ray
 
-from distcel import refit as refits
+from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
-from distcel.training import DivergedError
+from distcel.refit import refit_best
 from distcel.trials import TrialStore
-from distcel.types import EpochResult, SelectionParams, TrialRecord
-
-PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
+from distcel.types import EpochResult, TrialRecord
+from tests.distcel.test_ensemble import CPU, PARAMS
+from tests.distcel.test_gating import task_of
 
 
 def test_a_trial_that_diverges_in_the_refit_is_not_the_best(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: ActorPool, tmp_path: Path
 ) -> None:
-    store = TrialStore(tmp_path)
-    for number, accuracy in enumerate((0.5, 0.9, 0.7)):
+    task = task_of(epochs=2)
+    recipe = replace(task.experiment.selector_recipe, optimizer="sgd")
+    task = replace(task, experiment=replace(task.experiment, selector_recipe=recipe))
+    store, ref, folder = TrialStore(tmp_path / "trials"), ray.put(task), tmp_path / "refit"
+    for number, (accuracy, lr) in enumerate([(0.5, 0.1), (0.9, 1e38), (0.7, 0.2)]):
         epochs = (EpochResult(1, 1.0, 1.0, accuracy, 0.1, 1_800_000_000_000),)
-        store.keep(TrialRecord(number, PARAMS, "COMPLETE", epochs))
+        store.keep(TrialRecord(number, replace(PARAMS, lr=lr), "COMPLETE", epochs))
 
-    def refit(task: object, best: TrialRecord, *_: object) -> tuple[dict[str, Any], TrialRecord]:
-        if best.number == 1:
-            raise DivergedError("the training loss became nan")
-        return {}, best
-
-    monkeypatch.setattr(refits, "refit", refit)
-    refit_best: Any = refits.refit_best
-    _, best = refit_best(None, store, None, tmp_path)
+    network, best = refit_best(ref, store, pool, folder)
     assert best.number == 2
-    failed = TrialStore(tmp_path)[1]
-    assert (failed.state, failed.reason) == ("FAILED", "in the refit, the training loss became nan")
+    alone = task.begin(best.params, CPU).run()
+    assert [e.train_loss for e in best.epochs] == [e.train_loss for e in alone.epochs]
+    assert network.valid_accuracy == best.valid_accuracy == alone.valid_accuracy
+    failed = TrialStore(tmp_path / "trials")[1]
+    assert failed.state == "FAILED"
+    assert failed.reason.startswith("in the refit, the loss became NaN or infinite")
+    _, again = refit_best(ref, store, pool, folder)
+    assert again == best  # its times as well: it was not trained again
 
     for number in (0, 2):
         store.keep(replace(store[number], state="FAILED", reason="nan"))
     with pytest.raises(RunFailedError, match="no trial of the search is complete"):
-        refit_best(None, store, None, tmp_path)
+        refit_best(ref, store, pool, folder)
