@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +12,7 @@ from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.trained_network import TrainedNetwork
-from distcel.training import DivergedError, Training, accuracy, augment, to_tensor
+from distcel.training import Training, augment, measured_epoch, to_tensor
 from distcel.types import EpochResult, Recipe, SelectionParams
 from distcel.votes import LearnedVote, SummedVote, build_vote
 
@@ -127,16 +125,8 @@ class SelectionTraining:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        started = time.monotonic()
-        train_loss = self.training.run_epoch()
-        logits_SC = self.valid.vote(self.ensemble)
-        valid_loss = float(cross_entropy(logits_SC, self.valid.labels))
-        if not math.isfinite(valid_loss):
-            raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
-        valid_accuracy = accuracy(logits_SC, self.valid.labels)
-        seconds = time.monotonic() - started
-        epoch, now_ms = self.training.epoch, int(time.time() * 1000)
-        return EpochResult(epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
+        valid = self.valid
+        return measured_epoch(self.training, lambda: valid.vote(self.ensemble), valid.labels)
 
     def run(self) -> TrainedNetwork:
         """Train for all epochs; the weights are the last one's.

@@ -7,7 +7,6 @@ every machine.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
-from distcel.training import DivergedError, Training, accuracy, augment, predict, to_tensor
+from distcel.training import Training, augment, measured_epoch, predict, to_tensor
 from distcel.training_state import load_training, save_training
 from distcel.types import EpochResult, Experiment, Recipe
 
@@ -92,16 +91,9 @@ class SingleNetworkTraining:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        started = time.monotonic()
-        train_loss = self.training.run_epoch()
-        logits_SC = predict(self.training.network, self.valid_images)
-        valid_loss = float(cross_entropy(logits_SC, self.valid_labels_S))
-        if not math.isfinite(valid_loss):
-            raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
-        valid_accuracy = accuracy(logits_SC, self.valid_labels_S)
-        seconds, now_ms = time.monotonic() - started, int(time.time() * 1000)
-        result = EpochResult(
-            self.training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms
+        network, images = self.training.network, self.valid_images
+        result = measured_epoch(
+            self.training, lambda: predict(network, images), self.valid_labels_S
         )
         self._keep_best(result)
         return result
