@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from distcel.knapsack import KnapsackLayer
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.trained_network import TrainedNetwork
-from distcel.training import Training, augment, measured_epoch, to_tensor
+from distcel.training import DivergedError, Training, accuracy, augment, to_tensor
 from distcel.types import EpochResult, Recipe, SelectionParams
 from distcel.votes import LearnedVote, SummedVote, build_vote
 
@@ -138,6 +140,25 @@ class SelectionTraining:
         state_dict = self.ensemble.state_dict()
         weights = {name: value.cpu().numpy() for name, value in state_dict.items()}
         return TrainedNetwork(weights, epochs[-1].valid_accuracy, epochs)
+
+
+def measured_epoch(
+    training: Training, valid_logits: Callable[[], Tensor], valid_labels_S: Tensor
+) -> EpochResult:
+    """Train for one epoch and measure the valid split; `valid_logits` gives its logits (S, C).
+
+    Raises:
+        DivergedError: a loss became NaN or infinite.
+    """
+    started = time.monotonic()
+    train_loss = training.run_epoch()
+    logits_SC = valid_logits()
+    valid_loss = float(cross_entropy(logits_SC, valid_labels_S))
+    if not math.isfinite(valid_loss):
+        raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
+    valid_accuracy = accuracy(logits_SC, valid_labels_S)
+    seconds, now_ms = time.monotonic() - started, int(time.time() * 1000)
+    return EpochResult(training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
 
 
 class DeviceSplit:

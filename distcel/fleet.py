@@ -10,50 +10,23 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
 import torch
 
 from distcel.actor_pool import ActorPool
-from distcel.checks import InvalidInputError, RunFailedError
 from distcel.datasets import Splits
 from distcel.learners import LearnerData, Progress, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, TrainedLearner
-from distcel.training import DivergedError
 from distcel.types import Experiment, LearnerSpec, SplitName
+from distcel.workers import MAX_DEATHS, died_too_often, is_lost, raise_cause, worker_device
 
-_MAX_DEATHS = 5
 _SECONDS_BETWEEN_EPOCH_LINES = 10
 _MAX_UNREAD_EVENTS = 8  # of an actor; each may hold a state of some hundred megabytes
 # Between two states of a learner that are kept; after a kill it goes on from the last one.
 _SECONDS_BETWEEN_STATES = 5.0
-_ACTOR_LOST = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.ObjectLostError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.OutOfMemoryError,
-)
-
-
-def cluster_pool(gpu_share: float) -> ActorPool:
-    """The pool for the cluster that Ray is connected to."""
-    return ActorPool.on_nodes([n["Resources"] for n in ray.nodes() if n["Alive"]], gpu_share)
-
-
-def worker_device() -> torch.device:
-    """The device of the actor or task that this is called in: its GPU if Ray gave it one."""
-    has_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
-    return torch.device("cuda" if has_gpu else "cpu")
-
-
-def raise_cause(error: ray.exceptions.RayTaskError) -> NoReturn:
-    """Raise what failed on a worker: in one line if it is ours, else with the remote traceback."""
-    cause = error.cause
-    if isinstance(cause, (RunFailedError, InvalidInputError)):
-        raise cause from None
-    raise error
 
 
 class BaseLearnerTrainer:
@@ -206,15 +179,13 @@ class Fleet:
             del self._running[source]
             self._idle.append(actor)
             return None
-        except _ACTOR_LOST:
+        except ray.exceptions.RayError as error:
+            if not is_lost(error):
+                raise_cause(error, f"learner {spec.name}")
             del self._running[source]
-            self._bury(actor, spec.name)
+            self._bury(actor, spec.name, error)
             self._pending.appendleft((spec, key))
             return None
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, DivergedError):
-                raise DivergedError(f"learner {spec.name}: {error.cause}") from None
-            raise_cause(error)
         if isinstance(event, Progress):
             self._note(spec, key, event)
             return None
@@ -226,13 +197,13 @@ class Fleet:
         try:
             ray.get(ready)
             self._idle.append(actor)
-        except _ACTOR_LOST:
-            self._bury(actor, "none yet")
+        except ray.exceptions.RayError as error:
+            self._bury(actor, "none yet", error)
 
-    def _bury(self, actor: Any, learner: str) -> None:
+    def _bury(self, actor: Any, learner: str, error: ray.exceptions.RayError) -> None:
         self._deaths[learner] += 1
-        if self._deaths[learner] == _MAX_DEATHS:
-            raise RunFailedError(f"learner {learner}: its actor died {_MAX_DEATHS} times")
+        if self._deaths[learner] == MAX_DEATHS:
+            raise died_too_often(f"learner {learner}: its actor", MAX_DEATHS, error)
         print(f"learner {learner}: its actor died, another one takes its place")
         ray.kill(actor)
         self._start_actor()

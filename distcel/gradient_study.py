@@ -12,6 +12,7 @@ from distcel.kept_training import train_missing
 from distcel.predictions import CachedSplit
 from distcel.refit import SmartRule
 from distcel.selection import SelectionTask, TaskRef
+from distcel.training import DivergedError
 from distcel.types import EpochResult, Gradient, TrialRecord
 
 
@@ -109,8 +110,8 @@ def study_gradients(
 
     def run(estimator: Estimator) -> EstimatorRun | None:
         rule = SmartRule(replace(best.params, gradient=estimator.gradient, m=estimator.m))
-        network = train_missing({estimator.title: rule}, ref, pool, folder).get(estimator.title)
-        if network is None:
+        network = train_missing({estimator.title: rule}, ref, pool, folder)[estimator.title]
+        if isinstance(network, DivergedError):
             return None
         chosen_S = rule.predict(network, task, test).argmax(-1).numpy()
         return EstimatorRun(estimator, network.epochs, float((chosen_S == test.labels_S).mean()))

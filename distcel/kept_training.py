@@ -18,9 +18,9 @@ import ray
 import torch
 from torch import Tensor
 
+from distcel import trained_network, training_state
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
-from distcel.fleet import raise_cause, worker_device
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask, TaskRef
@@ -34,8 +34,8 @@ from distcel.storage import (
 )
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
-
-_MAX_DEATHS = 5
+from distcel.types import EpochResult
+from distcel.workers import MAX_DEATHS, died_too_often, is_lost, raise_cause, worker_device
 
 
 class TrainableRule(Protocol):
@@ -44,7 +44,11 @@ class TrainableRule(Protocol):
     def train(
         self, task: SelectionTask, device: torch.device, state: bytes | None
     ) -> Iterator[Progress | TrainedNetwork]:
-        """Yields progress that brings a state to go on from, if any, and at its end the network."""
+        """Yields progress that brings a state to go on from, if any, and at its end the network.
+
+        Raises:
+            DivergedError: a loss or a weight became NaN or infinite.
+        """
         ...
 
     def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
@@ -54,7 +58,7 @@ class TrainableRule(Protocol):
 
 def train_missing(
     rules: Mapping[str, TrainableRule], task: TaskRef, pool: ActorPool, folder: Path
-) -> dict[str, TrainedNetwork]:
+) -> dict[str, TrainedNetwork | DivergedError]:
     """Train the rules of which no intact network is kept; returns all of them.
 
     Args:
@@ -65,10 +69,11 @@ def train_missing(
         folder: where the networks are kept; whoever gives it answers for the task being the same.
 
     Returns:
-        dict: by title; a rule that diverges is left out, and said so.
+        dict: by title; of a rule that diverges, which is said, how it did.
 
     Raises:
-        RunFailedError: workers died 5 times over the same rule.
+        RunFailedError: workers died 5 times over the same rule without a state in between; the
+            other rules are trained and kept first.
     """
     paths = {title: folder / _file_name(title, rule) for title, rule in rules.items()}
     missing = [
@@ -76,16 +81,15 @@ def train_missing(
         for title, rule in rules.items()
         if not is_intact(paths[title])
     ]
-    _train(missing)
-    return {
-        title: TrainedNetwork.from_bytes(path.read_bytes())
-        for title, path in paths.items()
-        if path.exists()
-    }
+    diverged = _Trainings(missing).run()
+    kept = (title for title in rules if title not in diverged)
+    networks = {title: TrainedNetwork.from_bytes(paths[title].read_bytes()) for title in kept}
+    return networks | diverged
 
 
 def _file_name(title: str, rule: TrainableRule) -> str:
-    code = code_of(sys.modules[type(rule).__module__])
+    deciding = (sys.modules[type(rule).__module__], trained_network, training_state, EpochResult)
+    code = [code_of(part) for part in deciding]
     key = content_key([asdict(rule), code, torch.__version__])  # type: ignore[call-overload]
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}-{key}.safetensors"
 
@@ -120,7 +124,8 @@ class _Job:
         )
         return options.remote(self.rule, self.task, read_sealed(self._state_path))
 
-    def keep(self, event: Progress | TrainedNetwork) -> None:
+    def keep(self, event: Progress | TrainedNetwork) -> bool:
+        """Keep what it brings; returns whether it is more than a sign of life."""
         if isinstance(event, TrainedNetwork):
             content = event.to_bytes()
             write_checked(self.path, lambda file: file.write(content))
@@ -128,29 +133,74 @@ class _Job:
         elif event.state is not None:
             write_sealed(self._state_path, event.state)
             print(f"{self.title}: epoch {event.epoch}, loss {event.train_loss:.4f}")
+        return isinstance(event, TrainedNetwork) or event.state is not None
 
 
-def _train(jobs: list[_Job]) -> None:
-    running = {job.start(): job for job in jobs}
-    deaths: Counter[str] = Counter()
-    while running:
-        stream: Any = ray.wait(list(running), num_returns=1)[0][0]
-        job = running[stream]
+class _Trainings:
+    """Some jobs, all submitted to Ray at once; what Ray loses goes on with another worker."""
+
+    def __init__(self, jobs: list[_Job]) -> None:
+        self.running = {job.start(): job for job in jobs}
+        self.waiting: list[_Job] = []  # for memory that another one gives back when it ends
+        self.deaths: Counter[str] = Counter()
+        self.diverged: dict[str, DivergedError] = {}
+        self.failure: RunFailedError | None = None
+
+    def run(self) -> dict[str, DivergedError]:
+        """Wait for all of them; returns how those diverged that did, by title.
+
+        Raises:
+            RunFailedError: workers died over one again and again; the others have ended.
+        """
+        while self.running:
+            stream: Any = ray.wait(list(self.running), num_returns=1)[0][0]
+            job = self.running[stream]
+            try:
+                if job.keep(ray.get(next(stream))):
+                    self.deaths[job.title] = 0
+            except StopIteration:
+                self._end(stream)
+            except ray.exceptions.RayError as error:
+                if is_lost(error):
+                    self._bury(stream, error)
+                else:
+                    self._fail(stream, error)
+        if self.failure:
+            raise self.failure
+        return self.diverged
+
+    def _end(self, stream: Any) -> None:
+        del self.running[stream]
+        if self.waiting:
+            job = self.waiting.pop(0)
+            self.running[job.start()] = job
+
+    def _fail(self, stream: Any, error: ray.exceptions.RayError) -> None:
+        title = self.running[stream].title
         try:
-            job.keep(ray.get(next(stream)))
-        except StopIteration:
-            del running[stream]
-        except ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, DivergedError):
-                raise_cause(error)
-            print(f"{job.title}: {error.cause}")
-            del running[stream]
-        except ray.exceptions.RayError as error:  # its worker or node was lost, or out of memory
-            del running[stream]
-            deaths[job.title] += 1
-            if deaths[job.title] == _MAX_DEATHS:
-                reason = str(error).partition("\n")[0]
-                rule = f"{job.title}: its worker died {_MAX_DEATHS} times"
-                raise RunFailedError(f"{rule}, the last time of this: {reason}") from None
+            raise_cause(error, title)
+        except DivergedError as diverged:
+            print(diverged)
+            self.diverged[title] = diverged
+        except RunFailedError as failure:
+            self.failure = self.failure or failure
+        self._end(stream)
+
+    def _bury(self, stream: Any, error: ray.exceptions.RayError) -> None:
+        job = self.running[stream]
+        ray.cancel(stream, force=True)  # where an object was lost, its worker is alive
+        if isinstance(error, ray.exceptions.OutOfMemoryError) and len(self.running) > 1:
+            print(f"{job.title}: its node was low on memory, it begins again when another ends")
+            del self.running[stream]
+            self.waiting.append(job)
+            return
+        self.deaths[job.title] += 1
+        if self.deaths[job.title] < MAX_DEATHS:
             print(f"{job.title}: its worker died, another one takes its place")
-            running[job.start()] = job
+            del self.running[stream]
+            self.running[job.start()] = job
+        else:
+            self.failure = self.failure or died_too_often(
+                f"{job.title}: its worker", MAX_DEATHS, error
+            )
+            self._end(stream)

@@ -64,10 +64,10 @@ def refit(task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path) -> Re
         RunFailedError: workers died over it again and again.
     """
     title = f"refit of trial {best.number}"
-    found = train_missing({title: SmartRule(best.params)}, task, pool, folder)
-    if not found:  # which has been said, with the loss
-        raise DivergedError("the loss became NaN or infinite: try a smaller lr")
-    return found[title], replace(best, epochs=found[title].epochs)
+    found = train_missing({title: SmartRule(best.params)}, task, pool, folder)[title]
+    if isinstance(found, DivergedError):
+        raise found
+    return found, replace(best, epochs=found.epochs)
 
 
 def refit_best(task: TaskRef, store: TrialStore, pool: ActorPool, folder: Path) -> Refitted:
@@ -82,5 +82,4 @@ def refit_best(task: TaskRef, store: TrialStore, pool: ActorPool, folder: Path) 
         try:
             return refit(task, best, pool, folder)
         except DivergedError as error:
-            store.keep(replace(best, state="FAILED", reason=f"in the refit, {error}"))
-            print(f"trial {best.number}: failed in the refit, {error}")
+            store.keep(replace(best, state="FAILED", reason=str(error)))

@@ -16,11 +16,11 @@ from ray import tune
 from torch import nn
 
 from distcel.ensemble import SelectionTraining, smart_ensemble
-from distcel.fleet import worker_device
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.training import DivergedError
 from distcel.types import Experiment, SelectionParams
+from distcel.workers import worker_device
 
 METRIC = "valid_accuracy"
 

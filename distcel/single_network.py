@@ -17,13 +17,14 @@ from safetensors.numpy import load, save
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from distcel.ensemble import measured_epoch
 from distcel.estimate import SampleCounts
 from distcel.learners import Progress
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
-from distcel.training import Training, augment, measured_epoch, predict, to_tensor
+from distcel.training import Training, augment, predict, to_tensor
 from distcel.training_state import load_training, save_training
 from distcel.types import EpochResult, Experiment, Recipe
 

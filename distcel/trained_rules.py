@@ -1,4 +1,4 @@
-"""The trained rules that the smart ensemble is compared with, by the smart ensemble's protocol.
+"""The rules that a comparison trains: the smart ensemble at other k, and its rivals.
 
 A comparison says which, and reads class probabilities (S, C):
 
@@ -87,7 +87,11 @@ def trained_rules(
         RunFailedError: workers died again and again.
     """
     found = train_missing(rules, ref, pool, folder)
-    return {t: trained_rule(rules[t], network, task, test) for t, network in found.items()}
+    return {
+        title: trained_rule(rules[title], network, task, test)
+        for title, network in found.items()
+        if isinstance(network, TrainedNetwork)
+    }
 
 
 def trained_rule(

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.dlpack import from_dlpack
 
 from distcel.checks import RunFailedError
-from distcel.types import EpochResult, Recipe
+from distcel.types import Recipe
 
 
 class DivergedError(RunFailedError):
@@ -89,25 +88,6 @@ class Training:
         self.epoch += 1
         self.seconds += time.monotonic() - started
         return mean_loss
-
-
-def measured_epoch(
-    training: Training, valid_logits: Callable[[], Tensor], valid_labels_S: Tensor
-) -> EpochResult:
-    """Train for one epoch and measure the valid split; `valid_logits` gives its logits (S, C).
-
-    Raises:
-        DivergedError: a loss became NaN or infinite.
-    """
-    started = time.monotonic()
-    train_loss = training.run_epoch()
-    logits_SC = valid_logits()
-    valid_loss = float(cross_entropy(logits_SC, valid_labels_S))
-    if not math.isfinite(valid_loss):
-        raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
-    valid_accuracy = accuracy(logits_SC, valid_labels_S)
-    seconds, now_ms = time.monotonic() - started, int(time.time() * 1000)
-    return EpochResult(training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -110,10 +110,10 @@ def _launch(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, experiment, fixed)
 
     from distcel import pipeline
-    from distcel.fleet import cluster_pool
     from distcel.prepare import prepare
     from distcel.run_lock import run_lock
     from distcel.storage import remove_partial_files
+    from distcel.workers import cluster_pool
     from launch.ray_cluster import connect
 
     chosen = options(arguments)

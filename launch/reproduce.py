@@ -79,8 +79,8 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
             return status
 
     from distcel import reproduction
-    from distcel.fleet import cluster_pool
     from distcel.prepare import run_title
+    from distcel.workers import cluster_pool
     from launch.ray_cluster import connect
 
     with connect(of_cluster.address):

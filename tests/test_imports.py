@@ -18,6 +18,7 @@ LAYERS = [
     {"datasets"},
     {"predictions", "trials", "tracking"},
     {"trained_network", "votes"},
+    {"workers"},
     {"crossfit", "ensemble", "learners", "consensus", "cost"},
     {"fleet", "estimate", "report", "standalone", "static_rules", "neighbour_rules", "meta_des"},
     {"selection", "mlflow_model", "live_updates", "measures"},
@@ -32,7 +33,13 @@ LAYERS = [
 ]
 USERS = {
     "ray": {
-        *("distcel.fleet", "distcel.selection", "distcel.search", "distcel.kept_training"),
+        *(
+            "distcel.workers",
+            "distcel.fleet",
+            "distcel.selection",
+            "distcel.search",
+            "distcel.kept_training",
+        ),
         *("distcel.pipeline", "distcel.comparison", "launch.ray_cluster"),
     },
     "mlflow": {"distcel.tracking", "distcel.mlflow_model"},

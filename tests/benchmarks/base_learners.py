@@ -23,10 +23,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.datasets import Split, Splits, specialised_indices
-from distcel.fleet import Fleet, cluster_pool
+from distcel.fleet import Fleet
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache
 from distcel.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
+from distcel.workers import cluster_pool
 from launch.ray_cluster import connect
 from search_spaces import load_experiment
 from tests.benchmarks.measure import in_turns, ratio, table

@@ -31,7 +31,7 @@ from ray.cluster_utils import Cluster
 
 from distcel import fleet
 from distcel.datasets import Split, Splits
-from distcel.fleet import Fleet, cluster_pool
+from distcel.fleet import Fleet
 from distcel.learners import Progress
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit, PredictionCache, TrainedLearner, Weights
@@ -47,6 +47,7 @@ from distcel.types import (
     SplitName,
     first_point,
 )
+from distcel.workers import cluster_pool
 from launch.ray_cluster import connect
 from search_spaces import load_experiment
 from tests.benchmarks.measure import table

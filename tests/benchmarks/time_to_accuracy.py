@@ -26,13 +26,14 @@ import torch
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from distcel.fleet import Fleet, cluster_pool
+from distcel.fleet import Fleet
 from distcel.prepare import Options, Prepared, prepare
 from distcel.search import run_search
 from distcel.selection import METRIC, SelectionTask, SelectionTrial, TaskRef
 from distcel.training import DivergedError
 from distcel.trials import TrialStore
 from distcel.types import SelectionParams
+from distcel.workers import cluster_pool
 from launch.ray_cluster import connect
 from search_spaces import load_experiment
 from tests.benchmarks.measure import table

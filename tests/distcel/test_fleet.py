@@ -14,12 +14,13 @@ from distcel import fleet as fleet_module
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.datasets import Splits, load_splits
-from distcel.fleet import Fleet, cluster_pool
+from distcel.fleet import Fleet
 from distcel.learners import Progress, learner_key
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, Probabilities, TrainedLearner
 from distcel.training import DivergedError
 from distcel.types import Experiment, LearnerSpec, learner_specs
+from distcel.workers import cluster_pool
 from search_spaces import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")

@@ -1,3 +1,4 @@
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import ray
 import torch
 from torch import Tensor
 
-from distcel import kept_training
+from distcel import gating, kept_training, trained_network, training_state
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.estimate import count_samples
@@ -23,6 +24,7 @@ from distcel.single_network import SingleNetwork
 from distcel.storage import write_sealed
 from distcel.trained_network import TrainedNetwork
 from distcel.trained_rules import rules_beyond, trained_rules
+from distcel.training import DivergedError
 from distcel.types import EpochResult, learner_specs
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
@@ -37,32 +39,49 @@ def ref(pool: ActorPool) -> TaskRef:
     return ray.put(TASK)
 
 
-def dying(folder: Path, times: int) -> TrainableRule:
-    """A rule whose worker dies so often, each time after a state; it ends with what it has."""
+@dataclass(frozen=True)
+class Failing:
+    """Fails in its first attempts, `how` says how; it ends with how often it was begun.
 
-    @dataclass(frozen=True)
-    class Dying:
-        folder: str
-        times: int
+    With `states`, each attempt leaves a state first.
+    """
 
-        def train(
-            self, task: SelectionTask, device: torch.device, state: bytes | None
-        ) -> Iterator[Progress | TrainedNetwork]:
-            history = (state or b"") + b"x"
-            if len(history) <= self.times:
-                yield Progress(len(history), 0.0, history)
-                while not list(Path(self.folder).glob("*.state")):
-                    pass  # the driver keeps the first; a later one replaces it
-                os._exit(1)
-            result = EpochResult(1, 0.0, 0.0, 1.0, 0.0, 1)
-            yield TrainedNetwork({"history": np.array([len(history)])}, 1.0, (result,))
+    folder: str
+    how: str
+    times: int
+    states: bool = False
 
-        def predict(
-            self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit
-        ) -> Tensor:
-            raise NotImplementedError
+    def train(
+        self, task: SelectionTask, device: torch.device, state: bytes | None
+    ) -> Iterator[Progress | TrainedNetwork]:
+        begun = Path(self.folder) / f"{self.how}-begun"
+        n_begun = len(begun.read_text()) + 1 if begun.exists() else 1
+        begun.write_text("x" * n_begun)
+        if n_begun <= self.times:
+            if self.states:
+                state = b"x" * n_begun
+                yield Progress(n_begun, 0.0, state)
+                while not any(state in path.read_bytes() for path in begun.parent.glob("*.state")):
+                    pass  # until the driver has kept it
+            if self.how == "memory":  # as the driver hears of a node that is low on it
+                raise ray.exceptions.OutOfMemoryError("low on memory")
+            if self.how == "object":  # as it does of a task that cannot be fetched
+                raise ray.exceptions.ObjectFetchTimedOutError("00" * 28, None, "")
+            os._exit(1)
+        result = EpochResult(1, 0.0, 0.0, 1.0, 0.0, 1)
+        facts = {"n_begun": np.array([n_begun]), "state": np.array([len(state or b"")])}
+        yield TrainedNetwork(facts, 1.0, (result,))
 
-    return Dying(str(folder), times)
+    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+        raise NotImplementedError
+
+
+def train(
+    rules: dict[str, TrainableRule], ref: TaskRef, pool: ActorPool, folder: Path
+) -> dict[str, TrainedNetwork]:
+    """As `train_missing`, where none diverges."""
+    found = train_missing(rules, ref, pool, folder)
+    return {title: x for title, x in found.items() if isinstance(x, TrainedNetwork)}
 
 
 def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
@@ -90,12 +109,12 @@ def test_a_damaged_file_alone_is_made_again(pool: ActorPool, ref: TaskRef, tmp_p
         "one": SingleNetwork(1, 1.0),
         "soft": GatedEnsemble("soft gating", PARAMS),
     }
-    before = train_missing(rules, ref, pool, tmp_path)
+    before = train(rules, ref, pool, tmp_path)
     (path,) = tmp_path.glob("soft-*.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    after = train_missing(rules, ref, pool, tmp_path)
+    after = train(rules, ref, pool, tmp_path)
     assert after["one"].epochs == before["one"].epochs
     assert after["soft"].epochs[0].ended_ms > before["soft"].epochs[0].ended_ms
     assert after["soft"].epochs[0].train_loss == before["soft"].epochs[0].train_loss
@@ -112,35 +131,67 @@ def test_another_trial_is_another_file(pool: ActorPool, ref: TaskRef, tmp_path: 
 def test_a_killed_launchs_single_network_goes_on(
     pool: ActorPool, ref: TaskRef, tmp_path: Path
 ) -> None:
-    rules = {"single": SingleNetwork(3, 1.0)}
+    rules: dict[str, TrainableRule] = {"single": SingleNetwork(3, 1.0)}
     train_missing(rules, ref, pool, tmp_path)
     (path,) = tmp_path.glob("single-*.safetensors")
     path.unlink()
     run = SingleNetwork(3, 1.0).begin(TASK, CPU)
     first = run.run_epoch()
     write_sealed(path.with_suffix(".state"), run.save())
-    network = train_missing(rules, ref, pool, tmp_path)["single"]
+    network = train(rules, ref, pool, tmp_path)["single"]
     assert network.epochs[0] == first
     assert [result.epoch for result in network.epochs] == [1, 2, 3]
     assert not path.with_suffix(".state").exists()
 
 
 def test_a_dead_workers_rule_goes_on_from_its_state(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path
-) -> None:
-    found = train_missing({"dying": dying(tmp_path, 1)}, ref, pool, tmp_path)
-    assert found["dying"].weights["history"] == [2]
-
-
-def test_a_rule_whose_workers_die_over_and_over_ends_the_launch(
     pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_training, "_MAX_DEATHS", 2)
-    with pytest.raises(RunFailedError, match="dying: its worker died 2 times"):
-        train_missing({"dying": dying(tmp_path, 99)}, ref, pool, tmp_path)
+    monkeypatch.setattr(kept_training, "MAX_DEATHS", 2)  # a kept state makes up for a death
+    rule = Failing(str(tmp_path), "death", times=3, states=True)
+    network = train({"dying": rule}, ref, pool, tmp_path)["dying"]
+    assert {name: int(value[0]) for name, value in network.weights.items()} == {
+        "n_begun": 4,
+        "state": 3,
+    }
 
 
-def test_a_rule_that_diverges_is_left_out(
+def test_a_rule_whose_workers_die_over_and_over_ends_the_launch_when_the_others_are_kept(
+    pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_training, "MAX_DEATHS", 2)
+    rules: dict[str, TrainableRule] = {
+        "dying": Failing(str(tmp_path), "death", times=99),
+        "single": SingleNetwork(2, 1.0),
+    }
+    with pytest.raises(RunFailedError, match="dying: its worker died 2 times, the last time of"):
+        train_missing(rules, ref, pool, tmp_path)
+    assert len(list(tmp_path.glob("single-*.safetensors"))) == 1
+
+
+def test_what_is_lost_for_want_of_memory_waits_for_another_to_end(
+    pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_training, "MAX_DEATHS", 1)
+    rules: dict[str, TrainableRule] = {
+        "greedy": Failing(str(tmp_path), "memory", times=1),
+        "single": SingleNetwork(2, 1.0),
+    }
+    found = train(rules, ref, pool, tmp_path)
+    assert found["greedy"].weights["n_begun"] == 2
+    assert len(found["single"].epochs) == 2
+    with pytest.raises(RunFailedError, match="low on memory"):  # nobody to wait for
+        train_missing({"alone": Failing(str(tmp_path), "memory", 9)}, ref, pool, tmp_path)
+
+
+def test_a_task_that_is_lost_on_its_way_is_fetched_again(
+    pool: ActorPool, ref: TaskRef, tmp_path: Path
+) -> None:
+    found = train({"remote": Failing(str(tmp_path), "object", times=1)}, ref, pool, tmp_path)
+    assert found["remote"].weights["n_begun"] == 2
+
+
+def test_a_rule_that_diverges_says_how(
     pool: ActorPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules: dict[str, TrainableRule] = {
@@ -148,5 +199,19 @@ def test_a_rule_that_diverges_is_left_out(
         "soft": GatedEnsemble("soft gating", PARAMS),
     }
     found = train_missing(rules, ray.put(TASK), pool, tmp_path)
-    assert set(found) == {"soft"}
-    assert "single: " in capsys.readouterr().out
+    assert isinstance(found["single"], DivergedError)
+    assert isinstance(found["soft"], TrainedNetwork)
+    assert capsys.readouterr().out == f"{found['single']}\n"
+    assert str(found["single"]).startswith("single: ")
+
+
+def test_other_code_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = GatedEnsemble("soft gating", PARAMS)
+    names = {kept_training._file_name("soft", rule)}
+    assert kept_training._file_name("soft", GatedEnsemble("soft gating", PARAMS)) in names
+    source = inspect.getsource
+    for part in (gating, trained_network, training_state, EpochResult):
+        changed = f"{source(part)}\nchanged = True\n"
+        monkeypatch.setattr(inspect, "getsource", lambda x: changed if x is part else source(x))  # noqa: B023
+        names.add(kept_training._file_name("soft", rule))
+    assert len(names) == 5

@@ -21,13 +21,13 @@ import ray
 from ray.cluster_utils import Cluster
 
 from distcel.datasets import load_splits
-from distcel.fleet import cluster_pool
 from distcel.networks import NetworkPlan
 from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
 from distcel.trials import TrialStore
 from distcel.types import first_point
+from distcel.workers import cluster_pool
 from tests.distcel import test_fleet, test_search
 from tests.distcel.test_ensemble import specialists
 
