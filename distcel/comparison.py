@@ -19,7 +19,7 @@ from distcel.consensus import ConsensusRule
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.estimate import SampleCounts, count_samples
 from distcel.gradient_study import EstimatorRun, GradientStudy, study_gradients
-from distcel.learned_vote import LEARNED_VOTE, search_learned_vote, third_of
+from distcel.learned_vote import LEARNED_VOTE, LearnedVote, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
@@ -80,6 +80,7 @@ class Comparison:
         trained: the rules that were trained for the comparison, if any.
         learned_vote: the best trial of the learned vote of few, if it was searched.
         gradients: side by side, if they were.
+        diverged: what was trained in vain, by title.
         seconds: what the trainings for it took on their workers, by what they were for.
     """
 
@@ -90,6 +91,7 @@ class Comparison:
     trained: Mapping[str, TrainedRule] = field(default_factory=dict)
     learned_vote: TrialRecord | None = None
     gradients: GradientStudy | None = None
+    diverged: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -154,6 +156,50 @@ def _sample_counts(prepared: Prepared) -> SampleCounts:
     return count_samples(labels_S, prepared.specs, prepared.experiment, split, seed)
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """What a comparison trains: e2e-CEL at each k, its rivals, and what diverged of both."""
+
+    over_k: Mapping[int, TrainedRule]
+    rivals: Mapping[str, TrainedRule]
+    learned_vote: LearnedVote | None
+    gradients: GradientStudy | None
+    diverged: Sequence[str]
+    seconds: Mapping[str, float]
+
+
+def _train(
+    prepared: Prepared,
+    task: SelectionTask,
+    best: TrialRecord,
+    test: CachedSplit,
+    pool: ActorPool,
+    beyond: bool,
+    gradients: bool,
+) -> _Trained:
+    ref, k, folder = ray.put(task), best.params.k, prepared.search_folder
+    network, _ = refit(ref, best, pool, folder / "refit")
+    learned = search_learned_vote(prepared, ref, pool) if beyond else None
+    ks = curve_ks(len(prepared.specs), k)
+    wanted = rules_beyond(task, best.params, _sample_counts(prepared)) if beyond else {}
+    wanted |= smart_rules(best.params, [other for other in ks if other != k])
+    # Some choose their best epoch on valid: the test split is measured from here on.
+    rivals = trained_rules(wanted, task, ref, test, pool, folder / "rules")
+    diverged = [title for title in wanted if title not in rivals]
+    diverged += [LEARNED_VOTE] if beyond and learned is None else []
+    over_k = {other: rivals.pop(title) for other in ks if (title := _title_at(other)) in rivals}
+    study_folder = folder / "gradients"
+    study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
+    seconds = {
+        "Figure 2": _seconds(over_k.values()),  # the chosen k's is the refit's
+        LEARNED_VOTE: learned.seconds if learned else 0.0,
+        "other trained rules": _seconds(rivals.values()),
+        "gradients": _seconds(study.runs) if study else 0.0,
+    }
+    over_k[k] = trained_rule(SmartRule(best.params), network, task, test)
+    return _Trained(dict(sorted(over_k.items())), rivals, learned, study, diverged, seconds)
+
+
 def _seconds(trained: Iterable[TrainedRule] | Iterable[EstimatorRun]) -> float:
     return sum(training.seconds for training in trained)
 
@@ -172,40 +218,26 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     """
     train, valid, test = (prepared.cached(name) for name in SPLIT_NAMES)
     best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
-    seed, names, specs = prepared.options.seed, prepared.splits.class_names, prepared.specs
+    seed, names = prepared.options.seed, prepared.splits.class_names
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, seed)
-    ref, k, folder = ray.put(task), best.params.k, prepared.search_folder
-    network, _ = refit(ref, best, pool, folder / "refit")
-    learned = search_learned_vote(prepared, ref, pool) if beyond else None
-    ks = curve_ks(len(specs), k)
-    rules = rules_beyond(task, best.params, _sample_counts(prepared)) if beyond else {}
-    rules |= smart_rules(best.params, [other for other in ks if other != k])
-    # Some choose their best epoch on valid: the test split is measured from here on.
-    trained = trained_rules(rules, task, ref, test, pool, folder / "rules")
-    curve = {other: trained.pop(title) for other in ks if (title := _title_at(other)) in trained}
-    seconds = {
-        "Figure 2": _seconds(curve.values()),
-        "other trained rules": _seconds(trained.values()),
-    }
-    curve[k] = trained_rule(SmartRule(best.params), network, task, test)
-    smart_by_k = {at: curve[at].probs_SC[None] for at in sorted(curve)}
-    said = {SMART: smart_by_k[k]} | said_by_rules(train, valid, test, k, seed)
-    said |= {title: rule.probs_SC[None] for title, rule in trained.items()}
-    if learned:
-        vote = trained_rule(SmartRule(learned.trial.params), learned.network, task, test)
-        said[LEARNED_VOTE], seconds[LEARNED_VOTE] = vote.probs_SC[None], learned.seconds
-    study_folder = folder / "gradients"
-    study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
-    seconds["gradients"] = _seconds(study.runs) if study else 0.0
+    trained = _train(prepared, task, best, test, pool, beyond, gradients)
+    smart_by_k = {k: rule.probs_SC[None] for k, rule in trained.over_k.items()}
+    said = {SMART: smart_by_k[best.params.k]}
+    said |= said_by_rules(train, valid, test, best.params.k, seed)
+    said |= {title: rule.probs_SC[None] for title, rule in trained.rivals.items()}
+    if learned := trained.learned_vote:
+        rule = trained_rule(SmartRule(learned.trial.params), learned.network, task, test)
+        said[LEARNED_VOTE] = rule.probs_SC[None]
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
         measure(said, test, names, sliced, leaders),
         accuracy_over_k(smart_by_k, said, train, test, seed),
-        {at: curve[at].valid_accuracy for at in smart_by_k},
-        multiply_adds(prepared.plan, len(specs), len(names)),
-        trained,
+        {k: rule.valid_accuracy for k, rule in trained.over_k.items()},
+        multiply_adds(prepared.plan, len(prepared.specs), len(names)),
+        trained.rivals,
         learned.trial if learned else None,
-        study,
-        seconds,
+        trained.gradients,
+        trained.diverged,
+        trained.seconds,
     )

@@ -146,6 +146,9 @@ def _write_splits(
         name: pool.read(np.arange(len(pool.labels)), experiment.image_size)
         for name, pool in pools.items()
     }
+    shapes = {name: pixels.shape[1:] for name, pixels in images.items()}
+    rule = "images of one shape in all splits (channels, height, width)"
+    require(len(set(shapes.values())) == 1, rule, shapes, "resize them alike")
     n_duplicates = 0
     for name, kept in kept_of_each(images).items():
         if left_out := len(images[name]) - len(kept):

@@ -1,7 +1,8 @@
 """Has rules trained by Ray's workers, all at once, and keeps what comes of it.
 
-`FOLDER/<title>-<key>.safetensors` is a rule's network; while it is trained, `.state` is what its
-training can go on from. The driver alone writes files: workers need no shared file system.
+`FOLDER/<title>-<key>.safetensors` is a rule's network, or `.diverged` says how it has none; while
+it is trained, `.state` is what its training can go on from. The driver alone writes files: workers
+need no shared file system.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def train_missing(
         folder: where the networks are kept; whoever gives it answers for the task being the same.
 
     Returns:
-        dict: by title; of a rule that diverges, which is said, how it did.
+        dict: by title; of a rule that diverges, which is said, how.
 
     Raises:
         RunFailedError: workers died 5 times over the same rule without a state in between; the
@@ -79,12 +80,21 @@ def train_missing(
     missing = [
         _Job(title, rule, task, pool, paths[title])
         for title, rule in rules.items()
-        if not is_intact(paths[title])
+        if not (is_intact(paths[title]) or is_intact(_diverged_path(paths[title])))
     ]
-    diverged = _Trainings(missing).run()
-    kept = (title for title in rules if title not in diverged)
-    networks = {title: TrainedNetwork.from_bytes(paths[title].read_bytes()) for title in kept}
-    return networks | diverged
+    _Trainings(missing).run()
+    return {title: _kept(path) for title, path in paths.items()}
+
+
+def _kept(path: Path) -> TrainedNetwork | DivergedError:
+    if path.exists():
+        return TrainedNetwork.from_bytes(path.read_bytes())
+    print(reason := _diverged_path(path).read_text())
+    return DivergedError(reason)
+
+
+def _diverged_path(path: Path) -> Path:
+    return path.with_suffix(".diverged")
 
 
 def _file_name(title: str, rule: TrainableRule) -> str:
@@ -135,6 +145,11 @@ class _Job:
             print(f"{self.title}: epoch {event.epoch}, loss {event.train_loss:.4f}")
         return isinstance(event, TrainedNetwork) or event.state is not None
 
+    def keep_divergence(self, error: DivergedError) -> None:
+        """Keep how it diverged, which it would at every launch."""
+        write_checked(_diverged_path(self.path), lambda file: file.write(str(error).encode()))
+        self._state_path.unlink(missing_ok=True)
+
 
 class _Trainings:
     """Some jobs, all submitted to Ray at once; what Ray loses goes on with another worker."""
@@ -143,11 +158,10 @@ class _Trainings:
         self.running = {job.start(): job for job in jobs}
         self.waiting: list[_Job] = []  # for memory that another one gives back when it ends
         self.deaths: Counter[str] = Counter()
-        self.diverged: dict[str, DivergedError] = {}
         self.failure: RunFailedError | None = None
 
-    def run(self) -> dict[str, DivergedError]:
-        """Wait for all of them; returns how those diverged that did, by title.
+    def run(self) -> None:
+        """Wait for all of them and keep what comes of them.
 
         Raises:
             RunFailedError: workers died over one again and again; the others have ended.
@@ -167,7 +181,6 @@ class _Trainings:
                     self._fail(stream, error)
         if self.failure:
             raise self.failure
-        return self.diverged
 
     def _end(self, stream: Any) -> None:
         del self.running[stream]
@@ -176,12 +189,11 @@ class _Trainings:
             self.running[job.start()] = job
 
     def _fail(self, stream: Any, error: ray.exceptions.RayError) -> None:
-        title = self.running[stream].title
+        job = self.running[stream]
         try:
-            raise_cause(error, title)
+            raise_cause(error, job.title)
         except DivergedError as diverged:
-            print(diverged)
-            self.diverged[title] = diverged
+            job.keep_divergence(diverged)
         except RunFailedError as failure:
             self.failure = self.failure or failure
         self._end(stream)

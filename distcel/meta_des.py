@@ -41,8 +41,8 @@ class MetaDES:
         _, n_learners, n_classes = fitted.probs_SNC.shape
         model = METADES(
             _Pool(n_learners, n_classes),
-            k=self.count,
-            Kp=self.n_profiles,
+            k=min(self.count, len(fitted.labels_S)),
+            Kp=min(self.n_profiles, len(fitted.labels_S)),
             knn_classifier=partial(_Nearest, n_learners * n_classes),
             voting="soft",
             random_state=0,

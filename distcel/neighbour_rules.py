@@ -19,9 +19,13 @@ _BLOCK = 1000  # samples whose distances are in memory at once
 
 
 def _nearest(fitted: CachedSplit, count: int) -> Callable[[CachedSplit], NDArray[np.int64]]:
-    """Finds the indices of the nearest fitted samples, the nearest first, (S, count)."""
+    """Finds the indices of the nearest fitted samples, the nearest first, (S, count).
+
+    With fewer fitted samples than `count` it is all of them.
+    """
     from sklearn.neighbors import NearestNeighbors
 
+    count = min(count, len(fitted.labels_S))
     finder = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(_pixels(fitted))
 
     def find(split: CachedSplit) -> NDArray[np.int64]:
@@ -46,10 +50,10 @@ class NearestNeighbours:
     def fit(self, fitted: CachedSplit) -> Vote:
         """Keep the images; of equal counts the class of a nearer sample wins."""
         find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
-        weights_K = 1 + 1e-3 * np.arange(self.count)[::-1]
 
         def vote(split: CachedSplit) -> Tensor:
             classes_SK = fitted.labels_S[find(split)]
+            weights_K = 1 + 1e-3 * np.arange(classes_SK.shape[1])[::-1]
             is_class_SKC = classes_SK[:, :, None] == np.arange(n_classes)
             winners_S = np.einsum("skc,k->sc", is_class_SKC, weights_K).argmax(1)
             return vote_shares(is_class_SKC.sum(1), winners_S)

@@ -19,7 +19,7 @@ from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
-from distcel.search import SearchSettings
+from distcel.search import SearchSettings, stopping_rule
 from distcel.space import search_space
 from distcel.storage import code_of, content_key
 from distcel.types import (
@@ -127,8 +127,8 @@ class Prepared:
     @cached_property
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
-        modules = (knapsack, quadrature, votes, ensemble, selection, training)
-        code = [code_of(module) for module in modules]
+        parts = (knapsack, quadrature, votes, ensemble, selection, training, stopping_rule)
+        code = [code_of(part) for part in parts]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)
         keys: list[object] = [*self.keys]

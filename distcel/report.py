@@ -146,7 +146,7 @@ def tables(
         p.gradient,
         p.vote,
     ]
-    published = [str(paper.k) if paper else "-", str(n_learners), *["-"] * 4, "sum", "-"]
+    published = [str(paper.k), str(n_learners), *["-"] * 4, "sum", "-"] if paper else ["-"] * 8
     sections = [
         f"# {title}",
         f"Accuracy in % on the {n_samples} samples of the test split. "

@@ -27,6 +27,7 @@ from distcel.seed_tables import (
     chosen_otherwise,
     class_accuracy,
     cost_against_accuracy,
+    diverged,
     every_rule,
     figure_2,
     slice_accuracy,
@@ -80,7 +81,8 @@ def report(
         best_points(outcomes, published),
         *_beyond_the_paper(outcomes, figures),
         _times(outcomes),
-        f"On {first['machine']}; seed {seeds[0]} ended at {first['ended']}. {versions}.",
+        f"Seed {seeds[0]} was last launched on {first['machine']} and ended at {first['ended']}. "
+        f"{versions}.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -106,6 +108,7 @@ def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str
         "95 % interval of the paired bootstrap and the p of McNemar's test, seed by seed"
         + (_OF_TRAINED_RULES if outcomes[0].comparison.trained else ""),
         every_rule(outcomes),
+        *filter(None, [diverged(outcomes)]),
         "Table 5, accuracy by class (recall), mean over the seeds",
         class_accuracy(outcomes),
         "Figure 2, accuracy over k; epsilon, m, lr and gradient are those that each seed's search "
@@ -163,6 +166,7 @@ def _as_json(outcome: SeedOutcome) -> dict[str, Any]:
         "trained": {title: _facts(rule) for title, rule in outcome.comparison.trained.items()},
         "learned_vote": asdict(learned) if learned else None,
         "gradients": asdict(gradients) if gradients else None,
+        "diverged": list(outcome.comparison.diverged),
         "seconds": dict(outcome.comparison.seconds),
     }
 

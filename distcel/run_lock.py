@@ -21,7 +21,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold the run directory while the context is open; the kernel lets go of it with the process.
 
     Raises:
-        InvalidInputError: another launch holds it; the message names that one.
+        InvalidInputError: another launch holds it, which the message names; or it cannot be held.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -37,6 +37,11 @@ def run_lock(run_dir: Path) -> Iterator[None]:
             raise InvalidInputError(
                 f"one launch on a run directory must hold, but got {str(run_dir)!r}, which "
                 f"{_holder(file)} holds: wait for it or give --run-dir"
+            ) from None
+        except OSError as error:  # of NFS or Lustre as some mount it
+            raise InvalidInputError(
+                f"a run directory whose file system can lock files must hold, but got "
+                f"{str(run_dir)!r} ({error.strerror}): give a --run-dir on another one"
             ) from None
         file.truncate(0)
         now = datetime.now().astimezone().isoformat(timespec="seconds")

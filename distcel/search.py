@@ -208,16 +208,13 @@ def _tuner(
     resources = {"cpu": pool.num_cpus, "gpu": pool.num_gpus}
     trainable = tune.with_resources(tune.with_parameters(SelectionTrial, task=task), resources)
     trainable.__qualname__ = SelectionTrial.__name__  # what the Ray dashboard shows
-    max_t = max(settings.max_epochs, 2)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
             search_alg=_searcher(settings, recorder.store),
-            scheduler=AsyncHyperBandScheduler(
-                max_t=max_t, grace_period=_grace_period(max_t), reduction_factor=3
-            ),
+            scheduler=stopping_rule(settings.max_epochs),
             num_samples=num_samples,
             max_concurrent_trials=min(pool.size, num_samples),
             time_budget_s=seconds if seconds < math.inf else None,
@@ -234,13 +231,14 @@ def _tuner(
     )
 
 
-def _grace_period(max_epochs: int) -> int:
-    """Epochs before ASHA may stop a trial: a third, rounded up. The next rung is the last epoch.
+def stopping_rule(max_epochs: int) -> AsyncHyperBandScheduler:
+    """ASHA, which may stop a trial after a third of its epochs; the next rung is the last epoch.
 
     With OneCycleLR the order of trials after their first epochs is not that of the last one: the
     learning rate has yet to rise and fall.
     """
-    return -(-max_epochs // 3)
+    max_t = max(max_epochs, 2)
+    return AsyncHyperBandScheduler(max_t=max_t, grace_period=-(-max_t // 3), reduction_factor=3)
 
 
 def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:

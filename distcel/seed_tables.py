@@ -51,15 +51,18 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
             point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(params.get, names)]
             n = str(outcome.results["n_learners"])
             rows.append((name, [n, *point, f"{100 * valid:.2f}"]))
-    paper = [str(outcomes[0].results["n_learners"]), str(published.k)] if published else ["-"] * 2
-    rows.append(("paper", [*paper, *["-"] * 4, "sum", "-"]))
+    n = str(outcomes[0].results["n_learners"])
+    paper = [n, str(published.k), *["-"] * 4, "sum", "-"] if published else ["-"] * 8
+    rows.append(("paper", paper))
     return markdown(["", "n", *names, "valid accuracy"], rows)
 
 
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 4: accuracy, calibration error and each leader's lead, seed by seed."""
-    fitted = {title: on for title, (on, _) in rules(1, 0).items()}
+    fitted: dict[str, str] = {title: on for title, (on, _) in rules(1, 0).items()}
     fitted |= dict.fromkeys([SMART, LEARNED_VOTE, *outcomes[0].comparison.trained], "train")
+    if outcomes[0].results["selector_split"] == "holdout":
+        fitted |= {title: "held-out fifth" for title, on in fitted.items() if on == "train"}
     measures = [outcome.comparison.measures for outcome in outcomes]
     leaders = [title for title in measures[0].against if all(title in m.against for m in measures)]
     rows = []
@@ -137,6 +140,18 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{100 * statistics.mean(there):.2f}" if there else "-"
 
 
+def diverged(outcomes: Sequence[SeedOutcome]) -> str:
+    """What is in no table because it diverged in some seed, as a sentence; empty if nothing is."""
+    seeds: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for title in outcome.comparison.diverged:
+            seeds.setdefault(title, []).append(str(outcome.results["seed"]))
+    if not seeds:
+        return ""
+    titles = "; ".join(f"{title} (seed {', '.join(of)})" for title, of in seeds.items())
+    return f"Diverged, and so left out of all tables: {titles}."
+
+
 def figure_2(outcomes: Sequence[SeedOutcome]) -> str:
     """Figure 2's numbers."""
     rows = [
@@ -158,7 +173,8 @@ def chosen_otherwise(outcomes: Sequence[SeedOutcome]) -> str:
     curves = [outcome.comparison.curve for outcome in outcomes]
     test = [{k: curve[k][SMART] for k in curve} for curve in curves]
     return (
-        "Had k been chosen among these, each seed's on its valid split, it would have been "
-        f"{with_k(valid)} on test. Had it been chosen on the test split, as the authors' code "
-        f"does, it would have been {with_k(test)}: the highest point of each curve, not a result."
+        "Had k been chosen among these and the searched one, each seed's on its valid split, it "
+        f"would have been {with_k(valid)} on test. Had it been chosen on the test split, as the "
+        f"authors' code does, it would have been {with_k(test)}: the highest point of each curve, "
+        "not a result."
     )

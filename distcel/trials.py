@@ -80,6 +80,7 @@ class TrialStore:
         except DamagedFileError as error:
             put_aside(error)
             closed = {"asked": asked, "finished": len(self.finished())}
+            write_record(self._closed, closed)
         return asked if asked > closed["asked"] else min(asked, closed["finished"])
 
     def next_number(self) -> int:

@@ -24,7 +24,7 @@ from distcel.checks import (
     require_positive,
 )
 from distcel.types import SelectorSplit
-from launch.exit_status import exit_status
+from launch.exit_status import OneLineParser, exit_status
 from launch.signals import unwind_on_signals
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
@@ -37,7 +37,7 @@ _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "v
 
 def parser() -> argparse.ArgumentParser:
     """The command line; nothing heavy is imported for `--help`."""
-    flags = argparse.ArgumentParser(
+    flags = OneLineParser(
         prog="cluster.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = flags.add_argument
@@ -104,6 +104,12 @@ def _launch(arguments: argparse.Namespace) -> int:
     require(0 <= arguments.seed < 2**31, "0 <= --seed < 2^31", arguments.seed, "give such a seed")
     require_choice("--selector-split", arguments.selector_split, SelectorSplit)
     _require_tracking_uri(arguments.mlflow_uri)
+    direct = not (arguments.address or "").startswith("ray://")  # whose tasks cannot stream
+    rule, remedy = (
+        "--address HOST:PORT of a cluster's head",
+        "give its GCS port, without ray://",
+    )
+    require(direct, rule, arguments.address, remedy)
     fixed = _fixed(arguments.fix)
     experiment = load_experiment(arguments.dataset, arguments.preset)
     if arguments.dry_run:

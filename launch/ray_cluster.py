@@ -42,8 +42,8 @@ def connect(address: str | None) -> Iterator[str]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            reason = " ".join(str(error).split())  # of other versions Ray tells in several lines
             remedy = "start one with `ray start --head` or leave --address out"
             raise InvalidInputError(
                 f"a Ray cluster at --address must answer, but got {address!r} ({reason}): {remedy}"

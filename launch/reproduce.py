@@ -14,12 +14,13 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcel.checks import require, require_count
+from distcel.checks import RunFailedError, require, require_count
 from launch import cluster
-from launch.exit_status import exit_status
+from launch.exit_status import OneLineParser, exit_status
 from launch.signals import Stopped, unwind_on_signals
 from search_spaces import load_experiment
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The flags that cluster.py does not have."""
-    flags = argparse.ArgumentParser(
+    flags = OneLineParser(
         prog="reproduce.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -92,7 +93,7 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
     split = of_cluster.selector_split
     title = run_title(of_cluster.dataset, of_cluster.preset, split, options.fixed)
-    command = f"python launch/reproduce.py {shlex.join(sys.argv[1:])}"
+    command = f"python launch/reproduce.py {_without_uri(sys.argv[1:])}"
     published = load_experiment(of_cluster.dataset, of_cluster.preset).published
     print(reproduction.write(folder, title, command, outcomes, published))
     print(f"{folder}/report.md, results.json, figure2 and pareto as .png and .svg")
@@ -117,6 +118,28 @@ def _require_consistent(arguments: argparse.Namespace, of_cluster: argparse.Name
     rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
     # A single network would be trained on the holdout alone, which is no rival.
     require(not (arguments.beyond and held_out), rule, "both", remedy)
+    _require_writable(arguments.results_dir, arguments.results_file)
+
+
+def _require_writable(folder: Path | None, file: Path | None) -> None:
+    """Before hours of training, not after them."""
+    rule, remedy = "--results-dir and --results-file that can be written", "give another one"
+    try:
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        if file and file.exists():
+            file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        require(False, rule, str(error), remedy)
+    in_folder = file is None or file.parent.is_dir()
+    require(in_folder, "--results-file in a folder that exists", str(file), remedy)
+
+
+def _without_uri(words: Sequence[str]) -> str:
+    """The words as a shell command, but for a tracking URI, which may hold a password."""
+    uri = argparse.ArgumentParser(add_help=False)
+    uri.add_argument("--mlflow-uri")
+    return shlex.join(uri.parse_known_args(words)[1])
 
 
 def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
@@ -130,7 +153,7 @@ def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
 
 def _launch(command: list[str]) -> int:
     """Run a launch to its end; a signal that stops this process stops it as well."""
-    print(f"$ {shlex.join(command)}")
+    print(f"$ {_without_uri(command)}")
     process = subprocess.Popen(command)
     try:
         return process.wait()
@@ -149,12 +172,18 @@ def _outcome(
     from distcel.outcomes import SeedOutcome
     from distcel.prepare import prepare
     from distcel.run_lock import run_lock
+    from distcel.trials import TrialStore, best_trial
 
     of_cluster = _parsed([*passed_on, "--seed", str(seed)])
     options = cluster.options(of_cluster)
     with run_lock(options.run_dir):
         prepared = prepare(load_experiment(of_cluster.dataset, of_cluster.preset), options)
         results = json.loads((options.run_dir / "results.json").read_text())
+        best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
+        asked_for = (results["fixed"], results["best"])
+        if asked_for != (dict(options.fixed), best.params.as_dict()):
+            reason = "another launch has had its results there since: the same command again"
+            raise RunFailedError(f"{options.run_dir}: {reason}")
         return SeedOutcome(
             results, compare_run(prepared, pool, arguments.beyond, arguments.gradients)
         )

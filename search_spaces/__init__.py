@@ -1,4 +1,4 @@
-"""One file a data set: its recipes, its search space and the paper's own point as trial 0.
+"""One file a data set: its recipes, its search space, and trial 0 with the paper's k.
 
 Each module exports PRESETS, a mapping from `smoke`, `quick` and `paper` to an Experiment.
 Importing this package loads none of them.

@@ -54,6 +54,12 @@ def split_of(
     return CachedSplit(images, labels, probs.astype(np.float32))
 
 
+@pytest.mark.parametrize("rule", [NearestNeighbours(), KnoraUnion(), KnoraEliminate()])
+def test_with_fewer_samples_than_neighbours_all_are_near(rule: ConsensusRule) -> None:
+    few, test = split_of(0, n_samples=3), split_of(1)
+    np.testing.assert_allclose(rule.fit(few)(test).sum(1), 1, rtol=1e-5)
+
+
 def accuracy(rule: ConsensusRule, train: CachedSplit, test: CachedSplit) -> float:
     return float((rule.fit(train)(test).argmax(-1).numpy() == test.labels_S).mean())
 

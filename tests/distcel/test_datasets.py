@@ -11,6 +11,7 @@ from distcel import datasets
 from distcel.checks import InvalidInputError
 from distcel.datasets import SplitOverlapError, load_splits, specialised_indices
 from distcel.sample_formats import Pool, Source
+from distcel.sources import CIFAR10_CLASSES
 from distcel.types import SPLIT_NAMES, LearnerSpec
 from search_spaces import load_experiment
 from tests import data
@@ -111,6 +112,14 @@ def test_a_class_without_samples_is_named(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data" / "train" / "disgust")
     experiment = load_experiment("fer2013", "quick")
     with pytest.raises(InvalidInputError, match="no train samples of 'disgust'"):
+        load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
+
+
+def test_splits_with_images_of_other_sizes_are_refused(tmp_path: Path) -> None:
+    for split, side in (("train", 32), ("test", 20)):
+        data.write_images(tmp_path / "data" / split, CIFAR10_CLASSES, 12, 3, side, 0)
+    experiment = load_experiment("cifar10", "quick")
+    with pytest.raises(InvalidInputError, match=r"one shape in all splits .*'test': \(3, 20, 20\)"):
         load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
 
 

@@ -1,7 +1,6 @@
 import inspect
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -9,6 +8,7 @@ from optuna.distributions import FloatDistribution
 from distcel import ensemble, knapsack, quadrature, selection, training, votes
 from distcel.checks import InvalidInputError
 from distcel.prepare import Options, Prepared, prepare, run_title
+from distcel.search import stopping_rule
 from search_spaces import load_experiment
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
@@ -67,15 +67,15 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
     assert len({search for _, search in every}) == len(every)
 
 
-@pytest.mark.parametrize("module", [knapsack, quadrature, votes, ensemble, selection, training])
+@pytest.mark.parametrize(
+    "part", [knapsack, quadrature, votes, ensemble, selection, training, stopping_rule]
+)
 def test_a_search_begins_anew_when_its_code_changes(
-    module: ModuleType, options: Options, monkeypatch: pytest.MonkeyPatch
+    part: object, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared, source = prepare(EXPERIMENT, options), inspect.getsource
     before = prepared.search_key
-    monkeypatch.setattr(
-        inspect, "getsource", lambda one: source(one) + "\nNEW = 1" * (one is module)
-    )
+    monkeypatch.setattr(inspect, "getsource", lambda one: source(one) + "\nNEW = 1" * (one is part))
     assert replace(prepared).search_key != before
 
 

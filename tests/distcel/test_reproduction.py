@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ def outcome(
             "gradient": "exact",
             "vote": "sum",
         },
+        "selector_split": "train",
         "valid_accuracy": 0.7,
         "specialised": 0.9,
         "complementary": 0.4,
@@ -148,6 +150,26 @@ def test_the_report_says_what_other_choices_of_k_would_have_given(tmp_path: Path
     assert on_valid in report
     on_test = "on the test split, as the authors' code does, it would have been 5, 4, and e2e-CEL"
     assert f"{on_test} 94.50 ± 6.36" in report
+
+
+def test_the_report_says_what_diverged_and_in_which_seeds(tmp_path: Path) -> None:
+    found = outcomes({})
+    assert "iverged" not in write(tmp_path, "title", "command", found, None)
+    both = "single network"
+    lacking = [
+        replace(seed, comparison=replace(seed.comparison, diverged=titles))
+        for seed, titles in zip(found, ([both], [both, "e2e-CEL, k = 3"]), strict=True)
+    ]
+    report = write(tmp_path, "title", "command", lacking, None)
+    titles = "single network (seed 0, 1); e2e-CEL, k = 3 (seed 1)"
+    assert f"Diverged, and so left out of all tables: {titles}." in report
+
+
+def test_the_rules_of_a_holdout_are_fitted_on_it(tmp_path: Path) -> None:
+    found = [replace(o, results={**o.results, "selector_split": "holdout"}) for o in outcomes({})]
+    report = write(tmp_path, "title", "command", found, None)
+    assert row(report, "SL", "Table 4")[0] == "held-out fifth"
+    assert row(report, "UA", "Table 4")[0] == "-"
 
 
 def test_the_report_says_how_many_duplicates_were_left_out(tmp_path: Path) -> None:

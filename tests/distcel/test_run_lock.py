@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -17,6 +19,18 @@ with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    message = "file system can lock files must hold, but got .*No locks available"
+    with pytest.raises(InvalidInputError, match=message), run_lock(tmp_path):
+        pass
 
 
 def test_the_holder_is_named_and_its_death_lets_go(tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ def _unreadable(folder: Path) -> None:
             "3 training samples of every class for --selector-split crossfit must hold, but got 2",
         ),
         (["--mlflow-uri", "./mlruns"], "--mlflow-uri beginning with"),
+        (["--address", "ray://head:10001"], "--address HOST:PORT of a cluster's head"),
         (["--mlflow-uri", "http://[x"], "--mlflow-uri that is a URI"),
         (["--run-dir", "a file/run"], "run directory that can be made"),
         (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from distcel.actor_pool import ActorPool
+from distcel.checks import RunFailedError
 from launch import cluster, reproduce
 from tests.launch.conftest import launch
 
@@ -124,8 +126,30 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(reproduced: Pat
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "0 base learners trained, 55 from the cache" in ran.stdout
     after = ran.stdout[ran.stdout.index("# digits, preset quick\n") :]
-    assert after.partition("\n\nOn ")[0] == before.partition("\n\nOn ")[0]  # its times as well
-    assert "The trainings of all seeds took" in before.partition("\n\nOn ")[0]
+    last = "\n\nSeed 0 was last launched on "
+    assert after.partition(last)[0] == before.partition(last)[0]  # its times as well
+    assert "The trainings of all seeds took" in before.partition(last)[0]
+
+
+def test_another_launch_in_between_is_noticed(
+    reproduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reproduced.parents[1])
+    file = reproduced.parent / "digits-quick-seed0" / "results.json"
+    of_this_launch = file.read_text()
+    results = json.loads(of_this_launch)
+    results["best"]["k"] += 1
+    file.write_text(json.dumps(results))
+    pool = ActorPool(1, 1.0, 0.0)
+    with pytest.raises(RunFailedError, match="another launch has had its results there since"):
+        reproduce._outcome(reproduce.parser().parse_args([]), [], 0, pool)
+    file.write_text(of_this_launch)
+
+
+def test_a_tracking_uri_is_in_no_command_that_is_written_down() -> None:
+    words = ["--seeds", "2", "--mlflow-uri", "http://me:secret@host", "--preset", "smoke"]
+    assert reproduce._without_uri(words) == "--seeds 2 --preset smoke"
+    assert reproduce._without_uri(["--mlflow-uri=http://me:secret@host", "--beyond"]) == "--beyond"
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +202,11 @@ def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> No
         (["--dry-run"], "no --dry-run beside --seeds must hold"),
         (["--fix", "vote=learned"], "no --fix vote=learned beside --seeds must hold"),
         (["--dataset", "nope"], "--dataset in"),
+        (["--seeds", "two"], "argument --seeds: invalid int value: 'two'"),
+        (["--num-samples", "two"], "argument --num-samples: invalid int value: 'two'"),
+        (["--results-dir", "/dev/null"], "--results-dir and --results-file that can be written"),
+        (["--results-file", "."], "--results-dir and --results-file that can be written"),
+        (["--results-file", "no/FILE"], "--results-file in a folder that exists"),
         (
             ["--beyond", "--selector-split", "holdout"],
             "no --beyond beside --selector-split holdout",
