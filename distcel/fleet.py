@@ -21,7 +21,14 @@ from distcel.learners import LearnerData, Progress, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, TrainedLearner
 from distcel.types import Experiment, LearnerSpec, SplitName
-from distcel.workers import MAX_DEATHS, died_too_often, is_lost, raise_cause, worker_device
+from distcel.workers import (
+    MAX_DEATHS,
+    died_too_often,
+    first_ready,
+    is_lost,
+    raise_cause,
+    worker_device,
+)
 
 _SECONDS_BETWEEN_EPOCH_LINES = 10
 _MAX_UNREAD_EVENTS = 8  # of an actor; each may hold a state of some hundred megabytes
@@ -167,8 +174,7 @@ class Fleet:
 
     def _next_event(self) -> str | None:
         """Take one event from the actors; the learner's name once its results are cached."""
-        sources: list[Any] = [*self._running, *self._starting]
-        source: Any = ray.wait(sources, num_returns=1)[0][0]
+        source = first_ready([*self._running, *self._starting])
         if source in self._starting:
             self._welcome(source)
             return None

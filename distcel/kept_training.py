@@ -36,7 +36,14 @@ from distcel.storage import (
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
 from distcel.types import EpochResult
-from distcel.workers import MAX_DEATHS, died_too_often, is_lost, raise_cause, worker_device
+from distcel.workers import (
+    MAX_DEATHS,
+    died_too_often,
+    first_ready,
+    is_lost,
+    raise_cause,
+    worker_device,
+)
 
 
 class TrainableRule(Protocol):
@@ -167,7 +174,7 @@ class _Trainings:
             RunFailedError: workers died over one again and again; the others have ended.
         """
         while self.running:
-            stream: Any = ray.wait(list(self.running), num_returns=1)[0][0]
+            stream = first_ready([*self.running])
             job = self.running[stream]
             try:
                 if job.keep(ray.get(next(stream))):

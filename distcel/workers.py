@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import ray
 import torch
@@ -11,6 +12,7 @@ from distcel.actor_pool import ActorPool
 from distcel.checks import InvalidInputError, RunFailedError
 from distcel.training import DivergedError
 
+_SECONDS_OF_A_WAIT = 1.0
 MAX_DEATHS = 5  # of workers over the same work, without a state in between
 
 
@@ -23,6 +25,17 @@ def worker_device() -> torch.device:
     """The device of the actor or task that this is called in: its GPU if Ray gave it one."""
     has_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
     return torch.device("cuda" if has_gpu else "cpu")
+
+
+def first_ready(sources: Sequence[Any]) -> Any:
+    """Wait for the first of some streams or references that has something.
+
+    In short waits: what a signal's handler raises during one is raised when it ends.
+    """
+    ready: list[Any] = []
+    while not ready:
+        ready, _ = ray.wait(list(sources), num_returns=1, timeout=_SECONDS_OF_A_WAIT)
+    return ready[0]
 
 
 def is_lost(error: ray.exceptions.RayError) -> bool:

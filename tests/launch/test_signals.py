@@ -50,6 +50,38 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
     assert ran.stderr == "SIGTERM: stopping; the same command carries on\n"
 
 
+# A process that waits for a worker which says nothing, and is signalled while it does.
+WAITING = """
+import os, signal, sys, threading, time
+import ray
+from distcel.workers import first_ready
+from launch.exit_status import exit_status
+from launch.signals import unwind_on_signals
+
+@ray.remote
+def silent():
+    time.sleep(600)
+    yield 1
+
+def run():
+    ray.init(address="local", include_dashboard=False, num_cpus=1, log_to_driver=False)
+    unwind_on_signals()
+    stream = silent.options(num_returns="streaming").remote()
+    threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    first_ready([stream])
+    return 0
+
+sys.exit(exit_status(run))
+"""
+
+
+def test_a_signal_ends_the_wait_for_a_worker_that_says_nothing() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=240
+    )
+    assert ran.returncode == 128 + 15, ran.stderr
+
+
 def test_tune_does_not_take_a_stop_for_an_error() -> None:
     assert not issubclass(Stopped, Exception | SystemExit | KeyboardInterrupt)
 
