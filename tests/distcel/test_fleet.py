@@ -132,7 +132,7 @@ def test_an_actor_that_dies_over_and_over_ends_the_training(
 ) -> None:
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(lambda *_: os._exit(1)))
     launch = Launch(splits, tmp_path, ActorPool(1, 1.0, 0.0))
-    with pytest.raises(RunFailedError, match="its actor died 5 times"):
+    with pytest.raises(RunFailedError, match="its actor died 5 times, the last time of this: "):
         launch.train()
 
 

@@ -19,7 +19,7 @@ def run(module: str, *arguments: object) -> list[str]:
     return ran.stdout.splitlines()
 
 
-@pytest.mark.parametrize("stage", ["training", "search"])
+@pytest.mark.parametrize("stage", ["training", "search", "rules"])
 def test_the_work_of_a_lost_node_is_done_by_the_others(
     stage: str,
     tmp_path: Path,
@@ -27,6 +27,8 @@ def test_the_work_of_a_lost_node_is_done_by_the_others(
     tally: Callable[[str, bool], None],
 ) -> None:
     lines = run("three_nodes", stage, times(1, 5), tmp_path)
+    if stage == "rules":  # the node was at work when it went
+        assert any("its worker died, another one takes its place" in line for line in lines)
     losses = [json.loads(line) for line in lines if line.startswith("{")]
     assert len(losses) == times(1, 5)
     for loss in losses:

@@ -1,6 +1,6 @@
 """A cluster of three nodes that loses one, without grace, while it works.
 
-    python -m tests.faults.three_nodes training|search TIMES FOLDER
+    python -m tests.faults.three_nodes training|search|rules TIMES FOLDER
 
 Prints one JSON object a loss. A process of its own, since a process has one cluster at a time.
 """
@@ -21,10 +21,13 @@ import ray
 from ray.cluster_utils import Cluster
 
 from distcel.datasets import load_splits
+from distcel.kept_training import train_missing
 from distcel.networks import NetworkPlan
+from distcel.refit import SmartRule
 from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
+from distcel.trained_network import TrainedNetwork
 from distcel.trials import TrialStore
 from distcel.types import first_point
 from distcel.workers import cluster_pool
@@ -78,11 +81,16 @@ def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
     return result | {"held": held == N_LEARNERS, "started": launch.fleet.n_started}
 
 
-def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
-    recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=60)
+def selection_task(epochs: int) -> SelectionTask:
+    recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=epochs)
     experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
     plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
-    task = SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
+    return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
+
+
+def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    task = selection_task(epochs=60)
+    experiment = task.experiment
     store = TrialStore(folder / "trials")
     settings = SearchSettings(
         search_space(experiment, 4, {}), first_point(experiment, 4, {}), 60, 0, N_TRIALS
@@ -96,6 +104,20 @@ def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
     return result | {"held": states == ["COMPLETE"] * N_TRIALS, "states": states}
 
 
+def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    task, first = selection_task(epochs=300), test_search.EXPERIMENT.first_trial
+    smart = {f"k = {k}, m = {m}": replace(first, k=k, m=m) for k in (1, 2, 3) for m in (1, 2)}
+    found: dict[str, object] = {}
+
+    def work() -> None:
+        trainable = {title: SmartRule(params) for title, params in smart.items()}
+        found.update(train_missing(trainable, ray.put(task), cluster_pool(1.0), folder))
+
+    result = lose_a_node(cluster, work, lambda: any(folder.glob("*.safetensors")))
+    trained = [isinstance(network, TrainedNetwork) for network in found.values()]
+    return result | {"held": trained == [True] * len(smart)}
+
+
 def main() -> None:
     """Lose nodes as the command line says."""
     stage, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -107,7 +129,9 @@ def main() -> None:
         cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     for number in range(count):
-        result = {"training": training, "search": search}[stage](cluster, folder / str(number))
+        result = {"training": training, "search": search, "rules": rules}[stage](
+            cluster, folder / str(number)
+        )
         print(json.dumps(result), flush=True)
     ray.shutdown()
     cluster.shutdown()
