@@ -65,6 +65,8 @@ class Failing:
                     pass  # until the driver has kept it
             if self.how == "memory":  # as the driver hears of a node that is low on it
                 raise ray.exceptions.OutOfMemoryError("low on memory")
+            if self.how == "gpu":
+                raise torch.OutOfMemoryError("CUDA out of memory")
             if self.how == "object":  # as it does of a task that cannot be fetched
                 raise ray.exceptions.ObjectFetchTimedOutError("00" * 28, None, "")
             os._exit(1)
@@ -191,8 +193,19 @@ def test_a_task_that_is_lost_on_its_way_is_fetched_again(
     assert found["remote"].weights["n_begun"] == 2
 
 
-def test_a_rule_that_diverges_says_how(
-    pool: ActorPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_full_gpu_is_one_line_with_the_remedy(
+    pool: ActorPool, ref: TaskRef, tmp_path: Path
+) -> None:
+    rule = Failing(str(tmp_path), "gpu", times=9)
+    with pytest.raises(RunFailedError, match="large: its GPU has too little memory: give a larger"):
+        train_missing({"large": rule}, ref, pool, tmp_path)
+
+
+def test_a_rule_that_diverges_says_how_and_is_not_trained_again(
+    pool: ActorPool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rules: dict[str, TrainableRule] = {
         "single": SingleNetwork(1, 1e30),
@@ -203,6 +216,13 @@ def test_a_rule_that_diverges_says_how(
     assert isinstance(found["soft"], TrainedNetwork)
     assert capsys.readouterr().out == f"{found['single']}\n"
     assert str(found["single"]).startswith("single: ")
+
+    def no_start(_: object) -> None:
+        raise AssertionError("it is trained again")
+
+    monkeypatch.setattr(kept_training._Job, "start", no_start)
+    again = train_missing(rules, ray.put(TASK), pool, tmp_path)
+    assert str(again["single"]) == str(found["single"])
 
 
 def test_other_code_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,10 +128,9 @@ def main() -> None:
     for _ in range(2):
         cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    work = {"training": training, "search": search, "rules": rules}[stage]
     for number in range(count):
-        result = {"training": training, "search": search, "rules": rules}[stage](
-            cluster, folder / str(number)
-        )
+        result = work(cluster, folder / str(number))
         print(json.dumps(result), flush=True)
     ray.shutdown()
     cluster.shutdown()
