@@ -12,12 +12,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.cluster_utils import Cluster
 
 from distcel.datasets import load_splits
@@ -104,18 +105,36 @@ def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
     return result | {"held": states == ["COMPLETE"] * N_TRIALS, "states": states}
 
 
+@dataclass(frozen=True)
+class MarkedRule(SmartRule):
+    """Leaves a file that bears the name of the node it is trained on."""
+
+    marks: str
+
+    def train(
+        self, task: SelectionTask, device: torch.device, state: bytes | None
+    ) -> Iterator[TrainedNetwork]:
+        Path(self.marks, ray.get_runtime_context().get_node_id()).touch()
+        yield from super().train(task, device, state)
+
+
 def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
-    task, first = selection_task(epochs=300), test_search.EXPERIMENT.first_trial
-    smart = {f"k = {k}, m = {m}": replace(first, k=k, m=m) for k in (1, 2, 3) for m in (1, 2)}
+    task, first = selection_task(epochs=100), test_search.EXPERIMENT.first_trial
+    (marks := folder / "marks").mkdir(parents=True)
+    marked = {
+        f"k = {k}, m = {m}": MarkedRule(replace(first, k=k, m=m), str(marks))
+        for k in (1, 2, 3)
+        for m in (1, 2)
+    }
     found: dict[str, object] = {}
 
     def work() -> None:
-        trainable = {title: SmartRule(params) for title, params in smart.items()}
-        found.update(train_missing(trainable, ray.put(task), cluster_pool(1.0), folder))
+        found.update(train_missing(marked, ray.put(task), cluster_pool(1.0), folder))
 
-    result = lose_a_node(cluster, work, lambda: any(folder.glob("*.safetensors")))
+    node = next(iter(cluster.worker_nodes))
+    result = lose_a_node(cluster, work, lambda: (marks / node.node_id).exists())
     trained = [isinstance(network, TrainedNetwork) for network in found.values()]
-    return result | {"held": trained == [True] * len(smart)}
+    return result | {"held": trained == [True] * len(marked)}
 
 
 def main() -> None:
