@@ -136,16 +136,6 @@ def tables(
     ours = {f"distcel{name and ', ' + name}": e for name, e in evaluations.items()}
     specialties = [(name, _percent_table_1(e)) for name, e in ours.items()]
     rules = [(name, _percent_table_2(e.accuracy)) for name, e in ours.items()]
-    p = best.params
-    point = [
-        str(p.k),
-        str(n_learners),
-        f"{p.epsilon:.3g}",
-        str(p.m),
-        f"{p.lr:.3g}",
-        p.gradient,
-        p.vote,
-    ]
     published = [str(paper.k), str(n_learners), *["-"] * 4, "sum", "-"] if paper else ["-"] * 8
     sections = [
         f"# {title}",
@@ -164,7 +154,7 @@ def tables(
         "Table 3, best sub-ensemble",
         markdown(
             ["", "k", "n", "epsilon", "m", "lr", "gradient", "vote", "valid accuracy"],
-            [("distcel", [*point, _percent(best.valid_accuracy)]), ("paper", published)],
+            [("distcel", _table_3(best, n_learners)), ("paper", published)],
         ),
     ]
     return "\n\n".join(sections) + "\n"
@@ -176,6 +166,12 @@ def duplicates(counts: Sequence[int]) -> str:
         return ""
     left_out = ", ".join(map(str, counts))
     return f"Left out of train and valid, their image being there twice or in test: {left_out}. "
+
+
+def _table_3(best: TrialRecord, n_learners: int) -> list[str]:
+    p, valid = best.params, _percent(best.valid_accuracy)
+    numbers = [f"{p.epsilon:.3g}", str(p.m), f"{p.lr:.3g}"]
+    return [str(p.k), str(n_learners), *numbers, p.gradient, p.vote, valid]
 
 
 def _percent_table_1(numbers: Evaluation | Published | None) -> list[str]:
