@@ -40,11 +40,11 @@ PRESETS = {
         _PAPER,
         num_samples=8,
         learner_recipe=replace(_PAPER.learner_recipe, epochs=1),
-        selector_recipe=Recipe("adam", 0.003, 12, 128, "one_cycle"),
+        selector_recipe=Recipe("adam", 0.003, 8, 128, "one_cycle"),
         space=selection_space(0.0003, 0.01),
         first_trial=replace(_PAPER.first_trial, m=100, lr=0.003),
         note="Preset quick: base learners for 1 epoch, not 14; selection net by Adam with "
-        "OneCycleLR at batch 128 for 12 epochs, not by Adadelta at 64 for 8.",
+        "OneCycleLR at batch 128, not by Adadelta at 64.",
     ),
     "paper": _PAPER,
 }
