@@ -29,6 +29,7 @@ from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by
 from distcel.selection import SelectionTask
 from distcel.slices import slices
 from distcel.static_rules import (
+    BestOnValid,
     DiscreteSuperLearner,
     GreedySelection,
     LogisticStacking,
@@ -39,33 +40,50 @@ from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
-N_CURVE = 9  # values of k in Figure 2, beside the chosen one
+N_CURVE = 7  # values of k in Figure 2, each about twice the one before, beside the chosen one
+INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0)  # of stacking
+FITTED_ON: Mapping[str, FittedOn] = {
+    "SL": "train",
+    "UA": "-",
+    "PV": "-",
+    "RS": "-",
+    "best learner": "valid",
+    "static top-k": "valid",
+    "discrete SL": "valid",
+    "greedy selection": "valid",
+    "logistic stacking": "train",
+    "nearest neighbours": "train",
+    "KNORA-U": "valid",
+    "KNORA-E": "valid",
+    "META-DES": "valid",
+}
 
 
-def rules(k: int, seed: int) -> dict[str, tuple[FittedOn, Sequence[ConsensusRule]]]:
-    """Every rule by its title; several of one kind are draws, whose accuracies are averaged."""
-    papers: dict[str, tuple[FittedOn, Sequence[ConsensusRule]]] = {
-        RULE_TITLES[name]: ("train" if name == "super_learner" else "-", draws)
-        for name, draws in consensus_rules(k, seed).items()
+def rules(k: int, seed: int, valid: CachedSplit) -> dict[str, Sequence[ConsensusRule]]:
+    """Every rule by its title; several of one kind are draws, whose accuracies are averaged.
+
+    Args:
+        k: learners that the rules which are told so may ask.
+        seed: of random selection.
+        valid: chooses stacking's penalty.
+    """
+    papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed).items()}
+    stackings = tuple(LogisticStacking(penalty) for penalty in INVERSE_PENALTIES)
+    further: dict[str, Sequence[ConsensusRule]] = {
+        "best learner": [TopLearners(1)],
+        "static top-k": [TopLearners(k)],
+        "discrete SL": [DiscreteSuperLearner()],
+        "greedy selection": [GreedySelection()],
+        "logistic stacking": [BestOnValid(stackings, valid)],
+        "nearest neighbours": [NearestNeighbours()],
+        "KNORA-U": [KnoraUnion()],
+        "KNORA-E": [KnoraEliminate()],
     }
-    library = {"META-DES": _meta_des()} if find_spec("deslib") else {}
-    return papers | {
-        "best learner": ("valid", [TopLearners(1)]),
-        "static top-k": ("valid", [TopLearners(k)]),
-        "discrete SL": ("valid", [DiscreteSuperLearner()]),
-        "greedy selection": ("valid", [GreedySelection()]),
-        "logistic stacking": ("train", [LogisticStacking()]),
-        "nearest neighbours": ("train", [NearestNeighbours()]),
-        "KNORA-U": ("valid", [KnoraUnion()]),
-        "KNORA-E": ("valid", [KnoraEliminate()]),
-        **library,
-    }
+    if find_spec("deslib"):
+        from distcel.meta_des import MetaDES
 
-
-def _meta_des() -> tuple[FittedOn, Sequence[ConsensusRule]]:
-    from distcel.meta_des import MetaDES
-
-    return "valid", [MetaDES()]
+        further["META-DES"] = [MetaDES()]
+    return {**papers, **further}
 
 
 @dataclass(frozen=True)
@@ -101,7 +119,8 @@ def said_by_rules(
     """Every rule's class probabilities for each test sample, by its title."""
     fitted: dict[FittedOn, CachedSplit] = {"-": train, "train": train, "valid": valid}
     return {
-        title: said_by(draws, fitted[on], test) for title, (on, draws) in rules(k, seed).items()
+        title: said_by(draws, fitted[FITTED_ON[title]], test)
+        for title, draws in rules(k, seed, valid).items()
     }
 
 

@@ -11,10 +11,11 @@ from distcel.comparison import Comparison
 from distcel.cost import knee, pareto_front
 from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART
+from distcel.trained_rules import BRIEF_SINGLE, SINGLE
 
 CURVES = (SMART, "RS", "UA", "PV", "SL")  # of Figure 2
 SEARCHED = f"{SMART}, k of each search"
-_STACKING = "logistic stacking"
+_STACKING, _STATIC = "logistic stacking", "static top-k"
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
     """E2e-CEL's at each k of Figure 2, the cheapest first, at each seed's own k, and then others'.
 
     A learner's own matrix, which the learned vote and stacking have, is C x C multiply-adds more.
+    A single network asks no learner and costs as much as one.
     """
-    cost, n = outcomes[0].comparison.cost, outcomes[0].results["n_learners"]
-    ks = common_ks(outcomes)
+    cost, ks = outcomes[0].comparison.cost, common_ks(outcomes)
     costs = [cost.of_sub_ensemble(k) for k in ks]
     accuracies = [tuple(accuracies_at(outcomes, k, SMART)) for k in ks]
     means = [statistics.mean(values) for values in accuracies]
@@ -94,20 +95,30 @@ def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
     chosen = [outcome.results["best"]["k"] for outcome in outcomes]
     spent = statistics.mean(map(cost.of_sub_ensemble, chosen))
     searched = CostPoint(SEARCHED, statistics.mean(chosen), spent, _accuracies(outcomes, SMART))
-    smart.append(searched)
+    return [*smart, searched, *_cost_of_rivals(outcomes, chosen)]
+
+
+def _cost_of_rivals(outcomes: Sequence[SeedOutcome], chosen: Sequence[int]) -> list[CostPoint]:
+    cost, n = outcomes[0].comparison.cost, outcomes[0].results["n_learners"]
     matrix = outcomes[0].results["n_classes"] ** 2
-    asks_all = [
-        CostPoint("UA", n, cost.of_learners(n), _accuracies(outcomes, "UA")),
-        CostPoint(_STACKING, n, cost.of_learners(n) + n * matrix, _accuracies(outcomes, _STACKING)),
-    ]
+    asked_and_spent = {
+        _STATIC: (statistics.mean(chosen), statistics.mean(map(cost.of_learners, chosen))),
+        "UA": (n, cost.of_learners(n)),
+        _STACKING: (n, cost.of_learners(n) + n * matrix),
+        SINGLE: (0, cost.learner),
+        BRIEF_SINGLE: (0, cost.learner),
+    }
     learned = [outcome.comparison.learned_vote for outcome in outcomes]
     asked = [trial.params.k for trial in learned if trial]
-    if len(asked) < len(outcomes):
-        return smart + asks_all
-    spent = statistics.mean(cost.of_sub_ensemble(k) + k * matrix for k in asked)
-    accuracies_of_learned = _accuracies(outcomes, LEARNED_VOTE)
-    few = CostPoint(LEARNED_VOTE, statistics.mean(asked), spent, accuracies_of_learned)
-    return [*smart, few, *asks_all]
+    if len(asked) == len(outcomes):
+        spent = statistics.mean(cost.of_sub_ensemble(k) + k * matrix for k in asked)
+        asked_and_spent = {LEARNED_VOTE: (statistics.mean(asked), spent), **asked_and_spent}
+    there = common_rules(outcomes)
+    return [
+        CostPoint(title, k, spent, _accuracies(outcomes, title))
+        for title, (k, spent) in asked_and_spent.items()
+        if title in there
+    ]
 
 
 def _accuracies(outcomes: Sequence[SeedOutcome], title: str) -> tuple[float, ...]:

@@ -38,7 +38,10 @@ from distcel.types import TrialRecord
 if TYPE_CHECKING:
     from distcel.tracking import Tracker
 
-_PACKAGES = ("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
+_PACKAGES = (
+    *("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"),
+    *("scikit-learn", "scipy", "pillow"),
+)
 
 
 def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from distcel.comparison import rules
+from distcel.comparison import FITTED_ON
 from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART, Measures
 from distcel.outcomes import (
@@ -59,7 +59,7 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
 
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 4: accuracy, calibration error and each leader's lead, seed by seed."""
-    fitted: dict[str, str] = {title: on for title, (on, _) in rules(1, 0).items()}
+    fitted: dict[str, str] = dict(FITTED_ON)
     fitted |= dict.fromkeys([SMART, LEARNED_VOTE, *outcomes[0].comparison.trained], "train")
     if outcomes[0].results["selector_split"] == "holdout":
         fitted |= {title: "held-out fifth" for title, on in fitted.items() if on == "train"}
@@ -149,7 +149,7 @@ def diverged(outcomes: Sequence[SeedOutcome]) -> str:
     if not seeds:
         return ""
     titles = "; ".join(f"{title} (seed {', '.join(of)})" for title, of in seeds.items())
-    return f"Diverged, and so left out of all tables: {titles}."
+    return f"Diverged, and so left out of Tables 4 to 7 and Figure 2: {titles}."
 
 
 def figure_2(outcomes: Sequence[SeedOutcome]) -> str:

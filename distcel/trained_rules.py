@@ -22,6 +22,8 @@ from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.trained_network import TrainedNetwork
 from distcel.types import SelectionParams
 
+SINGLE, BRIEF_SINGLE = "single network", "brief single network"
+
 
 @dataclass(frozen=True)
 class TrainedRule:
@@ -54,8 +56,8 @@ def rules_beyond(
     passes, n_samples = ensemble_passes(task.experiment, counts), len(task.train.labels_S)
     selector_epochs = task.experiment.selector_recipe.epochs
     return {
-        "single network": SingleNetwork(epochs_of(passes, n_samples), params.lr),
-        "brief single network": SingleNetwork(selector_epochs, params.lr),
+        SINGLE: SingleNetwork(epochs_of(passes, n_samples), params.lr),
+        BRIEF_SINGLE: SingleNetwork(selector_epochs, params.lr),
         "straight-through top-k": GatedEnsemble("straight-through", params),
         "soft gating": GatedEnsemble("soft gating", params),
     }

@@ -16,28 +16,12 @@ from distcel.consensus import (
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.static_rules import (
+    BestOnValid,
     DiscreteSuperLearner,
     GreedySelection,
     LogisticStacking,
     TopLearners,
 )
-
-RULES: list[ConsensusRule] = [
-    UnweightedAverage(),
-    PluralityVote(),
-    RandomSelection(k=3, seed=(0, 0)),
-    SuperLearner(),
-    TopLearners(k=1),
-    TopLearners(k=3),
-    DiscreteSuperLearner(),
-    GreedySelection(),
-    LogisticStacking(),
-    NearestNeighbours(),
-    KnoraUnion(),
-    KnoraEliminate(),
-]
-# These learn classes instead of weighing learners, so what the learners say binds them not.
-FREE = (LogisticStacking, NearestNeighbours)
 
 
 def split_of(
@@ -52,6 +36,25 @@ def split_of(
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     images = random.integers(0, 256, (n_samples, 1, 2, 2), dtype=np.uint8)
     return CachedSplit(images, labels, probs.astype(np.float32))
+
+
+RULES: list[ConsensusRule] = [
+    UnweightedAverage(),
+    PluralityVote(),
+    RandomSelection(k=3, seed=(0, 0)),
+    SuperLearner(),
+    TopLearners(k=1),
+    TopLearners(k=3),
+    DiscreteSuperLearner(),
+    GreedySelection(),
+    LogisticStacking(),
+    BestOnValid((TopLearners(k=1), TopLearners(k=3)), split_of(2)),
+    NearestNeighbours(),
+    KnoraUnion(),
+    KnoraEliminate(),
+]
+# These learn classes instead of weighing learners, so what the learners say binds them not.
+FREE = (LogisticStacking, NearestNeighbours)
 
 
 @pytest.mark.parametrize("rule", [NearestNeighbours(), KnoraUnion(), KnoraEliminate()])
@@ -191,6 +194,17 @@ def test_stacking_uses_a_learner_that_is_always_wrong() -> None:
     split = CachedSplit(np.zeros((200, 1, 2, 2), np.uint8), labels, probs)
     assert oracle_accuracy(split) == 0
     assert accuracy(LogisticStacking(), split, split) == 1
+
+
+def test_the_best_on_valid_is_fitted_on_train_and_the_earliest_of_equals() -> None:
+    train, valid, test = split_of(0), split_of(1), split_of(2)
+    candidates = (TopLearners(1), GreedySelection(), TopLearners(6), UnweightedAverage())
+    on_valid = [accuracy(rule, train, valid) for rule in candidates]
+    assert max(on_valid) == on_valid[1] > on_valid[2] > on_valid[0]
+    chosen = BestOnValid(candidates, valid).fit(train)(test)
+    assert chosen.equal(GreedySelection().fit(train)(test))
+    equals = BestOnValid(candidates[2:], valid).fit(train)(test)
+    assert equals.equal(TopLearners(6).fit(train)(test))
 
 
 def test_stacking_on_a_split_without_one_class() -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from distcel.consensus import vote_shares
 from distcel.measures import LEARNERS, ORACLE, SMART, expected_calibration_error, measure
 from distcel.predictions import CachedSplit
 from tests.distcel.test_comparison import sure
@@ -79,6 +80,14 @@ def test_a_bin_holds_its_upper_end_and_certainty_has_one() -> None:
     together = expected_calibration_error(np.array([both(0.8), both(0.75)]), labels)
     assert together == pytest.approx((0.8 - 0.25) / 2)
     assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+
+
+def test_a_share_of_the_votes_is_in_its_own_bin_whatever_its_rounding() -> None:
+    # Fourteen of fifteen learners agree, wrongly; all agree, rightly: two bins, two gaps.
+    votes = np.array([[14.0, 1.0], [15.0, 0.0]])
+    shares = vote_shares(votes, np.array([0, 0])).numpy()
+    error = expected_calibration_error(shares, np.array([1, 0]))
+    assert error == pytest.approx(14 / 15 / 2, abs=1e-5)
 
 
 def test_a_calibrated_rule_has_next_to_no_error() -> None:

@@ -17,7 +17,7 @@ from tests.distcel.test_consensus import split_of
 
 TEST = split_of(0, n_samples=40)
 NAMES = ("cat", "dog", "a|b", "fish")
-TITLES = ("e2e-CEL", "SL", "UA", "PV", "RS", "logistic stacking")
+TITLES = ("e2e-CEL", "SL", "UA", "PV", "RS", "logistic stacking", "static top-k", "single network")
 FEMALE = {"female": np.arange(40) < 10}
 COST = MultiplyAdds(selection_net=1_000_000, learner=500_000)
 
@@ -87,6 +87,8 @@ def test_the_cost_of_each_common_k_and_of_the_rules_that_ask_all() -> None:
         ("e2e-CEL, k of each search", 2.5): 2.25,
         ("UA", 6): 3.0,
         ("logistic stacking", 6): 3.000096,
+        ("static top-k", 2.5): 1.25,
+        ("single network", 0): 0.5,
     }
     assert points["e2e-CEL", 1].accuracies == (0.50, 0.52)
     assert points["UA", 6].accuracies == (0.5, 0.5)
@@ -162,7 +164,7 @@ def test_the_report_says_what_diverged_and_in_which_seeds(tmp_path: Path) -> Non
     ]
     report = write(tmp_path, "title", "command", lacking, None)
     titles = "single network (seed 0, 1); e2e-CEL, k = 3 (seed 1)"
-    assert f"Diverged, and so left out of all tables: {titles}." in report
+    assert f"Diverged, and so left out of Tables 4 to 7 and Figure 2: {titles}." in report
 
 
 def test_the_rules_of_a_holdout_are_fitted_on_it(tmp_path: Path) -> None:
@@ -201,11 +203,12 @@ def test_the_results_hold_it_all(tmp_path: Path) -> None:
 
 def test_a_file_of_several_reports_has_each_once(tmp_path: Path) -> None:
     file = tmp_path / "RESULTS.md"
-    file.write_text("# Results\n\nBy hand.\n\n## other\n\nstays\n")
+    by_hand = "# Results\n\nBy hand.\n\n## other\n\nstays\n\n## other\n\nstays too\n"
+    file.write_text(by_hand)
     for command in ("first", "second"):
         write_section(file, "name", "title", command, outcomes({}), None)
     text = file.read_text()
-    assert text.startswith("# Results\n\nBy hand.\n\n## other\n\nstays\n\n## title\n\n`second`\n")
+    assert text.startswith(f"{by_hand}\n## title\n\n`second`\n")
     assert "`first`" not in text
     shown = re.findall(r"!\[.*\]\((.*)\)", text)
     assert len(shown) == 2
