@@ -15,17 +15,23 @@ import numpy as np
 import ray
 
 from distcel.actor_pool import ActorPool
-from distcel.consensus import ConsensusRule
+from distcel.consensus import (
+    RULE_TITLES,
+    ConsensusRule,
+    Draws,
+    consensus_rules,
+    right,
+    said_by,
+)
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.estimate import SampleCounts, count_samples
 from distcel.gradient_study import EstimatorRun, GradientStudy, study_gradients
-from distcel.learned_vote import LEARNED_VOTE, LearnedVote, search_learned_vote, third_of
+from distcel.learned_vote import LEARNED_VOTE, FoundVote, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.refit import SmartRule, refit
-from distcel.report import RULE_TITLES, Draws, consensus_rules, right, said_by
 from distcel.selection import SelectionTask
 from distcel.slices import slices
 from distcel.static_rules import (
@@ -181,7 +187,7 @@ class _Trained:
 
     over_k: Mapping[int, TrainedRule]
     rivals: Mapping[str, TrainedRule]
-    learned_vote: LearnedVote | None
+    learned_vote: FoundVote | None
     gradients: GradientStudy | None
     diverged: Sequence[str]
     seconds: Mapping[str, float]

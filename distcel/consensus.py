@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,16 @@ from torch.nn.functional import cross_entropy
 from distcel.predictions import CachedSplit
 
 Vote = Callable[[CachedSplit], Tensor]
+# The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
+Draws = NDArray[np.floating[Any]]
+RANDOM_DRAWS = 20
+RULE_TITLES = {
+    "e2e_cel": "e2e-CEL",
+    "super_learner": "SL",
+    "unweighted_average": "UA",
+    "plurality_vote": "PV",
+    "random_selection": "RS",
+}
 _AHEAD = 1e-6  # of a vote's share: tells equal ones apart, and moves no confidence to speak of
 
 
@@ -119,6 +129,27 @@ class SuperLearner:
             return class_probabilities(logits_SC)
 
         return vote
+
+
+def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
+    """The paper's rules by name; random selection makes 20 draws of k learners."""
+    return {
+        "super_learner": [SuperLearner()],
+        "unweighted_average": [UnweightedAverage()],
+        "plurality_vote": [PluralityVote()],
+        "random_selection": [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)],
+    }
+
+
+def said_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Draws:
+    """The class probabilities of each of the rules for each sample of `test`, (draws, S, C)."""
+    return np.stack([rule.fit(fitted)(test).numpy() for rule in draws])
+
+
+def right(said: Draws, labels_S: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the most probable class is the sample's own, (draws, S)."""
+    is_right: NDArray[np.bool_] = said.argmax(-1) == labels_S
+    return is_right
 
 
 def oracle_accuracy(split: CachedSplit) -> float:

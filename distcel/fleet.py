@@ -190,7 +190,8 @@ class Fleet:
                 raise_cause(error, f"learner {spec.name}")
             del self._running[source]
             self._bury(actor, spec.name, error)
-            self._pending.appendleft((spec, key))
+            if not self.cache.holds(spec, key):  # it may have died just after its last words
+                self._pending.appendleft((spec, key))
             return None
         if isinstance(event, Progress):
             self._note(spec, key, event)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distcel.gradient_study import Estimator, GradientStudy
+from distcel.markdown import markdown
 from distcel.outcomes import mean_and_deviation
-from distcel.report import markdown
 
 HEADER = [
     "gradient",
@@ -27,11 +27,13 @@ def gradient_table(studies: Sequence[GradientStudy]) -> str:
     caption = (
         "The knapsack layer's gradients at the best trial's k, epsilon and lr, which the search "
         f"found with that trial's own gradient: accuracy in % after {n_epochs} epochs of each. "
-        "Where k is n, all gradients are zero. *Same time*: on valid after the last epoch that "
-        "ended within the time that the fastest gradient of the seed took for all its epochs; an "
-        "epoch's time includes measuring the valid split, and a schedule of the lr spans all "
-        "epochs, so that a slow gradient is read while its lr is high. A number in brackets: of so "
-        "many seeds only, the others having diverged or ended no epoch in time; a dash: of none."
+        "`paper` is Eq. 7 with the 1/epsilon that it leaves out and a baseline that leaves it a "
+        "quarter of its variance. Where k is n, all gradients are zero. *Same time*: on valid "
+        "after the last epoch that ended within the time that the fastest gradient of the seed "
+        "took for all its epochs; an epoch's time includes measuring the valid split, and a "
+        "schedule of the lr spans all epochs, so that a slow gradient is read while its lr is "
+        "high. A number in brackets: of so many seeds only, the others having diverged or ended no "
+        "epoch in time; a dash: of none."
     )
     seen = {run.estimator: None for study in studies for run in study.runs}
     rows = [(estimator.title, _cells(studies, estimator)) for estimator in seen]

@@ -50,7 +50,7 @@ class KnapsackLayer(nn.Module):
         epsilon: temperature of the smoothing, in the scores' unit.
         m: noise samples a row; `exact` needs none and ignores it.
         gradient: `exact` (quadrature, no draws), `conditional` (Rao-Blackwellised draws) or
-            `paper` (Eq. 7).
+            `paper` (Eq. 7 with 1/epsilon and a baseline, as `paper_product` has it).
         generator: source of the draws, torch's default one if None.
 
     Raises:

@@ -19,7 +19,7 @@ LEARNED_VOTE = "learned vote of few"
 
 
 @dataclass(frozen=True)
-class LearnedVote:
+class FoundVote:
     """What its search found.
 
     Attributes:
@@ -38,7 +38,7 @@ def third_of(n_learners: int) -> int:
     return max(1, n_learners // 3)
 
 
-def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> LearnedVote | None:
+def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> FoundVote | None:
     """Search as many trials of the learned vote as the run has of the paper's.
 
     The first one asks as many learners as it may: each brings a matrix of its own. What is found
@@ -50,7 +50,7 @@ def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> L
         pool: how many trials run at once, and their resources.
 
     Returns:
-        LearnedVote: None, which is said, where no trial is complete.
+        FoundVote: None, which is said, where no trial is complete.
 
     Raises:
         RunFailedError: workers died over the refit again and again.
@@ -65,7 +65,7 @@ def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> L
         return None
     store.close(own.search.num_samples)
     print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
-    return LearnedVote(network, best, store.seconds + best.seconds)
+    return FoundVote(network, best, store.seconds + best.seconds)
 
 
 def _restricted(prepared: Prepared) -> Prepared:

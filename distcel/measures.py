@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distcel.consensus import RULE_TITLES, Draws, right
 from distcel.predictions import CachedSplit
-from distcel.report import RULE_TITLES, Draws, right
 from distcel.significance import Difference, difference
 
 Groups = Mapping[str, NDArray[np.bool_]]  # by name, whether a sample belongs to it, (S,)

@@ -17,21 +17,22 @@ import torch
 from torch import Tensor
 
 from distcel.actor_pool import ActorPool
+from distcel.consensus import consensus_rules, said_by
 from distcel.crossfit import hold_out
 from distcel.datasets import Splits
-from distcel.ensemble import trained_ensemble
 from distcel.fleet import Fleet
 from distcel.live_updates import LiveUpdates
 from distcel.machine import describe_machine
-from distcel.predictions import CachedSplit, PredictionCache
+from distcel.predictions import PredictionCache
 from distcel.prepare import Prepared
-from distcel.refit import refit_best
-from distcel.report import Evaluation, evaluate, tables, vote
+from distcel.refit import SmartRule, refit_best
+from distcel.report import Evaluation, evaluate, tables
 from distcel.search import run_search
 from distcel.selection import SelectionTask
 from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
+from distcel.trained_network import TrainedNetwork
 from distcel.trials import TrialStore
 from distcel.types import TrialRecord
 
@@ -86,32 +87,31 @@ def train_base_learners(prepared: Prepared, pool: ActorPool) -> None:
 def _search_and_test(
     prepared: Prepared, pool: ActorPool, store: TrialStore
 ) -> tuple[dict[str, Any], Outcome]:
-    experiment, options = prepared.experiment, prepared.options
-    train = prepared.cached("train")
-    task = ray.put(
-        SelectionTask(experiment, prepared.plan, train, prepared.cached("valid"), options.seed)
-    )
-    run_search(task, prepared.search, store, pool, prepared.search_folder / "tune")
-    network, best = refit_best(task, store, pool, prepared.search_folder / "refit")
-    weights = network.state_dict
+    experiment, seed = prepared.experiment, prepared.options.seed
+    train, valid = prepared.cached("train"), prepared.cached("valid")
+    task = SelectionTask(experiment, prepared.plan, train, valid, seed)
+    ref = ray.put(task)
+    run_search(ref, prepared.search, store, pool, prepared.search_folder / "tune")
+    network, best = refit_best(ref, store, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     store.close(prepared.search.num_samples)
-    evaluations = _test(prepared, best, weights, train)
+    evaluations = _test(prepared, task, SmartRule(best.params), network)
     n_duplicates, title = prepared.splits.n_duplicates, prepared.title
-    report = tables(experiment, evaluations, best, len(prepared.specs), n_duplicates, title)
+    n_learners, read_after = len(prepared.specs), store.closed_after()
+    report = tables(experiment, evaluations, best, n_learners, n_duplicates, read_after, title)
     print(report)
     results = _results(prepared, best, evaluations, store)
-    return results, _keep(prepared, best, weights, report, results)
+    return results, _keep(prepared, best, network.state_dict, report, results)
 
 
 def _test(
-    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], train: CachedSplit
+    prepared: Prepared, task: SelectionTask, smart: SmartRule, network: TrainedNetwork
 ) -> dict[str, Evaluation]:
     """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
-    n_learners, n_classes = len(prepared.specs), len(prepared.splits.class_names)
-    smart = trained_ensemble(prepared.plan, n_learners, n_classes, best.params, weights)
     test = prepared.cached("test")
-    said = vote(smart, train, test, prepared.options.seed)
+    said = {"e2e_cel": smart.predict(network, task, test).numpy()[None]}
+    for name, draws in consensus_rules(smart.params.k, task.seed).items():
+        said[name] = said_by(draws, task.train, test)
     evaluations = {"": evaluate(said, test, prepared.specs)}
     ids = prepared.splits["test"].sample_ids.to_pylist()
     private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
@@ -168,6 +168,7 @@ def _results(
         "selector_split": prepared.options.selector_split,
         "fixed": dict(prepared.options.fixed),
         "n_trials": len(store.finished()),
+        "test_read_after": store.closed_after(),
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),

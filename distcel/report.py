@@ -1,38 +1,17 @@
-"""Measures the test split, once, and sets the numbers beside the paper's tables."""
+"""The accuracies of a launch, in the paper's tables and beside its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from distcel.consensus import (
-    ConsensusRule,
-    PluralityVote,
-    RandomSelection,
-    SuperLearner,
-    UnweightedAverage,
-    class_probabilities,
-    oracle_accuracy,
-)
-from distcel.ensemble import DeviceSplit, SmartEnsemble
+from distcel.consensus import RULE_TITLES, Draws, oracle_accuracy, right
+from distcel.markdown import markdown
 from distcel.predictions import CachedSplit
 from distcel.types import Experiment, LearnerSpec, Published, TrialRecord
-
-# The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
-Draws = NDArray[np.floating[Any]]
-RANDOM_DRAWS = 20
-RULE_TITLES = {
-    "e2e_cel": "e2e-CEL",
-    "super_learner": "SL",
-    "unweighted_average": "UA",
-    "plurality_vote": "PV",
-    "random_selection": "RS",
-}
 
 
 @dataclass(frozen=True)
@@ -44,42 +23,6 @@ class Evaluation:
     complementary: float
     overall: float
     accuracy: Mapping[str, float]
-
-
-def vote(
-    ensemble: SmartEnsemble, train: CachedSplit, test: CachedSplit, seed: int
-) -> dict[str, Draws]:
-    """What the smart ensemble and every consensus rule say of each sample of `test`, by rule."""
-    rules = consensus_rules(ensemble.layer.k, seed)
-    said = {name: said_by(draws, train, test) for name, draws in rules.items()}
-    return {"e2e_cel": said_by_smart(ensemble, test)} | said
-
-
-def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
-    """The paper's rules by name; random selection makes 20 draws of k learners."""
-    return {
-        "super_learner": [SuperLearner()],
-        "unweighted_average": [UnweightedAverage()],
-        "plurality_vote": [PluralityVote()],
-        "random_selection": [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)],
-    }
-
-
-def said_by_smart(ensemble: SmartEnsemble, test: CachedSplit) -> Draws:
-    """The smart ensemble's class probabilities (Eq. 11) for each sample of `test`, (1, S, C)."""
-    logits_SC = DeviceSplit(test, torch.device("cpu")).vote(ensemble)
-    return class_probabilities(logits_SC).numpy()[None]
-
-
-def said_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Draws:
-    """The class probabilities of each of the rules for each sample of `test`, (draws, S, C)."""
-    return np.stack([rule.fit(fitted)(test).numpy() for rule in draws])
-
-
-def right(said: Draws, labels_S: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the most probable class is the sample's own, (draws, S)."""
-    is_right: NDArray[np.bool_] = said.argmax(-1) == labels_S
-    return is_right
 
 
 def evaluate(
@@ -120,6 +63,7 @@ def tables(
     best: TrialRecord,
     n_learners: int,
     n_duplicates: int,
+    read_after: Sequence[int],
     title: str,
 ) -> str:
     """The paper's Tables 1 to 3 as Markdown, accuracies in percent, its numbers beside ours.
@@ -130,6 +74,7 @@ def tables(
         best: the trial whose parameters the smart ensemble has.
         n_learners: N.
         n_duplicates: samples that were left out of train and valid.
+        read_after: how many trials had ended whenever the test split was read, this time last.
         title: heading.
     """
     paper, n_samples = experiment.published, next(iter(evaluations.values())).n_samples
@@ -140,7 +85,7 @@ def tables(
     sections = [
         f"# {title}",
         f"Accuracy in % on the {n_samples} samples of the test split. "
-        f"{duplicates([n_duplicates])}{experiment.note}".strip(),
+        f"{duplicates([n_duplicates])}{read_before(read_after)}{experiment.note}".strip(),
         "Table 1, base learners (mean)",
         markdown(
             ["", "specialised", "complementary", "overall"],
@@ -168,6 +113,15 @@ def duplicates(counts: Sequence[int]) -> str:
     return f"Left out of train and valid, their image being there twice or in test: {left_out}. "
 
 
+def read_before(read_after: Sequence[int]) -> str:
+    """That trials were added when the test split had been read, if they were, as a sentence."""
+    *before, _ = read_after
+    if not before:
+        return ""
+    counts = ", ".join(map(str, before))
+    return f"The test split had been read before, after {counts} trials: no first look. "
+
+
 def _table_3(best: TrialRecord, n_learners: int) -> list[str]:
     p, valid = best.params, _percent(best.valid_accuracy)
     numbers = [f"{p.epsilon:.3g}", str(p.m), f"{p.lr:.3g}"]
@@ -186,15 +140,3 @@ def _percent_table_2(accuracy: Mapping[str, float]) -> list[str]:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
-
-
-def markdown(header: list[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A Markdown table with aligned columns; a row is its first cell and the others."""
-    cells = [header, ["---"] * len(header), *[[name, *values] for name, values in rows]]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]  # of a class's name
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = (
-        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    )
-    return "\n".join(f"| {line} |" for line in lines)

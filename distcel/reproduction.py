@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distcel.comparison import INVERSE_PENALTIES
+from distcel.consensus import RULE_TITLES
 from distcel.figures import draw_figure_2, draw_pareto
 from distcel.gradient_table import gradient_table
 from distcel.outcomes import (
@@ -21,7 +22,7 @@ from distcel.outcomes import (
     common_rules,
     cost_points,
 )
-from distcel.report import RULE_TITLES, duplicates
+from distcel.report import duplicates, read_before
 from distcel.seed_tables import (
     beside_paper,
     best_points,
@@ -61,11 +62,12 @@ def report(
     first = outcomes[0].results
     seeds = [outcome.results["seed"] for outcome in outcomes]
     note, left_out = first["note"], duplicates([o.results["n_duplicates"] for o in outcomes])
+    read = max((o.results["test_read_after"] for o in outcomes), key=len)
     versions = ", ".join(f"{name} {v}" for name, v in first["versions"].items())
     sections = [
         f"`{command}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
-        f"chosen is chosen on the valid split. {left_out}{note}".strip(),
+        f"chosen is chosen on the valid split. {left_out}{read_before(read)}{note}".strip(),
         "Table 1, base learners (mean over the learners)",
         beside_paper(
             ["specialised", "complementary", "overall"],

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from distcel.comparison import FITTED_ON
 from distcel.learned_vote import LEARNED_VOTE
+from distcel.markdown import markdown
 from distcel.measures import SMART, Measures
 from distcel.outcomes import (
     CURVES,
@@ -17,7 +18,6 @@ from distcel.outcomes import (
     cost_points,
     mean_and_deviation,
 )
-from distcel.report import markdown
 from distcel.types import Published
 
 

@@ -21,7 +21,7 @@ class TrialStore:
     A trial is on disk when it starts (RUNNING) and when it ends (COMPLETE or FAILED), whole or not
     at all. Its epochs in between are in memory alone; a killed trial runs again from its start.
     A damaged record is put aside, under its name with `.damaged`, and its trial is lost. Beside
-    the records, `closed` says with how many trials the search ended.
+    the records, `closed` says with how many trials the search ended, each time that it did.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,23 +65,35 @@ class TrialStore:
 
         From then on `wanted` asks for no more unless more are asked for.
         """
-        if not self._closed.is_file() or asked > read_record(self._closed)["asked"]:
-            write_record(self._closed, {"asked": asked, "finished": len(self.finished())})
+        times = self._times_closed(asked)
+        if not times or asked > times[-1]["asked"]:
+            times.append({"asked": asked, "finished": len(self.finished())})
+            write_record(self._closed, {"times": times})
+
+    def closed_after(self) -> list[int]:
+        """How many trials had ended whenever the search was closed, the last time last."""
+        return [closed["finished"] for closed in self._times_closed(asked=0)]
 
     def wanted(self, asked: int) -> int:
         """How many trials the search is to have: those it was closed with, unless more are asked.
 
         A damaged note is put aside: that it was there says that the test split was read.
         """
-        if not self._closed.is_file():
+        times = self._times_closed(asked)
+        if not times or asked > times[-1]["asked"]:
             return asked
+        return min(asked, times[-1]["finished"])
+
+    def _times_closed(self, asked: int) -> list[dict[str, int]]:
+        if not self._closed.is_file():
+            return []
         try:
-            closed = read_record(self._closed)
+            times: list[dict[str, int]] = read_record(self._closed)["times"]
         except DamagedFileError as error:
             put_aside(error)
-            closed = {"asked": asked, "finished": len(self.finished())}
-            write_record(self._closed, closed)
-        return asked if asked > closed["asked"] else min(asked, closed["finished"])
+            times = [{"asked": asked, "finished": len(self.finished())}]
+            write_record(self._closed, {"times": times})
+        return times
 
     def next_number(self) -> int:
         """The number after the highest one, those of damaged records included."""

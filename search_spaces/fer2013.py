@@ -27,6 +27,8 @@ _PAPER = Experiment(
     space=selection_space(0.0001, 0.01),
     first_trial=SelectionParams(k=13, epsilon=0.1, m=1000, lr=0.001, gradient="paper"),
     num_samples=24,
+    note="Batches of 128, and for the base learners flips and crops, are not the paper's, which "
+    "says nothing of either.",
     published=Published(
         specialised=0.794,
         complementary=0.381,
@@ -50,8 +52,9 @@ PRESETS = {
         selector_recipe=replace(_PAPER.selector_recipe, epochs=8, augmentation="flip"),
         space=selection_space(0.001, 0.03),
         first_trial=replace(_PAPER.first_trial, m=100, lr=0.005),
-        note="Preset quick: an eighth of the network's width, 24x24 pixels, base learners for 3 "
-        "epochs, not 70; selection net for 8 with flips, not 20.",
+        note="Preset quick: an eighth of the network's width and 24x24 pixels; base learners at "
+        "lr 0.01 for 3 epochs with flips, not at 0.001 for 70; selection net for 8 with flips, "
+        "not 20.",
     ),
     "paper": _PAPER,
 }

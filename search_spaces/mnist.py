@@ -17,10 +17,11 @@ _PAPER = Experiment(
     specialty_share=0.732,
     architecture=Architecture("lenet", (10, 20)),
     learner_recipe=Recipe("adadelta", lr=1.0, epochs=14, batch_size=64, schedule="step"),
-    selector_recipe=Recipe("adadelta", lr=1.0, epochs=8, batch_size=64, schedule="step"),
+    selector_recipe=Recipe("adadelta", lr=1.0, epochs=8, batch_size=64),
     space=selection_space(0.03, 3.0),
     first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=24,
+    note="Batches of 64 are not the paper's, which says nothing of them.",
     published=Published(
         specialised=0.975,
         complementary=0.868,

@@ -22,10 +22,12 @@ _PAPER = Experiment(
     specialty_share=0.583,
     architecture=Architecture("resnet18"),
     learner_recipe=Recipe("adadelta", 1.0, 10, 64, schedule="step", augmentation="flip"),
-    selector_recipe=Recipe("adadelta", 1.0, 10, 64, schedule="step"),
+    selector_recipe=Recipe("adadelta", 1.0, 10, 64),
     space=selection_space(0.01, 3.0),
     first_trial=SelectionParams(k=7, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=24,
+    note="Batches of 64, and flips for the base learners, are not the paper's, which says nothing "
+    "of either.",
     published=Published(
         specialised=0.932,
         complementary=0.252,

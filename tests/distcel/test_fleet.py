@@ -127,6 +127,25 @@ def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
     assert list((tmp_path / "disturbed" / "unfinished").iterdir()) == []
 
 
+def test_a_learner_whose_actor_dies_after_its_last_words_is_not_trained_again(
+    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DyingTrainer(fleet_module.BaseLearnerTrainer):
+        def train(
+            self, spec: LearnerSpec, state: bytes | None
+        ) -> Iterator[Progress | TrainedLearner]:
+            (tmp_path / f"{spec.name} in {os.getpid()}").touch()
+            yield from super().train(spec, state)
+            time.sleep(1)  # for the driver to have them
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(DyingTrainer))
+    launch = Launch(splits, tmp_path / "cache", ActorPool(1, 1.0, 0.0), n_learners=2)
+    assert launch.train() == 2
+    begun = sorted(path.name.partition(" in ")[0] for path in tmp_path.glob("* in *"))
+    assert begun == sorted(spec.name for spec in launch.specs)
+
+
 def test_an_actor_that_dies_over_and_over_ends_the_training(
     splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,16 +1,37 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
+import torch
 
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
-from distcel.refit import refit_best
+from distcel.ensemble import trained_ensemble
+from distcel.refit import SmartRule, refit_best
 from distcel.trials import TrialStore
 from distcel.types import EpochResult, TrialRecord
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
+
+
+def test_the_smart_ensemble_says_the_softmax_of_its_vote() -> None:
+    task = task_of(epochs=1)
+    rule = SmartRule(PARAMS)
+    (network,) = rule.train(task, CPU, None)
+    probs_SC = rule.predict(network, task, task.valid)
+    _, n_learners, n_classes = task.valid.probs_SNC.shape
+    weights = network.state_dict
+    ensemble = trained_ensemble(task.plan, n_learners, n_classes, PARAMS, weights).eval()
+    images, said = torch.tensor(task.valid.images_SCHW), torch.tensor(task.valid.probs_SNC)
+    with torch.inference_mode():
+        chosen_BN = ensemble.select(images)
+    assert chosen_BN.sum(1).eq(PARAMS.k).all()
+    vote_SC = (chosen_BN[:, :, None] * said).sum(1)
+    np.testing.assert_allclose(probs_SC, vote_SC.softmax(-1), rtol=1e-5)  # Eqs. 11-12
+    right = (probs_SC.argmax(1).numpy() == task.valid.labels_S).mean()
+    assert right == network.valid_accuracy
 
 
 def test_a_trial_that_diverges_in_the_refit_is_not_the_best(

@@ -38,6 +38,7 @@ def outcome(
         "n_learners": 6,
         "n_classes": 4,
         "n_duplicates": 5 * seed,
+        "test_read_after": [8],
         "best": {
             "k": 2 + seed,
             "epsilon": 0.1,
@@ -177,6 +178,14 @@ def test_the_rules_of_a_holdout_are_fitted_on_it(tmp_path: Path) -> None:
 def test_the_report_says_how_many_duplicates_were_left_out(tmp_path: Path) -> None:
     report = write(tmp_path, "title", "command", outcomes({}), None)
     assert "Left out of train and valid, their image being there twice or in test: 0, 5." in report
+
+
+def test_the_report_says_that_a_seed_was_searched_on_after_its_test(tmp_path: Path) -> None:
+    first, second = outcomes({})
+    second = replace(second, results={**second.results, "test_read_after": [8, 16]})
+    assert "read before" not in write(tmp_path, "title", "command", [first], None)
+    report = write(tmp_path, "title", "command", [first, second], None)
+    assert "The test split had been read before, after 8 trials: no first look." in report
 
 
 def test_a_data_set_without_slices_has_no_table_of_them(tmp_path: Path) -> None:

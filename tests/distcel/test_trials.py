@@ -90,6 +90,7 @@ def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> Non
 def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path) -> None:
     store = TrialStore(tmp_path)
     assert store.wanted(8) == 8
+    assert store.closed_after() == []
     store.keep(finished(0, 0.5))
     store.keep(TrialRecord(1, PARAMS, "RUNNING"))
     store.close(8)  # a time budget ended it with one trial
@@ -101,6 +102,7 @@ def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path)
     assert [TrialStore(tmp_path).wanted(asked) for asked in (8, 9, 10)] == [2, 2, 10]
     again.close(1)  # fewer asked for is no reason to forget it
     assert [TrialStore(tmp_path).wanted(asked) for asked in (1, 9, 10)] == [1, 2, 10]
+    assert TrialStore(tmp_path).closed_after() == [1, 2]
     (tmp_path / "closed").write_text("{}")
     damaged = TrialStore(tmp_path)
     assert damaged.wanted(9) == 2

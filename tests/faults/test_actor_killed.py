@@ -92,8 +92,7 @@ def test_no_epoch_that_was_kept_is_done_again_and_no_bit_changes(
     same = bool(np.array_equal(disturbed.probs(), undisturbed.probs()))
     # An epoch whose report was on its way when its actor died is done again, a kept one never.
     once = list(kept.values()) == [list(range(1, n_epochs))] * N_LEARNERS
-    for _ in killed:
-        tally("SIGKILL of an actor", same and once)
+    tally(f"SIGKILL of actors, {len(killed)} in one training", same and once)
     assert len(killed) == kills
     for spec, key in zip(disturbed.specs, disturbed.keys, strict=True):
         expected = undisturbed.cache.weights(spec, key)

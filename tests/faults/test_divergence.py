@@ -34,7 +34,7 @@ def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
 
     @dataclass(frozen=True)
     class Poisoned(SelectionTask):
-        """Trials with the conditional gradient diverge in the given epoch."""
+        """Trials with the paper's gradient diverge in the given epoch."""
 
         def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
             selection = super().begin(params, device)

@@ -12,11 +12,12 @@ import search_spaces
 from distcel import pipeline
 from distcel.actor_pool import ActorPool
 from distcel.checks import InvalidInputError
-from distcel.prepare import Options, prepare
+from distcel.predictions import CachedSplit
+from distcel.prepare import Options, Prepared, prepare
 from distcel.sources import READERS
 from distcel.space import search_space
 from distcel.standalone import load_ensemble
-from distcel.types import Gradient, first_point
+from distcel.types import Gradient, SplitName, first_point
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import data
 
@@ -59,7 +60,11 @@ def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untype
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_data_set_runs_to_its_tables(
-    dataset: str, pool: ActorPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: str,
+    pool: ActorPool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     WRITERS[dataset](tmp_path / "data")
     vote = "learned" if dataset == "folder" else "sum"
@@ -74,7 +79,18 @@ def test_every_data_set_runs_to_its_tables(
         fixed={"m": 2, "vote": vote},
     )
     prepared = prepare(load_experiment(dataset, "smoke"), options)
+    read, cached = list[str](), Prepared.cached
+
+    def noted(of: Prepared, split: SplitName) -> CachedSplit:
+        closed = (of.search_folder / "trials" / "closed").is_file()
+        assert closed == (split == "test"), "nothing is chosen once the test split was read"
+        read.append(split)
+        return cached(of, split)
+
+    monkeypatch.setattr(Prepared, "cached", noted)
     results = pipeline.run(prepared, pool)
+    assert read == ["train", "valid", "test"]
+    assert results["test_read_after"] == [results["n_trials"]]
     assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
     assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")
     assert results["best"]["vote"] == vote
