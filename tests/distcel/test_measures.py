@@ -83,11 +83,11 @@ def test_a_bin_holds_its_upper_end_and_certainty_has_one() -> None:
 
 
 def test_a_share_of_the_votes_is_in_its_own_bin_whatever_its_rounding() -> None:
-    # Fourteen of fifteen learners agree, wrongly; all agree, rightly: two bins, two gaps.
+    # Fourteen of fifteen learners agree, rightly; all agree, wrongly: two bins, two gaps.
     votes = np.array([[14.0, 1.0], [15.0, 0.0]])
     shares = vote_shares(votes, np.array([0, 0])).numpy()
-    error = expected_calibration_error(shares, np.array([1, 0]))
-    assert error == pytest.approx(14 / 15 / 2, abs=1e-5)
+    error = expected_calibration_error(shares, np.array([0, 1]))
+    assert error == pytest.approx((1 / 15 + 1) / 2, abs=1e-5)
 
 
 def test_a_calibrated_rule_has_next_to_no_error() -> None:
