@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from distcel.consensus import class_probabilities
 from distcel.ensemble import DeviceSplit, SelectionTraining
 from distcel.knapsack import top_k_mask
 from distcel.predictions import CachedSplit
@@ -92,7 +93,7 @@ class GatedEnsemble:
         device = torch.device("cpu")
         ensemble = self._around(task.selection_net(device))
         ensemble.load_state_dict(trained.state_dict)
-        return DeviceSplit(split, device).vote(ensemble).softmax(-1)
+        return class_probabilities(DeviceSplit(split, device).vote(ensemble))
 
     def _around(self, selection_net: nn.Module) -> nn.Module:
         if self.kind == "soft gating":

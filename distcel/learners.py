@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def learner_key(
             "plan": plan.description(),
             "recipe": asdict(experiment.learner_recipe),
             "seed": seed,
-            "torch": torch.__version__,
+            "versions": [torch.__version__, version("torchvision"), np.__version__],
             "code": content_key(code),
         }
     )

@@ -127,7 +127,10 @@ class Prepared:
     @cached_property
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
-        parts = (knapsack, quadrature, votes, ensemble, selection, training, stopping_rule)
+        parts = (
+            *(knapsack, quadrature, votes, ensemble, selection, training, stopping_rule),
+            *(PredictionCache.load, cross_fitted),
+        )
         code = [code_of(part) for part in parts]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)

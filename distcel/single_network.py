@@ -130,9 +130,11 @@ class SingleNetwork:
     def begin(self, task: SelectionTask, device: torch.device) -> SingleNetworkTraining:
         """A fresh training by the selection net's recipe, so that only what is trained differs.
 
-        A one_cycle schedule spans all epochs.
+        Its schedule is stretched over all epochs: by `step` too, the lr ends where it does there.
         """
-        recipe = replace(task.experiment.selector_recipe, lr=self.lr, epochs=self.epochs)
+        recipe = task.experiment.selector_recipe
+        gamma = recipe.gamma ** (recipe.epochs / self.epochs)
+        recipe = replace(recipe, lr=self.lr, epochs=self.epochs, gamma=gamma)
         return SingleNetworkTraining(task.plan, task.train, task.valid, recipe, task.seed, device)
 
     def train(

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -46,11 +47,11 @@ def content_key(description: object) -> str:
 
 
 def code_of(thing: Any) -> str:
-    """The source of a module or function without comments and docstrings: what it does.
+    """The source of a module, function or method without comments and docstrings: what it does.
 
     For keys: a night's base learners outlive the change of a docstring.
     """
-    return _without_docstrings(inspect.getsource(thing))
+    return _without_docstrings(textwrap.dedent(inspect.getsource(thing)))
 
 
 @cache

@@ -107,7 +107,7 @@ def _schedule(
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer, recipe.lr, total_steps=total, cycle_momentum=recipe.optimizer == "adam"
         )
-    gamma = 0.9 if recipe.schedule == "step" else 1.0
+    gamma = recipe.gamma if recipe.schedule == "step" else 1.0
     return torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=gamma)
 
 

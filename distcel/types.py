@@ -59,7 +59,7 @@ class Architecture:
 class Recipe:
     """How one network is trained: optimizer, schedule and batches, all by cross entropy.
 
-    `step` multiplies the learning rate by 0.9 after every epoch (the paper's StepLR gamma);
+    `step` multiplies the learning rate by gamma after every epoch (the paper's StepLR has 0.9);
     `one_cycle` is OneCycleLR, one step a batch, with `lr` as its maximum.
     """
 
@@ -71,6 +71,7 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: Augmentation = "none"
+    gamma: float = 0.9
 
     def __post_init__(self) -> None:
         require_choice("optimizer", self.optimizer, Optimizer)
@@ -82,6 +83,8 @@ class Recipe:
         require_non_negative("momentum", self.momentum)
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
+        require_positive("gamma", self.gamma)
+        require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from optuna.distributions import FloatDistribution
 
 from distcel import ensemble, knapsack, quadrature, selection, training, votes
 from distcel.checks import InvalidInputError
+from distcel.crossfit import cross_fitted
+from distcel.predictions import PredictionCache
 from distcel.prepare import Options, Prepared, prepare, run_title
 from distcel.search import stopping_rule
 from search_spaces import load_experiment
@@ -58,7 +61,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
         keys(prepare(EXPERIMENT, replace(options, fixed={"k": 3}))),
     ]
     source = inspect.getsource
-    monkeypatch.setattr(inspect, "getsource", lambda thing: source(thing) + "\nNEW = 1")
+    monkeypatch.setattr(inspect, "getsource", lambda thing: dedent(source(thing)) + "\nNEW = 1")
     of_learners.append(keys(prepare(EXPERIMENT, options)))
 
     assert len({learner for learner, _ in [first, *of_learners]}) == 1 + len(of_learners)
@@ -68,14 +71,22 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
 
 
 @pytest.mark.parametrize(
-    "part", [knapsack, quadrature, votes, ensemble, selection, training, stopping_rule]
+    "part",
+    [
+        *(knapsack, quadrature, votes, ensemble, selection, training, stopping_rule),
+        *(PredictionCache.load, cross_fitted),
+    ],
 )
 def test_a_search_begins_anew_when_its_code_changes(
     part: object, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared, source = prepare(EXPERIMENT, options), inspect.getsource
     before = prepared.search_key
-    monkeypatch.setattr(inspect, "getsource", lambda one: source(one) + "\nNEW = 1" * (one is part))
+
+    def changed(one: object) -> str:
+        return dedent(source(one)) + "\nNEW = 1" * (one is part)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inspect, "getsource", changed)
     assert replace(prepared).search_key != before
 
 

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from distcel.datasets import specialised_indices
@@ -111,6 +112,15 @@ def test_it_has_the_selection_nets_recipe_at_the_given_lr() -> None:
 def test_a_one_cycle_schedule_spans_all_epochs() -> None:
     run = SingleNetwork(5, 1.0).begin(with_recipe(FIT, schedule="one_cycle"), CPU)
     assert run.training.schedule.state_dict()["total_steps"] == 5 * run.training.n_batches
+
+
+def test_a_step_schedule_ends_where_the_selection_nets_does() -> None:
+    task = with_recipe(FIT, schedule="step")
+    run = SingleNetwork(5, 1.0).begin(task, CPU)
+    for _ in range(5):
+        run.run_epoch()
+    (lr,) = run.training.schedule.get_last_lr()
+    assert lr == pytest.approx(0.9)  # the selection net's, after its one epoch
 
 
 def test_the_images_are_augmented_as_the_selection_nets_are() -> None:
