@@ -46,8 +46,14 @@ from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
-N_CURVE = 7  # values of k in Figure 2, each about twice the one before, beside the chosen one
-INVERSE_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0)  # of stacking
+N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
+_STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 1))
+SETTINGS = (
+    f"The rules' settings: stacking's penalty is chosen on valid among {len(_STACKINGS)}, C from "
+    f"{_STACKINGS[0].inverse_penalty:g} to {_STACKINGS[-1].inverse_penalty:g}, with at most "
+    f"{_STACKINGS[0].max_iterations} iterations of L-BFGS; nearest neighbours, KNORA and META-DES "
+    f"ask {NearestNeighbours().count}, greedy selection has {GreedySelection().n_rounds} rounds"
+)
 FITTED_ON: Mapping[str, FittedOn] = {
     "SL": "train",
     "UA": "-",
@@ -74,13 +80,12 @@ def rules(k: int, seed: int, valid: CachedSplit) -> dict[str, Sequence[Consensus
         valid: chooses stacking's penalty.
     """
     papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed).items()}
-    stackings = tuple(LogisticStacking(penalty) for penalty in INVERSE_PENALTIES)
     further: dict[str, Sequence[ConsensusRule]] = {
         "best learner": [TopLearners(1)],
         "static top-k": [TopLearners(k)],
         "discrete SL": [DiscreteSuperLearner()],
         "greedy selection": [GreedySelection()],
-        "logistic stacking": [BestOnValid(stackings, valid)],
+        "logistic stacking": [BestOnValid(_STACKINGS, valid)],
         "nearest neighbours": [NearestNeighbours()],
         "KNORA-U": [KnoraUnion()],
         "KNORA-E": [KnoraEliminate()],

@@ -27,8 +27,8 @@ def gradient_table(studies: Sequence[GradientStudy]) -> str:
     caption = (
         "The knapsack layer's gradients at the best trial's k, epsilon and lr, which the search "
         f"found with that trial's own gradient: accuracy in % after {n_epochs} epochs of each. "
-        "`paper` is Eq. 7 with the 1/epsilon that it leaves out and a baseline that leaves it a "
-        "quarter of its variance. Where k is n, all gradients are zero. *Same time*: on valid "
+        "`paper` is Eq. 7 with the 1/epsilon that it leaves out and a baseline that lowers its "
+        "variance. Where k is n, all gradients are zero. *Same time*: on valid "
         "after the last epoch that ended within the time that the fastest gradient of the seed "
         "took for all its epochs; an epoch's time includes measuring the valid split, and a "
         "schedule of the lr spans all epochs, so that a slow gradient is read while its lr is "

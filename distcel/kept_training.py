@@ -208,6 +208,9 @@ class _Trainings:
     def _bury(self, stream: Any, error: ray.exceptions.RayError) -> None:
         job = self.running[stream]
         ray.cancel(stream, force=True)  # where an object was lost, its worker is alive
+        if is_intact(job.path):  # it died just after its last words
+            self._end(stream)
+            return
         if isinstance(error, ray.exceptions.OutOfMemoryError) and len(self.running) > 1:
             print(f"{job.title}: its node was low on memory, it begins again when another ends")
             del self.running[stream]

@@ -118,7 +118,7 @@ def paper_product(
     """J(c) g by Eq. 7: the mean over m draws of <g, K(c + epsilon z)> z / epsilon.
 
     Contracted with g first, so no Jacobian is formed. The leave-one-out mean of <g, K> is
-    subtracted as a baseline: unbiased, and a quarter of the variance. Eq. 7 leaves the 1/epsilon
+    subtracted as a baseline: unbiased, and of less variance. Eq. 7 leaves the 1/epsilon
     out; with it, epsilon is not tangled with the learning rate.
 
     Returns:

@@ -47,7 +47,7 @@ class Progress:
 def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
-    """The digest of everything that determines a base learner: data, recipe, seed and code."""
+    """The digest of all that determines a base learner: data, recipe, seed, code and versions."""
     # What datasets reads is in the digest of the splits.
     parts = (networks, training, training_state, specialised_indices, train_learner)
     code = [code_of(part) for part in parts]

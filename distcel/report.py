@@ -74,7 +74,7 @@ def tables(
         best: the trial whose parameters the smart ensemble has.
         n_learners: N.
         n_duplicates: samples that were left out of train and valid.
-        read_after: how many trials had ended whenever the test split was read, this time last.
+        read_after: as `TrialStore.closed_after` says it.
         title: heading.
     """
     paper, n_samples = experiment.published, next(iter(evaluations.values())).n_samples
@@ -85,7 +85,7 @@ def tables(
     sections = [
         f"# {title}",
         f"Accuracy in % on the {n_samples} samples of the test split. "
-        f"{duplicates([n_duplicates])}{read_before(read_after)}{experiment.note}".strip(),
+        f"{duplicates([n_duplicates])}{read_before({title: read_after})}{experiment.note}".strip(),
         "Table 1, base learners (mean)",
         markdown(
             ["", "specialised", "complementary", "overall"],
@@ -113,13 +113,17 @@ def duplicates(counts: Sequence[int]) -> str:
     return f"Left out of train and valid, their image being there twice or in test: {left_out}. "
 
 
-def read_before(read_after: Sequence[int]) -> str:
-    """That trials were added when the test split had been read, if they were, as a sentence."""
-    *before, _ = read_after
-    if not before:
+def read_before(read_after: Mapping[str, Sequence[int]]) -> str:
+    """That trials were added when the test split had been read, if any were, as a sentence.
+
+    Args:
+        read_after: by the name of a run, as `TrialStore.closed_after` says it.
+    """
+    added = {name: counts[:-1] for name, counts in read_after.items() if counts[:-1]}
+    if not added:
         return ""
-    counts = ", ".join(map(str, before))
-    return f"The test split had been read before, after {counts} trials: no first look. "
+    looks = "; ".join(f"{name} after {', '.join(map(str, n))}" for name, n in added.items())
+    return f"Trials were added when the test split had been read: {looks}. "
 
 
 def _table_3(best: TrialRecord, n_learners: int) -> list[str]:

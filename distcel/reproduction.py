@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distcel.comparison import INVERSE_PENALTIES
+from distcel.comparison import SETTINGS
 from distcel.consensus import RULE_TITLES
 from distcel.figures import draw_figure_2, draw_pareto
 from distcel.gradient_table import gradient_table
@@ -42,8 +42,8 @@ from distcel.types import Published
 _OF_TRAINED_RULES = (
     ". The learned vote of few has k at most n/3 and a search of its own; straight-through top-k, "
     "soft gating and the single networks are trained by the selection net's recipe at e2e-CEL's "
-    "lr, which was not searched for them; a single network counts after its best epoch on valid, "
-    "e2e-CEL after its last"
+    "lr, which was not searched for them, and its schedule stretched over all their epochs; a "
+    "single network counts after its best epoch on valid, e2e-CEL after its last"
 )
 _PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 
@@ -62,7 +62,7 @@ def report(
     first = outcomes[0].results
     seeds = [outcome.results["seed"] for outcome in outcomes]
     note, left_out = first["note"], duplicates([o.results["n_duplicates"] for o in outcomes])
-    read = max((o.results["test_read_after"] for o in outcomes), key=len)
+    read = {f"seed {o.results['seed']}": o.results["test_read_after"] for o in outcomes}
     versions = ", ".join(f"{name} {v}" for name, v in first["versions"].items())
     sections = [
         f"`{command}`",
@@ -104,16 +104,14 @@ def _times(outcomes: Sequence[SeedOutcome]) -> str:
 
 
 def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str]:
+    settings = SETTINGS + (_OF_TRAINED_RULES if outcomes[0].comparison.trained else "")
     sections = [
         "Table 4, every rule: accuracy, expected calibration error (15 bins of the confidence in "
         "the chosen class; e2e-CEL's and SL's is the softmax of their summed votes, Eq. 11), and "
         "how much better e2e-CEL, and the learned vote where it is there, are: in brackets the "
         "95 % interval of the paired bootstrap and the p of McNemar's test, seed by seed. Both are "
         "about the test images alone, not about the training, and p is not corrected for the "
-        "number of rules. Of its settings, stacking's penalty is chosen on valid among "
-        f"{len(INVERSE_PENALTIES)}, C from {INVERSE_PENALTIES[0]:g} to {INVERSE_PENALTIES[-1]:g}, "
-        "with at most 300 steps of L-BFGS; nearest neighbours and KNORA ask 7, greedy selection "
-        "has 50 rounds" + (_OF_TRAINED_RULES if outcomes[0].comparison.trained else ""),
+        f"number of rules. {settings}",
         every_rule(outcomes),
         *filter(None, [diverged(outcomes)]),
         "Table 5, accuracy by class (recall), mean over the seeds",
@@ -204,12 +202,10 @@ def write_section(
     text = file.read_text() if file.is_file() else "# Results\n"
     head, *parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
     ours = report(command, outcomes, published, f"figures/{name}")
-    sections = [
-        (heading, ours if heading == title else body)
-        for heading, body in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    if title not in parts[::2]:
-        sections.append((title, ours))
+    sections = list(zip(parts[::2], parts[1::2], strict=True))
+    headings = [heading for heading, _ in sections]
+    place = headings.index(title) if title in headings else len(sections)
+    sections[place : place + 1] = [(title, ours)]
     titled = [f"## {heading}\n\n{body.strip()}" for heading, body in sections]
     content = "\n\n".join([head.strip(), *titled]) + "\n"
     write_atomically(file, lambda out: out.write(content.encode()))

@@ -141,7 +141,7 @@ def _mean(values: Sequence[float | None]) -> str:
 
 
 def diverged(outcomes: Sequence[SeedOutcome]) -> str:
-    """What is in no table because it diverged in some seed, as a sentence; empty if nothing is."""
+    """What the tables lack because it diverged in some seed, as a sentence; empty if nothing is."""
     seeds: dict[str, list[str]] = {}
     for outcome in outcomes:
         for title in outcome.comparison.diverged:

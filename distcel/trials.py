@@ -21,7 +21,8 @@ class TrialStore:
     A trial is on disk when it starts (RUNNING) and when it ends (COMPLETE or FAILED), whole or not
     at all. Its epochs in between are in memory alone; a killed trial runs again from its start.
     A damaged record is put aside, under its name with `.damaged`, and its trial is lost. Beside
-    the records, `closed` says with how many trials the search ended, each time that it did.
+    the records, `closed` says with how many trials the search ended, and again after more were
+    added.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,6 +34,12 @@ class TrialStore:
             try:
                 record = _read(path)
                 self._records[record.number] = record
+            except DamagedFileError as error:
+                put_aside(error)
+        self._closings: list[dict[str, int]] = []
+        if self._closed.is_file():
+            try:
+                self._closings = _read_closings(self._closed)
             except DamagedFileError as error:
                 put_aside(error)
 
@@ -65,35 +72,35 @@ class TrialStore:
 
         From then on `wanted` asks for no more unless more are asked for.
         """
-        times = self._times_closed(asked)
-        if not times or asked > times[-1]["asked"]:
-            times.append({"asked": asked, "finished": len(self.finished())})
-            write_record(self._closed, {"times": times})
+        last = self._closings[-1] if self._closings else None
+        if last is None or asked > last["asked"] or self.next_number() > last["next_number"]:
+            closing = {
+                "asked": max(asked, last["asked"]) if last else asked,
+                "finished": len(self.finished()),
+                "next_number": self.next_number(),
+            }
+            self._closings.append(closing)
+            write_record(self._closed, {"closings": self._closings})
 
     def closed_after(self) -> list[int]:
-        """How many trials had ended whenever the search was closed, the last time last."""
-        return [closed["finished"] for closed in self._times_closed(asked=0)]
+        """How many trials had ended when the search was closed, and again after each addition."""
+        counts, next_number = [], -1
+        for closing in self._closings:
+            if closing["next_number"] > next_number:
+                counts.append(closing["finished"])
+                next_number = closing["next_number"]
+        return counts
 
     def wanted(self, asked: int) -> int:
         """How many trials the search is to have: those it was closed with, unless more are asked.
 
-        A damaged note is put aside: that it was there says that the test split was read.
+        A note that was damaged is made again: that it was there says that the test split was read.
         """
-        times = self._times_closed(asked)
-        if not times or asked > times[-1]["asked"]:
+        if not self._closings and self._closed.with_name("closed.damaged").exists():
+            self.close(asked)
+        if not self._closings or asked > self._closings[-1]["asked"]:
             return asked
-        return min(asked, times[-1]["finished"])
-
-    def _times_closed(self, asked: int) -> list[dict[str, int]]:
-        if not self._closed.is_file():
-            return []
-        try:
-            times: list[dict[str, int]] = read_record(self._closed)["times"]
-        except DamagedFileError as error:
-            put_aside(error)
-            times = [{"asked": asked, "finished": len(self.finished())}]
-            write_record(self._closed, {"times": times})
-        return times
+        return min(asked, self._closings[-1]["finished"])
 
     def next_number(self) -> int:
         """The number after the highest one, those of damaged records included."""
@@ -140,3 +147,11 @@ def _read(path: Path) -> TrialRecord:
         raise ValueError(f"its number is {record.number}")
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(path, f"it is not this trial ({error})") from None
+
+
+def _read_closings(path: Path) -> list[dict[str, int]]:
+    closings = read_record(path).get("closings")
+    known = {"asked", "finished", "next_number"}
+    if isinstance(closings, list) and closings and all(set(c) == known for c in closings):
+        return closings
+    raise DamagedFileError(path, "it does not say when the search was closed")

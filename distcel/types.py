@@ -177,7 +177,7 @@ class Experiment:
         valid_share: fraction of the training samples that becomes the valid split.
         test_share: fraction that becomes the test split, where the data set comes without one.
         max_samples: cap on the samples of each split, drawn by class; None keeps all.
-        note: in one line, how this differs from the published recipe.
+        note: how this differs from the published recipe, or what that leaves open.
     """
 
     dataset: str

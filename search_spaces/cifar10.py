@@ -28,7 +28,7 @@ _PAPER = Experiment(
     first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=0.001, gradient="paper"),
     num_samples=24,
     note="Batches of 4 and momentum 0.9 for the base learners, and batches of 64 for the selection "
-    "net, are not the paper's, which says nothing of them.",
+    "net, as in its authors' code, are not the paper's, which says nothing of them.",
     published=Published(
         specialised=0.763,
         complementary=0.248,

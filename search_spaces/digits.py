@@ -3,7 +3,8 @@
     python launch/cluster.py
 
 The paper has no such data set; learners and recipes are those of its MNIST experiment, with
-smaller networks and batches and more epochs of the selection net because the samples are so few.
+smaller networks and batches and, because the samples are so few, more epochs of the selection net,
+with the schedule of the learners.
 """
 
 from dataclasses import replace

@@ -14,7 +14,7 @@ PRESETS = {
         experiment,
         dataset="fashion_mnist",
         published=None,
-        note=f"The paper has no such data set; as for MNIST. {experiment.note}".rstrip(),
+        note=f"The paper has no such data set; as for MNIST. {experiment.note}",
     )
     for preset, experiment in mnist.PRESETS.items()
 }

@@ -21,7 +21,7 @@ _PAPER = Experiment(
     space=selection_space(0.03, 3.0),
     first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=24,
-    note="Batches of 64 are not the paper's, which says nothing of them.",
+    note="Batches of 64 are from its authors' code: the paper says nothing of them.",
     published=Published(
         specialised=0.975,
         complementary=0.868,

@@ -26,8 +26,8 @@ _PAPER = Experiment(
     space=selection_space(0.01, 3.0),
     first_trial=SelectionParams(k=7, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=24,
-    note="Batches of 64, and flips for the base learners, are not the paper's, which says nothing "
-    "of either.",
+    note="Batches of 64 as in its authors' code, flips for the base learners and the fifth that is "
+    "test are not the paper's, which says nothing of them.",
     published=Published(
         specialised=0.932,
         complementary=0.252,

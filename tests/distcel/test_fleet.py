@@ -136,11 +136,16 @@ def test_a_learner_whose_actor_dies_after_its_last_words_is_not_trained_again(
         ) -> Iterator[Progress | TrainedLearner]:
             (tmp_path / f"{spec.name} in {os.getpid()}").touch()
             yield from super().train(spec, state)
-            time.sleep(1)  # for the driver to have them
+            while not kept[spec.name].exists():
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(DyingTrainer))
     launch = Launch(splits, tmp_path / "cache", ActorPool(1, 1.0, 0.0), n_learners=2)
+    kept = {  # the file that is written last
+        spec.name: launch.cache.path(spec, key, "test")
+        for spec, key in zip(launch.specs, launch.keys, strict=True)
+    }
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", ray.remote(DyingTrainer))
     assert launch.train() == 2
     begun = sorted(path.name.partition(" in ")[0] for path in tmp_path.glob("* in *"))
     assert begun == sorted(spec.name for spec in launch.specs)

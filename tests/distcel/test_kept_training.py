@@ -73,6 +73,10 @@ class Failing:
         result = EpochResult(1, 0.0, 0.0, 1.0, 0.0, 1)
         facts = {"n_begun": np.array([n_begun]), "state": np.array([len(state or b"")])}
         yield TrainedNetwork(facts, 1.0, (result,))
+        if self.how == "after its last words":
+            while not any(begun.parent.glob("*.safetensors")):
+                pass  # until the driver has kept them
+            os._exit(1)
 
     def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
         raise NotImplementedError
@@ -156,6 +160,14 @@ def test_a_dead_workers_rule_goes_on_from_its_state(
         "n_begun": 4,
         "state": 3,
     }
+
+
+def test_a_rule_whose_worker_dies_after_its_last_words_is_not_trained_again(
+    pool: ActorPool, ref: TaskRef, tmp_path: Path
+) -> None:
+    rule = Failing(str(tmp_path), "after its last words", times=0)
+    assert train({"dying": rule}, ref, pool, tmp_path)["dying"].weights["n_begun"] == 1
+    assert (tmp_path / "after its last words-begun").read_text() == "x"
 
 
 def test_a_rule_whose_workers_die_over_and_over_ends_the_launch_when_the_others_are_kept(

@@ -74,9 +74,9 @@ def test_the_tables_hold_our_numbers_beside_the_papers() -> None:
     ours = replace(ours, specialised=0.98765, accuracy=dict(ours.accuracy) | {"e2e_cel": 0.91234})
     rows = {"": ours, "part": ours}
     text = tables(experiment, rows, BEST, 55, 12, [8], "mnist, preset quick, seed 0")
-    assert "read before" not in text
+    assert "been read" not in text
     again = tables(experiment, rows, BEST, 55, 12, [8, 12, 16], "mnist, preset quick, seed 0")
-    assert "The test split had been read before, after 8, 12 trials: no first look." in again
+    assert "been read: mnist, preset quick, seed 0 after 8, 12." in again
     assert experiment.note in text
     assert "| distcel       | 98.77       |" in text
     assert "| distcel, part | 98.77       |" in text

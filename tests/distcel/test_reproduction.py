@@ -183,9 +183,9 @@ def test_the_report_says_how_many_duplicates_were_left_out(tmp_path: Path) -> No
 def test_the_report_says_that_a_seed_was_searched_on_after_its_test(tmp_path: Path) -> None:
     first, second = outcomes({})
     second = replace(second, results={**second.results, "test_read_after": [8, 16]})
-    assert "read before" not in write(tmp_path, "title", "command", [first], None)
+    assert "been read" not in write(tmp_path, "title", "command", [first], None)
     report = write(tmp_path, "title", "command", [first, second], None)
-    assert "The test split had been read before, after 8 trials: no first look." in report
+    assert "Trials were added when the test split had been read: seed 1 after 8." in report
 
 
 def test_a_data_set_without_slices_has_no_table_of_them(tmp_path: Path) -> None:

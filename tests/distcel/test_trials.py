@@ -102,12 +102,37 @@ def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path)
     assert [TrialStore(tmp_path).wanted(asked) for asked in (8, 9, 10)] == [2, 2, 10]
     again.close(1)  # fewer asked for is no reason to forget it
     assert [TrialStore(tmp_path).wanted(asked) for asked in (1, 9, 10)] == [1, 2, 10]
+    again.close(10)  # its time was over before it had one more
     assert TrialStore(tmp_path).closed_after() == [1, 2]
-    (tmp_path / "closed").write_text("{}")
+
+
+def test_a_trial_in_place_of_a_damaged_one_is_an_addition(tmp_path: Path) -> None:
+    store = TrialStore(tmp_path)
+    for number in (0, 1):
+        store.keep(finished(number, 0.5))
+    store.close(2)
+    (tmp_path / "00001.json").write_text("{}")
+    again = TrialStore(tmp_path)
+    again.keep(finished(again.next_number(), 0.5))
+    again.close(2)
+    assert TrialStore(tmp_path).closed_after() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"asked": 8, "finished": 1}, {"closings": []}, {"closings": [{}]}]
+)
+def test_a_search_stays_closed_whatever_became_of_the_note(
+    record: dict[str, object], tmp_path: Path
+) -> None:
+    store = TrialStore(tmp_path)
+    store.keep(finished(0, 0.5))
+    store.close(8)
+    write_record(tmp_path / "closed", record)
     damaged = TrialStore(tmp_path)
-    assert damaged.wanted(9) == 2
+    assert damaged.closed_after() == []
     assert (tmp_path / "closed.damaged").exists()
-    assert TrialStore(tmp_path).wanted(9) == 2  # also where that launch was killed
+    assert TrialStore(tmp_path).wanted(8) == 1  # also where that launch was killed
+    assert TrialStore(tmp_path).closed_after() == [1]
 
 
 def test_the_best_is_the_highest_and_the_earliest_of_equals() -> None:
