@@ -135,8 +135,8 @@ class BestOnValid:
     def fit(self, fitted: CachedSplit) -> Vote:
         """Fit all of them and choose."""
         votes = [rule.fit(fitted) for rule in self.candidates]
-        labels_S = torch.from_numpy(self.valid.labels_S)
-        hits = [int((vote(self.valid).argmax(-1) == labels_S).sum()) for vote in votes]
+        labels_S = self.valid.labels_S
+        hits = [int((vote(self.valid).argmax(-1).numpy() == labels_S).sum()) for vote in votes]
         return votes[hits.index(max(hits))]
 
 
