@@ -152,6 +152,7 @@ def _read(path: Path) -> TrialRecord:
 def _read_closings(path: Path) -> list[dict[str, int]]:
     closings = read_record(path).get("closings")
     known = {"asked", "finished", "next_number"}
-    if isinstance(closings, list) and closings and all(set(c) == known for c in closings):
-        return closings
+    if isinstance(closings, list) and closings:
+        if all(isinstance(closing, dict) and set(closing) == known for closing in closings):
+            return closings
     raise DamagedFileError(path, "it does not say when the search was closed")

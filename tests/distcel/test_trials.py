@@ -119,7 +119,8 @@ def test_a_trial_in_place_of_a_damaged_one_is_an_addition(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "record", [{}, {"asked": 8, "finished": 1}, {"closings": []}, {"closings": [{}]}]
+    "record",
+    [{}, {"asked": 8, "finished": 1}, {"closings": []}, {"closings": [{}]}, {"closings": [8]}],
 )
 def test_a_search_stays_closed_whatever_became_of_the_note(
     record: dict[str, object], tmp_path: Path
