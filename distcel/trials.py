@@ -152,7 +152,7 @@ def _read(path: Path) -> TrialRecord:
 def _read_closings(path: Path) -> list[dict[str, int]]:
     closings = read_record(path).get("closings")
     known = {"asked", "finished", "next_number"}
-    if isinstance(closings, list) and closings:
-        if all(isinstance(closing, dict) and set(closing) == known for closing in closings):
-            return closings
+    records = isinstance(closings, list) and all(isinstance(c, dict) for c in closings)
+    if records and closings and all(set(closing) == known for closing in closings):
+        return list(closings)
     raise DamagedFileError(path, "it does not say when the search was closed")
