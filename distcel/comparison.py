@@ -1,100 +1,34 @@
 """What the paper's evaluation asks of a finished run, and what a reviewer would ask next.
 
-Every rule votes on the same cached predictions of the test split. What has to be fitted is fitted
-on `train`; what picks learners by how well they do is fitted on `valid`, which they have not seen.
+Every rule votes on the same cached predictions of the test split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
-from typing import Literal
 
 import numpy as np
 import ray
 
 from distcel.actor_pool import ActorPool
-from distcel.consensus import (
-    RULE_TITLES,
-    ConsensusRule,
-    Draws,
-    consensus_rules,
-    right,
-    said_by,
-)
+from distcel.consensus import Draws, consensus_rules, right, said_by
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.estimate import SampleCounts, count_samples
 from distcel.gradient_study import EstimatorRun, GradientStudy, study_gradients
 from distcel.learned_vote import LEARNED_VOTE, FoundVote, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
-from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.refit import SmartRule, refit
+from distcel.rules import said_by_rules
 from distcel.selection import SelectionTask
 from distcel.slices import slices
-from distcel.static_rules import (
-    BestOnValid,
-    DiscreteSuperLearner,
-    GreedySelection,
-    LogisticStacking,
-    TopLearners,
-)
 from distcel.trained_rules import TrainedRule, rules_beyond, trained_rule, trained_rules
 from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
-FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
-_STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 1))
-SETTINGS = (
-    f"The rules' settings: stacking's penalty is chosen on valid among {len(_STACKINGS)}, C from "
-    f"{_STACKINGS[0].inverse_penalty:g} to {_STACKINGS[-1].inverse_penalty:g}, with at most "
-    f"{_STACKINGS[0].max_iterations} iterations of L-BFGS; nearest neighbours, KNORA and META-DES "
-    f"ask {NearestNeighbours().count}, greedy selection has {GreedySelection().n_rounds} rounds"
-)
-FITTED_ON: Mapping[str, FittedOn] = {
-    "SL": "train",
-    "UA": "-",
-    "PV": "-",
-    "RS": "-",
-    "best learner": "valid",
-    "static top-k": "valid",
-    "discrete SL": "valid",
-    "greedy selection": "valid",
-    "logistic stacking": "train",
-    "nearest neighbours": "train",
-    "KNORA-U": "valid",
-    "KNORA-E": "valid",
-    "META-DES": "valid",
-}
-
-
-def rules(k: int, seed: int, valid: CachedSplit) -> dict[str, Sequence[ConsensusRule]]:
-    """Every rule by its title; several of one kind are draws, whose accuracies are averaged.
-
-    Args:
-        k: learners that the rules which are told so may ask.
-        seed: of random selection.
-        valid: chooses stacking's penalty.
-    """
-    papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed).items()}
-    further: dict[str, Sequence[ConsensusRule]] = {
-        "best learner": [TopLearners(1)],
-        "static top-k": [TopLearners(k)],
-        "discrete SL": [DiscreteSuperLearner()],
-        "greedy selection": [GreedySelection()],
-        "logistic stacking": [BestOnValid(_STACKINGS, valid)],
-        "nearest neighbours": [NearestNeighbours()],
-        "KNORA-U": [KnoraUnion()],
-        "KNORA-E": [KnoraEliminate()],
-    }
-    if find_spec("deslib"):
-        from distcel.meta_des import MetaDES
-
-        further["META-DES"] = [MetaDES()]
-    return {**papers, **further}
 
 
 @dataclass(frozen=True)
@@ -122,17 +56,6 @@ class Comparison:
     gradients: GradientStudy | None = None
     diverged: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-def said_by_rules(
-    train: CachedSplit, valid: CachedSplit, test: CachedSplit, k: int, seed: int
-) -> dict[str, Draws]:
-    """Every rule's class probabilities for each test sample, by its title."""
-    fitted: dict[FittedOn, CachedSplit] = {"-": train, "train": train, "valid": valid}
-    return {
-        title: said_by(draws, fitted[FITTED_ON[title]], test)
-        for title, draws in rules(k, seed, valid).items()
-    }
 
 
 def curve_ks(n_learners: int, chosen: int) -> list[int]:

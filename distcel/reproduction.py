@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distcel.comparison import SETTINGS
 from distcel.consensus import RULE_TITLES
 from distcel.figures import draw_figure_2, draw_pareto
 from distcel.gradient_table import gradient_table
@@ -23,6 +22,7 @@ from distcel.outcomes import (
     cost_points,
 )
 from distcel.report import duplicates, read_before
+from distcel.rules import SETTINGS
 from distcel.seed_tables import (
     beside_paper,
     best_points,

@@ -11,9 +11,7 @@ import math
 import shutil
 import time
 from dataclasses import dataclass, replace
-from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import optuna
 import ray
@@ -26,6 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
+from distcel.recorder import NotKeptError, Recorder, say_complete
 from distcel.selection import METRIC, SelectionTrial, TaskRef
 from distcel.trials import TrialStore
 from distcel.types import SelectionParams, TrialRecord
@@ -39,97 +38,6 @@ for _module in (actor_manager, tune_controller):
 # full disk is said once, by the record that could not be kept.
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 _MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
-# As Ray says it. A trial that has not begun is not to blame for its worker's death either.
-_NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
-_WORKER_LOST = (*_NODE_LOST, "worker process has died")
-
-
-class _NotKept(BaseException):
-    """A record could not be written; Tune would swallow an Exception in a callback."""
-
-    def __init__(self, error: OSError) -> None:
-        self.error = error
-
-
-class _Recorder(tune.Callback):
-    """Writes what Tune reports into the trial store."""
-
-    def __init__(self, store: TrialStore) -> None:
-        self.store = store
-        self.lost_a_trial = False
-        self.numbers: dict[str, int] = {}
-        # The searcher proposes the interrupted trials first; `trials` is in its order.
-        self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        number = self._number(trials, trial)
-        self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
-    ) -> None:
-        number = self._number(trials, trial)
-        if "diverged" in result:
-            self._fail(number, result["diverged"])
-        else:
-            self.store.add_epoch(number, result["epoch_result"])
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        record = self.store[self._number(trials, trial)]
-        if record.state == "RUNNING":
-            self._keep(replace(record, state="COMPLETE"))
-            _say_complete(record)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        number, error = self._number(trials, trial), _last_error(trial)
-        started = number in self.store
-        if not started:
-            self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
-        if any(phrase in error for phrase in (_NODE_LOST if started else _WORKER_LOST)):
-            # No fault of the trial, which stays RUNNING and begins again in the next round.
-            self.lost_a_trial = True
-            print(f"trial {number}: its worker was lost, it begins again")
-        else:
-            self._fail(number, _reason(error))
-
-    def _number(self, trials: list[Any], trial: Any) -> int:
-        for known in trials:  # Tune moves a trial that it retries to the end of the list
-            if known.trial_id not in self.numbers:
-                self.numbers[known.trial_id] = next(self.in_order)
-        return self.numbers[trial.trial_id]
-
-    def _fail(self, number: int, reason: str) -> None:
-        self._keep(replace(self.store[number], state="FAILED", reason=reason))
-        print(f"trial {number}: failed, {reason}")
-
-    def _keep(self, record: TrialRecord) -> None:
-        try:
-            self.store.keep(record)
-        except OSError as error:
-            raise _NotKept(error) from error
-
-
-def _last_error(trial: Any) -> str:
-    """What Ray says of the last failure; `trial.get_error()` does not have it yet."""
-    text = Path(trial.error_file).read_text() if trial.error_file else "unknown reason"
-    return text.rpartition("Failure # ")[2]
-
-
-def _reason(error: str) -> str:
-    """Why a trial failed, in one line of what Ray says at length."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    out_of_memory = [line for line in lines if "low on memory" in line]
-    return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]
-
-
-def _say_complete(record: TrialRecord) -> None:
-    p, n_epochs = record.params, len(record.epochs)
-    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient} {p.vote}"
-    accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
-    print(f"trial {record.number}: {accuracy} {point}")
 
 
 @dataclass(frozen=True)
@@ -180,10 +88,10 @@ def run_search(
         if remaining <= 0 or seconds <= 0:
             break
         shutil.rmtree(folder, ignore_errors=True)
-        recorder = _Recorder(store)
+        recorder = Recorder(store)
         try:
             _tuner(task, settings, recorder, pool, folder, remaining, seconds).fit()
-        except _NotKept as failure:
+        except NotKeptError as failure:
             raise failure.error from None
         if not recorder.lost_a_trial:
             break
@@ -192,14 +100,14 @@ def run_search(
     for record in store.running():  # the time budget ended while they ran
         if record.epochs:
             store.keep(replace(record, state="COMPLETE"))
-            _say_complete(record)
+            say_complete(record)
     return store.snapshot()
 
 
 def _tuner(
     task: TaskRef,
     settings: SearchSettings,
-    recorder: _Recorder,
+    recorder: Recorder,
     pool: ActorPool,
     folder: Path,
     num_samples: int,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from distcel.comparison import FITTED_ON
 from distcel.learned_vote import LEARNED_VOTE
 from distcel.markdown import markdown
 from distcel.measures import SMART, Measures
@@ -18,6 +17,7 @@ from distcel.outcomes import (
     cost_points,
     mean_and_deviation,
 )
+from distcel.rules import FITTED_ON
 from distcel.types import Published
 
 

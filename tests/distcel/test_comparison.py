@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from distcel.comparison import accuracy_over_k, curve_ks, said_by_rules
+from distcel.comparison import accuracy_over_k, curve_ks
 from distcel.consensus import Draws
 from distcel.measures import SMART
 from distcel.predictions import CachedSplit
+from distcel.rules import said_by_rules
 from tests.distcel.test_consensus import split_of
 
 

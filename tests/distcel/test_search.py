@@ -8,13 +8,9 @@ from optuna.distributions import FloatDistribution
 
 from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
+from distcel.recorder import Recorder
 from distcel.refit import refit
-from distcel.search import (
-    SearchSettings,
-    _Recorder,
-    _searcher,
-    run_search,
-)
+from distcel.search import SearchSettings, _searcher, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
 from distcel.trials import TrialStore, best_trial
@@ -171,7 +167,7 @@ class Created:
 
 
 def test_a_trial_keeps_its_number_when_tune_moves_it_to_the_end(tmp_path: Path) -> None:
-    recorder = _Recorder(TrialStore(tmp_path))
+    recorder = Recorder(TrialStore(tmp_path))
     a, b, c = (Created(name) for name in "abc")
     recorder.on_trial_start(0, [a, b], a)
     recorder.on_trial_start(0, [a, b], b)
