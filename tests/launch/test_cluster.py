@@ -10,14 +10,12 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 import pytest
-import ray
 import torch
 from mlflow import MlflowClient
 
 from distcel.sample_tables import read_samples
 from distcel.standalone import load_ensemble
 from launch import cluster
-from tests import data
 from tests.launch.conftest import command_line, launch
 
 ROOT = Path(__file__).parents[2]
@@ -201,129 +199,3 @@ def test_two_launches_on_one_run_directory_exclude_each_other(tmp_path: Path) ->
     assert f'"pid": {first.pid}' in second.stderr
     first.kill()
     first.communicate()
-
-
-def _ants(folder: Path) -> None:
-    data.write_images(folder, ("ant",), 5, 3, 20, 0)
-
-
-def _unreadable(folder: Path) -> None:
-    data.write_images(folder, ("ant", "bee"), 20, 3, 20, 0)
-    (folder / "bee" / "0007.png").write_bytes(b"not an image")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--fix", "k=0"], "whole number k >= 1 must hold, but got 0"),
-        (["--fix", "k=56"], "1 <= k <= n = 55 must hold, but got 56"),
-        (["--fix", "k=ten"], "k is a whole number must hold, but got 'ten'"),
-        (["--fix", "epsilon=0"], "0 < epsilon < infinity must hold, but got 0.0"),
-        (["--fix", "epsilon=nan"], "0 < epsilon < infinity must hold, but got nan"),
-        (["--fix", "lr=-1"], "0 < lr < infinity must hold, but got -1.0"),
-        (["--fix", "m=0"], "whole number m >= 1 must hold, but got 0"),
-        (["--fix", "gradient=guess"], "gradients in"),
-        (["--fix", "vote=loud"], "votes in"),
-        (["--fix", "temperature=1"], "--fix NAME in"),
-        (["--dataset", "imagenet"], "--dataset in"),
-        (["--preset", "slow"], "--preset in"),
-        (["--num-samples", "0"], "whole number --num-samples >= 1"),
-        (["--time-budget", "-5"], "0 < --time-budget < infinity"),
-        (["--time-budget", "nan"], "0 < --time-budget < infinity"),
-        (["--gpus-per-worker", "0"], "0 < --gpus-per-worker < infinity"),
-        (["--seed", "-1"], "0 <= --seed < 2^31"),
-        (["--seed", str(2**31)], "0 <= --seed < 2^31"),
-        (["--selector-split", "test"], "--selector-split in"),
-        (
-            ["--dataset", "folder", "--data-dir", "few", "--selector-split", "crossfit"],
-            "3 training samples of every class for --selector-split crossfit must hold, but got 2",
-        ),
-        (["--mlflow-uri", "./mlruns"], "--mlflow-uri beginning with"),
-        (["--address", "ray://head:10001"], "--address HOST:PORT of a cluster's head"),
-        (["--mlflow-uri", "http://[x"], "--mlflow-uri that is a URI"),
-        (["--run-dir", "a file/run"], "run directory that can be made"),
-        (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),
-        (["--dataset", "utkface", "--data-dir", "empty"], "susanqq.github.io"),
-        (["--dataset", "mnist", "--data-dir", "nowhere"], "torchvision.datasets import MNIST"),
-        (["--dataset", "folder", "--data-dir", "ants"], "at least two classes"),
-        (["--dataset", "folder", "--data-dir", "unreadable"], "bee/0007.png"),
-        (
-            [
-                *("--dataset", "utkface", "--data-dir", "faces", "--preset", "paper"),
-                *("--imagenet-weights", "missing.pth"),
-            ],
-            "--imagenet-weights none",
-        ),
-    ],
-)
-def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def no_ray(**_: object) -> None:
-        raise AssertionError("Ray was started")
-
-    monkeypatch.setattr(ray, "init", no_ray)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "a file").touch()
-    _ants(tmp_path / "ants")
-    _unreadable(tmp_path / "unreadable")
-    data.write_images(tmp_path / "few", ("ant",), 4, 3, 20, 0)
-    data.write_images(tmp_path / "few", ("bee",), 11, 3, 20, 1)
-    data.write_utkface(tmp_path / "faces")
-    monkeypatch.setattr(sys, "argv", ["cluster.py", *arguments])
-    assert cluster.main() == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
-    assert error.count("\n") == 1
-
-
-def test_a_dry_run_says_what_would_run_and_for_how_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["cluster.py", "--dry-run", "--num-samples", "7"])
-    assert cluster.main() == 0
-    text = capsys.readouterr().out
-    assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test, before duplicates" in text
-    assert "55 of lenet" in text
-    assert "7 trials of at most 10 epochs" in text
-    assert "(mean of exact, conditional, paper; m = 32)" in text
-    assert re.search(r"in all: \d+\.\d min on \d+ workers", text)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_dry_run_measures_what_is_fixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    flags = ["--dry-run", "--fix", "gradient=conditional", "--fix", "m=5"]
-    monkeypatch.setattr(sys, "argv", ["cluster.py", *flags])
-    assert cluster.main() == 0
-    assert "(mean of conditional; m = 5)" in capsys.readouterr().out
-
-
-def test_a_dry_run_counts_the_copies_and_what_the_selection_net_is_trained_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def numbers(selector_split: str, pattern: str) -> list[int]:
-        flags = ["cluster.py", "--dry-run", "--selector-split", selector_split]
-        monkeypatch.setattr(sys, "argv", flags)
-        assert cluster.main() == 0
-        return [int(found) for found in re.findall(pattern, capsys.readouterr().out)]
-
-    per_epoch = r"(\d+) samples an epoch"
-    (learners,) = numbers("train", per_epoch)
-    assert numbers("holdout", per_epoch) == [pytest.approx(0.8 * learners, rel=0.01)]
-    assert numbers("crossfit", per_epoch) == [learners, pytest.approx(2 * learners, rel=0.01)]
-    assert numbers("crossfit", r"without a fold: (\d+)") == [165]
-    assert numbers("train", r"epochs on (\d+) samples") == [1149]
-    assert numbers("holdout", r"epochs on (\d+) samples") == [230]
-    assert numbers("crossfit", r"epochs on (\d+) samples") == [1149]
