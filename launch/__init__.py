@@ -1,1 +1,1 @@
-"""What starts distcel: `cluster.py` on this machine or on a running Ray cluster."""
+"""What starts distcel: `cluster.py` one run, `reproduce.py` the paper's evaluation over several."""

@@ -2,8 +2,9 @@
 
 python launch/reproduce.py --seeds 3                                 digits, no download
 python launch/reproduce.py --dataset cifar10 --data-dir DIR --preset paper --seeds 3
-Each seed is one launch of cluster.py, to which every other flag is passed on. The same command
-again carries on where it was stopped.
+Each seed is one launch of cluster.py, to which every other flag is passed on, but for those that
+make no sense here: --seed, --run-dir, --dry-run. The same command again carries on where it was
+stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--gradients",
         action="store_true",
-        help="also train the best trial with each gradient, side by side (off)",
+        help="also train the best trial's selection net with each gradient, one after another "
+        "(off)",
     )
     flags.add_argument(
         "--results-file",

@@ -3,7 +3,7 @@
     python launch/cluster.py --dataset mnist --data-dir DIR --preset paper
 
 The paper reports 98.55 % with k = 10 of 55. It gives no batch size; its recipe is that of
-PyTorch's MNIST example, whose 64 is used here.
+PyTorch's MNIST example, which has batches of 64, as its authors' code does.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""UTKFace: 9,780 colour faces of 200x200 pixels in 5 age classes.
+"""UTKFace: the 9,780 colour faces of 200x200 pixels in crop_part1, in 5 age classes.
 
     python launch/cluster.py --dataset utkface --data-dir DIR --preset paper
 
