@@ -34,7 +34,6 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
         )
     axes.set(xlabel="k, learners that vote")
     _logarithmic(axes)
-    axes.legend()
     _save(figure, folder / "figure2")
 
 
@@ -54,7 +53,6 @@ def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> No
             axes.annotate(label, xy, textcoords="offset points", xytext=(4, -11), fontsize=8)
     axes.set(xlabel="million multiply-adds of an image")
     _logarithmic(axes)
-    axes.legend()
     _save(figure, folder / "pareto")
 
 
@@ -67,7 +65,7 @@ def _draw_points(axes: Axes, rule: str, points: Sequence[CostPoint]) -> None:
 def _figure(title: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(8.5, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.set(ylabel="test accuracy, %", title=title)
     return figure, axes
@@ -90,6 +88,7 @@ def _percent(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float
 
 
 def _save(figure: Figure, path: Path) -> None:
+    figure.legend(loc="outside center right")  # inside, it would hide points
     for kind in ("png", "svg"):
         save = partial(figure.savefig, format=kind, dpi=150)
         write_atomically(path.with_suffix(f".{kind}"), save)
