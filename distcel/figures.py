@@ -88,7 +88,7 @@ def _percent(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.legend(loc="outside center right")  # inside, it would hide points
+    figure.legend(loc="outside right center")  # inside, it would hide points
     for kind in ("png", "svg"):
         save = partial(figure.savefig, format=kind, dpi=150)
         write_atomically(path.with_suffix(f".{kind}"), save)
