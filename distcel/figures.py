@@ -34,7 +34,7 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
         )
     axes.set(xlabel="k, learners that vote")
     _logarithmic(axes)
-    _save(figure, folder / "figure2")
+    _save_with_legend(figure, folder / "figure2")
 
 
 def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
@@ -53,7 +53,7 @@ def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> No
             axes.annotate(label, xy, textcoords="offset points", xytext=(4, -11), fontsize=8)
     axes.set(xlabel="million multiply-adds of an image")
     _logarithmic(axes)
-    _save(figure, folder / "pareto")
+    _save_with_legend(figure, folder / "pareto")
 
 
 def _draw_points(axes: Axes, rule: str, points: Sequence[CostPoint]) -> None:
@@ -87,7 +87,7 @@ def _percent(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float
     return [statistics.mean(v) for v in percent], deviations
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save_with_legend(figure: Figure, path: Path) -> None:
     figure.legend(loc="outside right center")  # inside, it would hide points
     for kind in ("png", "svg"):
         save = partial(figure.savefig, format=kind, dpi=150)

@@ -1,4 +1,4 @@
-"""Every rule that only reads the cached predictions, with what it is fitted on.
+"""Every rule that trains no network, with the split that it is fitted on.
 
 What has to be fitted is fitted on `train`; what picks learners by how well they do is fitted on
 `valid`, which they have not seen.

@@ -49,7 +49,9 @@ def connect(address: str | None) -> Iterator[str]:
                 f"a Ray cluster at --address must answer, but got {address!r} ({reason}): {remedy}"
             ) from None
     try:
-        yield f"http://{context.dashboard_url} (sign in with what `ray get-auth-token` prints)"
+        url = context.dashboard_url  # empty where the cluster was started without one
+        sign_in = "(sign in with what `ray get-auth-token` prints)"
+        yield f"http://{url} {sign_in}" if url else "none on this cluster"
     finally:
         ray.shutdown()
 

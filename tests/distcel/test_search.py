@@ -8,7 +8,6 @@ from optuna.distributions import FloatDistribution
 
 from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
-from distcel.recorder import Recorder
 from distcel.refit import refit
 from distcel.search import SearchSettings, _searcher, run_search
 from distcel.selection import SelectionTask
@@ -157,24 +156,6 @@ def test_a_failed_trial_counts_and_is_not_repeated(
     records = search(task, tmp_path, 2)
     assert records[0] == failed
     assert [record.state for record in records] == ["FAILED", "COMPLETE"]
-
-
-class Created:
-    """What the recorder knows of one of Tune's trials."""
-
-    def __init__(self, name: str) -> None:
-        self.trial_id, self.config, self.error_file = name, EXPERIMENT.first_trial.as_dict(), None
-
-
-def test_a_trial_keeps_its_number_when_tune_moves_it_to_the_end(tmp_path: Path) -> None:
-    recorder = Recorder(TrialStore(tmp_path))
-    a, b, c = (Created(name) for name in "abc")
-    recorder.on_trial_start(0, [a, b], a)
-    recorder.on_trial_start(0, [a, b], b)
-    recorder.on_trial_start(0, [b, c, a], a)  # its worker died, and it begins again
-    recorder.on_trial_start(0, [b, c, a], c)
-    assert recorder.numbers == {"a": 0, "b": 1, "c": 2}
-    assert [record.number for record in TrialStore(tmp_path).running()] == [0, 1, 2]
 
 
 def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: Path) -> None:
