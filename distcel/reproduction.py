@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -48,16 +47,13 @@ _OF_TRAINED_RULES = (
 _PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 
 
-def report(
-    command: str, outcomes: Sequence[SeedOutcome], published: Published | None, figures: str = "."
-) -> str:
+def report(command: str, outcomes: Sequence[SeedOutcome], published: Published | None) -> str:
     """Everything as Markdown, without a heading.
 
     Args:
         command: that regenerates it.
         outcomes: of each seed.
         published: the paper's numbers, where it has any.
-        figures: path of their folder.
     """
     first = outcomes[0].results
     seeds = [outcome.results["seed"] for outcome in outcomes]
@@ -82,7 +78,7 @@ def report(
         ),
         "Table 3, best sub-ensemble",
         best_points(outcomes, published),
-        *_beyond_the_paper(outcomes, figures),
+        *_beyond_the_paper(outcomes),
         _times(outcomes),
         f"Seed {seeds[0]} was last launched on {first['machine']} and ended at {first['ended']}. "
         f"{versions}.",
@@ -103,7 +99,7 @@ def _times(outcomes: Sequence[SeedOutcome]) -> str:
     )
 
 
-def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str]:
+def _beyond_the_paper(outcomes: Sequence[SeedOutcome]) -> list[str]:
     settings = SETTINGS + (_OF_TRAINED_RULES if outcomes[0].comparison.trained else "")
     sections = [
         "Table 4, every rule: accuracy, expected calibration error (15 bins of the confidence in "
@@ -118,7 +114,7 @@ def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str
         class_accuracy(outcomes),
         "Figure 2, accuracy over k; epsilon, m, lr and gradient are those that each seed's search "
         "found with its own k, and the same for all other k",
-        f"![Figure 2]({figures}/figure2.svg)",
+        "![Figure 2](./figure2.svg)",
         figure_2(outcomes),
         chosen_otherwise(outcomes),
         "Table 6, accuracy against the cost of an image: the selection net and k base learners, "
@@ -127,7 +123,7 @@ def _beyond_the_paper(outcomes: Sequence[SeedOutcome], figures: str) -> list[str
         "seeds. The Pareto front is e2e-CEL's over Figure 2's k, by its accuracy on the test "
         "split: a description, nothing is chosen by it. Its knee, if any, is the point farthest "
         "above the chord between its ends on a linear scale of the cost (Satopaa et al. 2011)",
-        f"![Pareto front]({figures}/pareto.svg)",
+        "![Pareto front](./pareto.svg)",
         cost_against_accuracy(outcomes),
     ]
     if sliced := slice_accuracy(outcomes):
@@ -179,40 +175,6 @@ def _as_json(outcome: SeedOutcome) -> dict[str, Any]:
 
 def _facts(rule: TrainedRule) -> dict[str, float]:
     return {name: value for name, value in vars(rule).items() if name != "probs_SC"}
-
-
-def write_section(
-    file: Path,
-    name: str,
-    title: str,
-    command: str,
-    outcomes: Sequence[SeedOutcome],
-    published: Published | None,
-) -> None:
-    """Put the report into a file of several, as the section of its title, beside its figures.
-
-    Args:
-        file: Markdown, made where it is not there yet.
-        name: of the figures' folder, in `figures` beside the file.
-        title: heading of the section; one that is there is replaced.
-        command: that regenerates it.
-        outcomes: of each seed.
-        published: the paper's numbers, where it has any.
-    """
-    text = file.read_text() if file.is_file() else "# Results\n"
-    head, *parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
-    ours = report(command, outcomes, published, f"figures/{name}")
-    sections = list(zip(parts[::2], parts[1::2], strict=True))
-    headings = [heading for heading, _ in sections]
-    place = headings.index(title) if title in headings else len(sections)
-    sections[place : place + 1] = [(title, ours)]
-    titled = [f"## {heading}\n\n{body.strip()}" for heading, body in sections]
-    content = "\n\n".join([head.strip(), *titled]) + "\n"
-    write_atomically(file, lambda out: out.write(content.encode()))
-    folder = file.parent / "figures" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_figure_2(title, outcomes, folder)
-    draw_pareto(title, outcomes, folder)
 
 
 def tracked(

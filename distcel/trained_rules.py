@@ -23,6 +23,7 @@ from distcel.trained_network import TrainedNetwork
 from distcel.types import SelectionParams
 
 SINGLE, BRIEF_SINGLE = "single network", "brief single network"
+SOFT_GATING = "soft gating"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def rules_beyond(
         SINGLE: SingleNetwork(epochs_of(passes, n_samples), params.lr),
         BRIEF_SINGLE: SingleNetwork(selector_epochs, params.lr),
         "straight-through top-k": GatedEnsemble("straight-through", params),
-        "soft gating": GatedEnsemble("soft gating", params),
+        SOFT_GATING: GatedEnsemble("soft gating", params),
     }
 
 

@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
         "--results-file",
         type=Path,
         metavar="FILE",
-        help="also put the report into this Markdown file, as one section (none)",
+        help="also put the report into this Markdown file, as one section, and sum up all that it "
+        "has (none)",
     )
     flags.add_argument(
         "--results-dir",
@@ -81,7 +82,7 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
         if status != 0:
             return status
 
-    from distcel import reproduction
+    from distcel import reproduction, results_file
     from distcel.prepare import run_title
     from distcel.workers import cluster_pool
     from launch.ray_cluster import connect
@@ -100,8 +101,7 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     print(reproduction.write(folder, title, command, outcomes, published))
     print(f"{folder}/report.md, results.json, figure2 and pareto as .png and .svg")
     if arguments.results_file:
-        file = arguments.results_file
-        reproduction.write_section(file, name, title, command, outcomes, published)
+        results_file.put_section(arguments.results_file, folder, name)
     artifacts = options.run_dir.parent / "mlflow-artifacts"
     track = reproduction.tracked(title, of_cluster.dataset, outcomes, folder, artifacts)
     _log(options.mlflow_uri, track)

@@ -1,5 +1,4 @@
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from distcel.comparison import Comparison
 from distcel.cost import MultiplyAdds
 from distcel.measures import measure
 from distcel.outcomes import SeedOutcome, cost_points
-from distcel.reproduction import tracked, write, write_section
+from distcel.reproduction import tracked, write
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 from tests.distcel.test_comparison import sure
 from tests.distcel.test_consensus import split_of
@@ -208,21 +207,6 @@ def test_the_results_hold_it_all(tmp_path: Path) -> None:
     for name in ("figure2", "pareto"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
-
-
-def test_a_file_of_several_reports_has_each_once(tmp_path: Path) -> None:
-    file = tmp_path / "RESULTS.md"
-    by_hand = "# Results\n\nBy hand.\n\n## other\n\nstays\n\n## other\n\nstays too\n"
-    file.write_text(by_hand)
-    for command in ("first", "second"):
-        write_section(file, "name", "title", command, outcomes({}), None)
-    text = file.read_text()
-    assert text.startswith(f"{by_hand}\n## title\n\n`second`\n")
-    assert "`first`" not in text
-    shown = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert len(shown) == 2
-    for figure in shown:
-        assert b"<svg" in (tmp_path / figure).read_bytes()
 
 
 def test_mlflow_is_told_the_means(tmp_path: Path) -> None:

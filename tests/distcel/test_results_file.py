@@ -1,0 +1,115 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distcel.checks import RunFailedError
+from distcel.results_file import ASK_ALL, put_section
+from distcel.rules import FITTED_ON
+from distcel.trained_rules import SOFT_GATING
+
+PAPER = {"e2e_cel": 0.91, "unweighted_average": 0.85}
+ACCURACY = {"e2e-CEL": 0.9, "SL": 0.8, "UA": 0.7, "static top-k": 0.95}
+
+
+def seed(number: int, dataset: str, paper: dict[str, float] | None, **more: float) -> Any:
+    results = {
+        **{"dataset": dataset, "preset": "quick", "selector_split": "train", "fixed": {}},
+        **{"seed": number, "n_learners": 15, "best": {"k": 4 + number}, "paper": paper},
+    }
+    return {"results": results, "accuracy": {**ACCURACY, **more}}
+
+
+def report_of(folder: Path, title: str, seeds: list[Any], command: str = "command") -> Path:
+    """What `reproduction.write` leaves, in brief."""
+    folder.mkdir(exist_ok=True)
+    link = "![Figure 2](./figure2.svg)"
+    (folder / "report.md").write_text(f"# {title}\n\n`{command}`\n\n{link}\n")
+    (folder / "results.json").write_text(json.dumps({"seeds": seeds}))
+    (folder / "figure2.svg").write_text("<svg/>")
+    return folder
+
+
+def cells(text: str, title: str) -> dict[str, str]:
+    """A row of the summary; of the two columns named `paper`, the second is `paper's lead`."""
+    header, row = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith((f"| {title} ", "|  "))
+    )
+    header[header.index("paper", header.index("paper") + 1)] = "paper's lead"
+    return dict(zip(header, row, strict=True))
+
+
+def test_a_file_of_several_reports_has_each_once(tmp_path: Path) -> None:
+    file = tmp_path / "RESULTS.md"
+    by_hand = "# Results\n\nBy hand.\n\n## other\n\nstays\n\n## other\n\nstays too\n"
+    file.write_text(by_hand)
+    for command in ("first", "second"):
+        report = report_of(tmp_path / "report", "a, preset quick", [seed(0, "a", None)], command)
+        put_section(file, report, "a-quick")
+    text = file.read_text()
+    ours = "## a, preset quick\n\n`second`\n\n![Figure 2](figures/a-quick/figure2.svg)\n"
+    assert text == f"{by_hand}\n{ours}"
+    for figure in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (tmp_path / figure).read_text() == "<svg/>"
+
+
+def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
+    file = tmp_path / "RESULTS.md"
+    file.write_text("# Results\n\nBy hand.\n")
+    beyond = {"single network": 0.93, "brief single network": 0.92, "learned vote of few": 0.91}
+    of_a = [
+        seed(0, "a", PAPER, **beyond, **{"soft gating": 0.81, "logistic stacking": 0.85}),
+        seed(1, "a", PAPER, **{**beyond, "e2e-CEL": 0.92, "logistic stacking": 0.83}),
+    ]
+    for title, seeds in (("a", of_a), ("b", [seed(0, "b", None)])):
+        report = report_of(tmp_path / title, f"{title}, preset quick", seeds)
+        put_section(file, report, f"{title}-quick")
+        put_section(file, report, f"{title}-quick")  # the summary is replaced
+    text = file.read_text()
+    headings = ["All sections", "a, preset quick", "b, preset quick"]
+    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == headings
+    assert text.startswith("# Results\n\nBy hand.\n\n## All sections\n")
+    assert cells(text, "a, preset quick") == {
+        "": "a, preset quick",
+        "seeds": "2",
+        "e2e-CEL": "91.00 ± 1.41",
+        "paper": "91.00",
+        "e2e-CEL minus UA": "+21.00",
+        "paper's lead": "+6.00",
+        "k": "4, 5 of 15",
+        "learned vote of few": "91.00 ± 0.00",
+        "best that asks all n": "logistic stacking 84.00 ± 1.41",
+        "single network": "93.00 ± 0.00",
+        "brief single network": "92.00 ± 0.00",
+    }
+    assert cells(text, "b, preset quick") == {
+        "": "b, preset quick",
+        "seeds": "1",
+        "e2e-CEL": "90.00",
+        "paper": "-",
+        "e2e-CEL minus UA": "+20.00",
+        "paper's lead": "-",
+        "k": "4 of 15",
+        "learned vote of few": "-",
+        "best that asks all n": "SL 80.00",
+        "single network": "-",
+        "brief single network": "-",
+    }
+
+
+def test_results_that_are_none_are_said_to_be(tmp_path: Path) -> None:
+    report = report_of(tmp_path / "report", "a, preset quick", [seed(0, "a", None)])
+    other = tmp_path / "figures" / "b-quick" / "results.json"
+    other.parent.mkdir(parents=True)
+    for content in ("{", "{}", '{"seeds": []}', "[]"):
+        other.write_text(content)
+        with pytest.raises(RunFailedError, match=r"b-quick/results\.json: no results\.json of"):
+            put_section(tmp_path / "RESULTS.md", report, "a-quick")
+
+
+def test_the_rules_that_ask_all_are_rules() -> None:
+    assert {title for title in ASK_ALL if title not in FITTED_ON} == {SOFT_GATING}
