@@ -22,7 +22,7 @@ from distcel.crossfit import hold_out
 from distcel.datasets import Splits
 from distcel.fleet import Fleet
 from distcel.live_updates import LiveUpdates
-from distcel.machine import describe_machine
+from distcel.machine import describe_commit, describe_machine
 from distcel.predictions import PredictionCache
 from distcel.prepare import Prepared
 from distcel.refit import SmartRule, refit_best
@@ -184,6 +184,7 @@ def _results(
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": describe_commit(),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in _PACKAGES},
     }

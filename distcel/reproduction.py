@@ -59,7 +59,8 @@ def report(command: str, outcomes: Sequence[SeedOutcome], published: Published |
     seeds = [outcome.results["seed"] for outcome in outcomes]
     note, left_out = first["note"], duplicates([o.results["n_duplicates"] for o in outcomes])
     read = {f"seed {o.results['seed']}": o.results["test_read_after"] for o in outcomes}
-    versions = ", ".join(f"{name} {v}" for name, v in first["versions"].items())
+    named = first["versions"] | ({"commit": first["commit"]} if first["commit"] else {})
+    versions = ", ".join(f"{name} {value}" for name, value in named.items())
     sections = [
         f"`{command}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "

@@ -53,6 +53,7 @@ def outcome(
         "overall": 0.5,
         "seconds": {"base_learners": 60.0, "refit": 6.0},
         "versions": {"torch": "2"},
+        "commit": "0123abc, changed",
         "note": "Preset so and so.",
         "machine": "an abacus",
         "ended": "2026-11-23T12:00:00+00:00",
@@ -144,6 +145,14 @@ def test_the_report_says_what_all_trainings_took(tmp_path: Path) -> None:
     took = "base learners 2.0, refit 0.2, Figure 2 0.4."  # minutes of both seeds
     assert "took 2.6 minutes of one worker" in report
     assert took in report
+
+
+def test_the_report_says_of_what_code_it_is(tmp_path: Path) -> None:
+    first, *_ = outcomes({})
+    report = write(tmp_path, "title", "command", [first], None)
+    assert report.endswith(" torch 2, commit 0123abc, changed.\n")
+    installed = replace(first, results={**first.results, "commit": None})
+    assert write(tmp_path, "title", "command", [installed], None).endswith(" torch 2.\n")
 
 
 def test_the_report_says_what_other_choices_of_k_would_have_given(tmp_path: Path) -> None:

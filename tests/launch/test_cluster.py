@@ -13,6 +13,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from distcel.machine import describe_commit
 from distcel.sample_tables import read_samples
 from distcel.standalone import load_ensemble
 from launch import cluster
@@ -83,6 +84,7 @@ def test_results_json_is_what_the_readme_says(launched: tuple[Path, list[str]]) 
     assert results["paper"] is None
     assert list(results["seconds"]) == ["base_learners", "search", "refit"]
     assert all(seconds > 0 for seconds in results["seconds"].values())
+    assert results["commit"] == describe_commit()
 
 
 def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[str]]) -> None:
