@@ -5,7 +5,7 @@ Every rule votes on the same cached predictions of the test split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,16 +15,28 @@ from distcel.actor_pool import ActorPool
 from distcel.consensus import Draws, consensus_rules, right, said_by
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.estimate import SampleCounts, count_samples
-from distcel.gradient_study import EstimatorRun, GradientStudy, study_gradients
+from distcel.gradient_study import GradientStudy, study_gradients
 from distcel.learned_vote import LEARNED_VOTE, FoundVote, search_learned_vote, third_of
 from distcel.measures import SMART, Measures, measure
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.refit import SmartRule, refit
 from distcel.rules import said_by_rules
-from distcel.selection import SelectionTask
+from distcel.selection import SelectionTask, TaskRef
 from distcel.slices import slices
-from distcel.trained_rules import TrainedRule, rules_beyond, trained_rule, trained_rules
+from distcel.space import few_lrs
+from distcel.trained_rules import (
+    BRIEF_SINGLE,
+    FIRST_POINT,
+    Chosen,
+    RulesByLr,
+    TrainedRule,
+    best_on_valid,
+    brief_single,
+    first_point,
+    rules_beyond,
+    trained_rule,
+)
 from distcel.trials import TrialStore, best_trial
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
@@ -64,9 +76,9 @@ def curve_ks(n_learners: int, chosen: int) -> list[int]:
     return sorted({int(k) for k in spaced} | {third_of(n_learners), chosen})
 
 
-def smart_rules(params: SelectionParams, ks: Sequence[int]) -> dict[str, SmartRule]:
+def smart_rules(params: SelectionParams, ks: Sequence[int]) -> dict[str, RulesByLr]:
     """The smart ensemble at each k and the other parameters of the best trial, by title."""
-    return {_title_at(k): SmartRule(replace(params, k=k)) for k in ks}
+    return {_title_at(k): {params.lr: SmartRule(replace(params, k=k))} for k in ks}
 
 
 def _title_at(k: int) -> str:
@@ -111,50 +123,65 @@ def _sample_counts(prepared: Prepared) -> SampleCounts:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a comparison trains: e2e-CEL at each k, its rivals, and what diverged of both."""
+    """What a comparison trains: e2e-CEL at each k and its rivals, and what diverged of both."""
 
-    over_k: Mapping[int, TrainedRule]
-    rivals: Mapping[str, TrainedRule]
+    over_k: Mapping[int, Chosen]
+    rivals: Mapping[str, Chosen]
     learned_vote: FoundVote | None
-    gradients: GradientStudy | None
     diverged: Sequence[str]
-    seconds: Mapping[str, float]
 
 
-def _train(
-    prepared: Prepared,
-    task: SelectionTask,
-    best: TrialRecord,
-    test: CachedSplit,
-    pool: ActorPool,
-    beyond: bool,
-    gradients: bool,
-) -> _Trained:
-    ref, k, folder = ray.put(task), best.params.k, prepared.search_folder
+def _train(prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: ActorPool) -> _Trained:
+    """What every comparison trains; the best trial's own network is kept by its refit."""
+    folder, k = prepared.search_folder, best.params.k
     network, _ = refit(ref, best, pool, folder / "refit")
-    learned = search_learned_vote(prepared, ref, pool) if beyond else None
-    ks = curve_ks(len(prepared.specs), k)
-    wanted = rules_beyond(task, best.params, _sample_counts(prepared)) if beyond else {}
-    wanted |= smart_rules(best.params, [other for other in ks if other != k])
-    # Some choose their best epoch on valid: the test split is measured from here on.
-    rivals = trained_rules(wanted, task, ref, test, pool, folder / "rules")
-    diverged = [title for title in wanted if title not in rivals]
-    diverged += [LEARNED_VOTE] if beyond and learned is None else []
-    over_k = {other: rivals.pop(title) for other in ks if (title := _title_at(other)) in rivals}
-    study_folder = folder / "gradients"
-    study = study_gradients(task, ref, best, test, pool, study_folder) if gradients else None
-    seconds = {
-        "Figure 2": _seconds(over_k.values()),  # the chosen k's is the refit's
+    ks = [other for other in curve_ks(len(prepared.specs), k) if other != k]
+    wanted = first_point(prepared.search.first, _lrs(prepared, best))
+    wanted |= smart_rules(best.params, ks)
+    found = best_on_valid(wanted, ref, pool, folder / "rules")
+    over_k = {other: found[title] for other in ks if (title := _title_at(other)) in found}
+    over_k[k] = Chosen(SmartRule(best.params), network, best.params.lr, 0.0)
+    rivals = {FIRST_POINT: found[FIRST_POINT]} if FIRST_POINT in found else {}
+    diverged = [title for title in wanted if title not in found]
+    return _Trained(dict(sorted(over_k.items())), rivals, None, diverged)
+
+
+def _train_beyond(
+    trained: _Trained, prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: ActorPool
+) -> _Trained:
+    """What the paper does not have, beside what is trained already."""
+    folder, lrs = prepared.search_folder / "rules", _lrs(prepared, best)
+    learned = search_learned_vote(prepared, ref, pool)
+    brief = brief_single(prepared.experiment, lrs)
+    found = best_on_valid(brief, ref, pool, folder)
+    single_lr = found[BRIEF_SINGLE].lr if BRIEF_SINGLE in found else best.params.lr
+    counts = _sample_counts(prepared)
+    further = rules_beyond(prepared.experiment, best.params, counts, lrs, single_lr)
+    found |= best_on_valid(further, ref, pool, folder)
+    diverged = [title for title in [*further, *brief] if title not in found]
+    diverged += [LEARNED_VOTE] if learned is None else []
+    rivals = {title: found[title] for title in [*further, *brief] if title in found}
+    return replace(
+        trained,
+        rivals={**trained.rivals, **rivals},
+        learned_vote=learned,
+        diverged=[*trained.diverged, *diverged],
+    )
+
+
+def _lrs(prepared: Prepared, best: TrialRecord) -> tuple[float, ...]:
+    return few_lrs(prepared.search.space["lr"], best.params.lr)
+
+
+def _seconds(trained: _Trained, study: GradientStudy | None) -> dict[str, float]:
+    """That the trainings took on their workers; the chosen k's is the refit's, not Figure 2's."""
+    learned = trained.learned_vote
+    return {
+        "Figure 2": sum(chosen.seconds for chosen in trained.over_k.values()),
         LEARNED_VOTE: learned.seconds if learned else 0.0,
-        "other trained rules": _seconds(rivals.values()),
-        "gradients": _seconds(study.runs) if study else 0.0,
+        "other trained rules": sum(chosen.seconds for chosen in trained.rivals.values()),
+        "gradients": sum(run.seconds for run in study.runs) if study else 0.0,
     }
-    over_k[k] = trained_rule(SmartRule(best.params), network, task, test)
-    return _Trained(dict(sorted(over_k.items())), rivals, learned, study, diverged, seconds)
-
-
-def _seconds(trained: Iterable[TrainedRule] | Iterable[EstimatorRun]) -> float:
-    return sum(training.seconds for training in trained)
 
 
 def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bool) -> Comparison:
@@ -173,24 +200,32 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
     seed, names = prepared.options.seed, prepared.splits.class_names
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, seed)
-    trained = _train(prepared, task, best, test, pool, beyond, gradients)
-    smart_by_k = {k: rule.probs_SC[None] for k, rule in trained.over_k.items()}
+    ref = ray.put(task)
+    trained = _train(prepared, ref, best, pool)
+    if beyond:
+        trained = _train_beyond(trained, prepared, ref, best, pool)
+    # All is chosen on valid: the test split is measured from here on.
+    folder = prepared.search_folder / "gradients"
+    study = study_gradients(task, ref, best, test, pool, folder) if gradients else None
+    over_k = {k: trained_rule(chosen, task, test) for k, chosen in trained.over_k.items()}
+    rivals = {title: trained_rule(chosen, task, test) for title, chosen in trained.rivals.items()}
+    smart_by_k = {k: rule.probs_SC[None] for k, rule in over_k.items()}
     said = {SMART: smart_by_k[best.params.k]}
     said |= said_by_rules(train, valid, test, best.params.k, seed)
-    said |= {title: rule.probs_SC[None] for title, rule in trained.rivals.items()}
+    said |= {title: rule.probs_SC[None] for title, rule in rivals.items()}
     if learned := trained.learned_vote:
-        rule = trained_rule(SmartRule(learned.trial.params), learned.network, task, test)
-        said[LEARNED_VOTE] = rule.probs_SC[None]
+        smart = SmartRule(learned.trial.params)
+        said[LEARNED_VOTE] = smart.predict(learned.network, task, test).numpy()[None]
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
         measure(said, test, names, sliced, leaders),
         accuracy_over_k(smart_by_k, said, train, test, seed),
-        {k: rule.valid_accuracy for k, rule in trained.over_k.items()},
+        {k: rule.valid_accuracy for k, rule in over_k.items()},
         multiply_adds(prepared.plan, len(prepared.specs), len(names)),
-        trained.rivals,
+        rivals,
         learned.trial if learned else None,
-        trained.gradients,
+        study,
         trained.diverged,
-        trained.seconds,
+        _seconds(trained, study),
     )

@@ -29,6 +29,7 @@ class Measures:
         accuracy: over all samples.
         calibration_error: the expected one; the oracle has none.
         class_accuracy: by class: the share of its samples that are found (recall).
+        class_sizes: how many samples each class has.
         slice_accuracy: by slice of the data set.
         slice_sizes: how many samples each slice has.
         against: by leader, it minus each other rule of one draw.
@@ -37,6 +38,7 @@ class Measures:
     accuracy: Mapping[str, float]
     calibration_error: Mapping[str, float]
     class_accuracy: Mapping[str, Mapping[str, float]]
+    class_sizes: Mapping[str, int]
     slice_accuracy: Mapping[str, Mapping[str, float]]
     slice_sizes: Mapping[str, int]
     against: Mapping[str, Mapping[str, Difference]]
@@ -76,6 +78,7 @@ def measure(
         {title: float(hits.mean()) for title, hits in rights.items()},
         {t: _calibration_error(d, labels_S) for t, d in {**said, LEARNERS: learners}.items()},
         {title: accuracy_by_group(hits, classes) for title, hits in rights.items()},
+        {name: int(inside_S.sum()) for name, inside_S in classes.items()},
         {title: accuracy_by_group(hits, slices) for title, hits in rights.items()},
         {name: int(inside_S.sum()) for name, inside_S in slices.items()},
         against,

@@ -52,9 +52,9 @@ class CostPoint:
     is_knee: bool = False
 
 
-def mean_and_deviation(values: Sequence[float], scale: float = 100.0) -> str:
+def mean_and_deviation(values: Sequence[float], scale: float = 100.0, sign: str = "") -> str:
     """In percent; the standard deviation is the sample's, and missing for one value."""
-    mean = f"{scale * statistics.mean(values):.2f}"
+    mean = f"{scale * statistics.mean(values):{sign}.2f}"
     if len(values) < 2:
         return mean
     return f"{mean} ± {scale * statistics.stdev(values):.2f}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
 from distcel.trained_network import TrainedNetwork
 from distcel.trials import TrialStore
-from distcel.types import TrialRecord
+from distcel.types import SPLIT_NAMES, TrialRecord
 
 if TYPE_CHECKING:
     from distcel.tracking import Tracker
@@ -43,6 +44,7 @@ _PACKAGES = (
     *("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"),
     *("scikit-learn", "scipy", "pillow"),
 )
+_EXTRA_PACKAGES = ("deslib",)
 
 
 def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
@@ -172,6 +174,7 @@ def _results(
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
+        "n_samples": {name: len(prepared.splits[name].labels) for name in SPLIT_NAMES},
         "n_duplicates": prepared.splits.n_duplicates,
         "best": best.params.as_dict(),
         "accuracy": dict(whole.accuracy),
@@ -185,9 +188,14 @@ def _results(
         "machine": describe_machine(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": describe_commit(),
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in _PACKAGES},
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    there = [package for package in _EXTRA_PACKAGES if find_spec(package)]
+    packages = {package: version(package) for package in [*_PACKAGES, *there]}
+    return {"python": platform.python_version()} | packages
 
 
 def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[str, float]:

@@ -10,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Literal
 
-from distcel.consensus import RULE_TITLES, ConsensusRule, Draws, consensus_rules, said_by
+from distcel.consensus import (
+    RANDOM_DRAWS,
+    RULE_TITLES,
+    ConsensusRule,
+    Draws,
+    consensus_rules,
+    said_by,
+)
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.static_rules import (
@@ -24,10 +31,12 @@ from distcel.static_rules import (
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
 _STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 1))
 SETTINGS = (
-    f"The rules' settings: stacking's penalty is chosen on valid among {len(_STACKINGS)}, C from "
-    f"{_STACKINGS[0].inverse_penalty:g} to {_STACKINGS[-1].inverse_penalty:g}, with at most "
-    f"{_STACKINGS[0].max_iterations} iterations of L-BFGS; nearest neighbours, KNORA and META-DES "
-    f"ask {NearestNeighbours().count}, greedy selection has {GreedySelection().n_rounds} rounds"
+    "The rules' settings: SL has one weight a learner; static top-k and RS have e2e-CEL's k, and "
+    f"RS is the mean of {RANDOM_DRAWS} draws; stacking's penalty is chosen on valid among "
+    f"{len(_STACKINGS)}, C from {_STACKINGS[0].inverse_penalty:g} to "
+    f"{_STACKINGS[-1].inverse_penalty:g}, with at most {_STACKINGS[0].max_iterations} iterations "
+    f"of L-BFGS; nearest neighbours, KNORA and META-DES ask {NearestNeighbours().count} by the "
+    f"pixels' distance; greedy selection has {GreedySelection().n_rounds} rounds, without bagging"
 )
 FITTED_ON: Mapping[str, FittedOn] = {
     "SL": "train",
@@ -36,6 +45,7 @@ FITTED_ON: Mapping[str, FittedOn] = {
     "RS": "-",
     "best learner": "valid",
     "static top-k": "valid",
+    "static top-k of its own k": "valid",
     "discrete SL": "valid",
     "greedy selection": "valid",
     "logistic stacking": "train",
@@ -52,12 +62,14 @@ def rules(k: int, seed: int, valid: CachedSplit) -> dict[str, Sequence[Consensus
     Args:
         k: learners that the rules which are told so may ask.
         seed: of random selection.
-        valid: chooses stacking's penalty.
+        valid: chooses stacking's penalty and static top-k's own k.
     """
+    every_k = tuple(TopLearners(size) for size in range(1, valid.probs_SNC.shape[1] + 1))
     papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed).items()}
     further: dict[str, Sequence[ConsensusRule]] = {
         "best learner": [TopLearners(1)],
         "static top-k": [TopLearners(k)],
+        "static top-k of its own k": [BestOnValid(every_k, valid)],
         "discrete SL": [DiscreteSuperLearner()],
         "greedy selection": [GreedySelection()],
         "logistic stacking": [BestOnValid(_STACKINGS, valid)],

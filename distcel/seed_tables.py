@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from distcel.cost import pareto_front
 from distcel.learned_vote import LEARNED_VOTE
 from distcel.markdown import markdown
 from distcel.measures import SMART, Measures
@@ -38,7 +39,10 @@ def beside_paper(
 
 
 def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) -> str:
-    """Table 3: what each seed's search chose, and its search of the learned vote, if any."""
+    """Table 3: what each seed's search chose, and its search of the learned vote, if any.
+
+    The exact gradient draws nothing, so it has no m.
+    """
     names = ["k", "epsilon", "m", "lr", "gradient", "vote"]
     rows = []
     for outcome in outcomes:
@@ -48,7 +52,8 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
             own = learned.params.as_dict(), learned.valid_accuracy
             chosen[f"{seed}, {LEARNED_VOTE}"] = own
         for name, (params, valid) in chosen.items():
-            point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(params.get, names)]
+            named = params | ({"m": "-"} if params["gradient"] == "exact" else {})
+            point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(named.get, names)]
             n = str(outcome.results["n_learners"])
             rows.append((name, [n, *point, f"{100 * valid:.2f}"]))
     n = str(outcomes[0].results["n_learners"])
@@ -81,34 +86,45 @@ def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
 
 def _leads(measures: Sequence[Measures], leader: str, title: str) -> str:
     differences = [m.against[leader][title] for m in measures if title in m.against[leader]]
-    by_seed = [
-        f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}] p {d.p:.1g}"
+    by_seed = "; ".join(
+        f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}] {_probability(d.p)}"
         for d in differences
-    ]
-    return "; ".join(by_seed) or "-"
+    )
+    if len(differences) < 2:
+        return by_seed or "-"
+    return f"{mean_and_deviation([d.mean for d in differences], sign='+')}: {by_seed}"
+
+
+def _probability(p: float) -> str:
+    """With as many digits as tell an interval that just holds 0 from one that does not."""
+    return "p < 1e-12" if p < 1e-12 else f"p {p:.2g}"
 
 
 def class_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 5: of every rule the share of each class's samples that it finds (recall)."""
     found = [outcome.comparison.measures.class_accuracy for outcome in outcomes]
-    names = found[0][SMART]
-    rows = _by_group(common_rules(outcomes), found, names)
-    return markdown(["rule", *names], rows)
+    sizes = outcomes[0].comparison.measures.class_sizes  # every seed has the same test split
+    rows = _by_group(common_rules(outcomes), found, sizes)
+    return markdown(["rule", *sizes], [("samples", [str(n) for n in sizes.values()]), *rows])
 
 
 def cost_against_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
-    """Table 6: what an image costs at each k of Figure 2, and which k are worth it."""
-    rows = []
-    for point in cost_points(outcomes):
+    """Table 6: what an image costs at each k of Figure 2 and by others, and what is worth it."""
+    points, rows = cost_points(outcomes), []
+    means = [statistics.mean(point.accuracies) for point in points]
+    of_all = pareto_front([point.multiply_adds for point in points], means)
+    for i, point in enumerate(points):
         front = ("yes, the knee" if point.is_knee else "yes") if point.on_front else "no"
         cells = [
             f"{point.k:.4g}",
             f"{point.multiply_adds / 1e6:.3f}",
             mean_and_deviation(point.accuracies),
             front if point.rule == SMART else "-",
+            "yes" if i in of_all else "no",
         ]
         rows.append((point.rule, cells))
-    header = ["rule", "learners asked", "million multiply-adds", "accuracy", "Pareto front"]
+    header = ["rule", "learners asked", "million multiply-adds", "accuracy", "front over k"]
+    header.append("front of all rows")
     return markdown(header, rows)
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from distcel.checks import require
 from distcel.types import Experiment, Gradient, SelectionParams, VoteName
@@ -36,6 +42,21 @@ def search_space(
     for params in _corners(space):
         params.require_k_within(n_learners)
     return space
+
+
+def few_lrs(lr: BaseDistribution, chosen: float) -> tuple[float, ...]:
+    """Learning rates for a rule that has no search of its own, without repetitions.
+
+    What the search chose, and a quarter and three quarters of the way through the range that it
+    had, on that range's scale; of a choice of some, all of them.
+    """
+    if isinstance(lr, CategoricalDistribution):
+        others = [float(choice) for choice in lr.choices]  # type: ignore[arg-type]
+    else:
+        assert isinstance(lr, FloatDistribution), "lr is a real number"
+        scale = np.geomspace if lr.log else np.linspace
+        others = [float(value) for value in scale(lr.low, lr.high, 5)[[1, 3]]]
+    return tuple(dict.fromkeys([chosen, *others]))
 
 
 def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:

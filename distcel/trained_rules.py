@@ -1,29 +1,51 @@
 """The rules that a comparison trains: the smart ensemble at other k, and its rivals.
 
-A comparison says which, and reads class probabilities (S, C):
+A comparison says which, each at one learning rate or at several, and reads class probabilities
+(S, C):
 
-    found = trained_rules(rules, task, ref, test, pool, search_folder / "rules")
-    found["soft gating"].probs_SC
+    found = best_on_valid(rules, ref, pool, search_folder / "rules")
+    trained_rule(found["soft gating"], task, test).probs_SC
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distcel.actor_pool import ActorPool
 from distcel.estimate import SampleCounts
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
+from distcel.measures import SMART
 from distcel.predictions import CachedSplit, Probabilities
+from distcel.refit import SmartRule
 from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.trained_network import TrainedNetwork
-from distcel.types import SelectionParams
+from distcel.types import Experiment, SelectionParams
 
 SINGLE, BRIEF_SINGLE = "single network", "brief single network"
-SOFT_GATING = "soft gating"
+SOFT_GATING, STRAIGHT_THROUGH = "soft gating", "straight-through top-k"
+FIRST_POINT = f"{SMART} by Eq. 7"  # the first trial's, which is the paper's
+RulesByLr = Mapping[float, TrainableRule]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A rule at the learning rate that is best on the valid split.
+
+    Attributes:
+        rule: it.
+        network: what was trained.
+        lr: that it has.
+        seconds: that its trainings at all learning rates took, but for those that diverged.
+    """
+
+    rule: TrainableRule
+    network: TrainedNetwork
+    lr: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -33,78 +55,108 @@ class TrainedRule:
     Attributes:
         probs_SC: its class probabilities.
         valid_accuracy: of the same weights on the valid split, as a fraction.
+        lr: that it was trained with.
         n_epochs: that it was trained for.
         n_passes: training samples seen, each as often as it was seen; the base learners' own are
             not in it.
-        seconds: that its training took.
+        seconds: as in Chosen.
     """
 
     probs_SC: Probabilities
     valid_accuracy: float
+    lr: float
     n_epochs: int
     n_passes: int
     seconds: float
 
 
+def brief_single(experiment: Experiment, lrs: Sequence[float]) -> dict[str, RulesByLr]:
+    """The single network that sees as many samples as the selection net, by its title."""
+    epochs = experiment.selector_recipe.epochs
+    return {BRIEF_SINGLE: {lr: SingleNetwork(epochs, lr) for lr in lrs}}
+
+
 def rules_beyond(
-    task: SelectionTask, params: SelectionParams, counts: SampleCounts
-) -> dict[str, TrainableRule]:
+    experiment: Experiment,
+    params: SelectionParams,
+    counts: SampleCounts,
+    lrs: Sequence[float],
+    single_lr: float,
+) -> dict[str, RulesByLr]:
     """What the paper does not have, by its title, the longest training first.
 
-    The single network sees as many samples as the whole ensemble did, rounded up to whole epochs,
-    and a second one as many as the selection net did. All have the selection net's recipe and lr.
+    The single network sees as many samples as the whole ensemble did, rounded up to whole epochs.
+    All have the selection net's recipe.
+
+    Args:
+        experiment: whose recipes they and the ensemble have.
+        params: e2e-CEL's; k is straight-through's as well.
+        counts: what the ensemble was trained on.
+        lrs: that each of them but the single network is trained at.
+        single_lr: the single network's.
     """
-    passes, n_samples = ensemble_passes(task.experiment, counts), len(task.train.labels_S)
-    selector_epochs = task.experiment.selector_recipe.epochs
+    epochs = epochs_of(ensemble_passes(experiment, counts), counts.selection_net)
+    own = {lr: replace(params, lr=lr) for lr in lrs}
     return {
-        SINGLE: SingleNetwork(epochs_of(passes, n_samples), params.lr),
-        BRIEF_SINGLE: SingleNetwork(selector_epochs, params.lr),
-        "straight-through top-k": GatedEnsemble("straight-through", params),
-        SOFT_GATING: GatedEnsemble("soft gating", params),
+        SINGLE: {single_lr: SingleNetwork(epochs, single_lr)},
+        STRAIGHT_THROUGH: {lr: GatedEnsemble("straight-through", p) for lr, p in own.items()},
+        SOFT_GATING: {lr: GatedEnsemble("soft gating", p) for lr, p in own.items()},
     }
 
 
-def trained_rules(
-    rules: Mapping[str, TrainableRule],
-    task: SelectionTask,
-    ref: TaskRef,
-    test: CachedSplit,
-    pool: ActorPool,
-    folder: Path,
-) -> dict[str, TrainedRule]:
-    """Train what is not trained yet, on workers, and then let each rule vote on the test split.
+def first_point(first: SelectionParams, lrs: Sequence[float]) -> dict[str, RulesByLr]:
+    """The smart ensemble at the first trial's k, epsilon and m, if its gradient is the paper's."""
+    if first.gradient != "paper":
+        return {}
+    return {FIRST_POINT: {lr: SmartRule(replace(first, lr=lr)) for lr in lrs}}
+
+
+def best_on_valid(
+    rules: Mapping[str, RulesByLr], ref: TaskRef, pool: ActorPool, folder: Path
+) -> dict[str, Chosen]:
+    """Train what is not trained yet, on workers, and choose each rule's learning rate.
 
     Args:
-        rules: by title, the longest training first.
-        task: what the selection net was trained on.
-        ref: the same in Ray's object store.
-        test: the test split.
+        rules: by title and learning rate, the longest training first.
+        ref: what the selection net was trained on, in Ray's object store.
         pool: the resources of each worker.
         folder: where what is trained is kept for a later launch, in the search's own folder, whose
             name stands for data, recipes and seed.
 
     Returns:
-        dict: by title; a rule that diverges is left out, and said so.
+        dict: by title, the first of equals; a rule that diverges at every learning rate is left
+        out, and said so.
 
     Raises:
         RunFailedError: workers died again and again.
     """
-    found = train_missing(rules, ref, pool, folder)
-    return {
-        title: trained_rule(rules[title], network, task, test)
-        for title, network in found.items()
-        if isinstance(network, TrainedNetwork)
+    titled = {
+        title if i == 0 else f"{title}, lr {lr:.3g}": (title, lr, rule)
+        for title, by_lr in rules.items()
+        for i, (lr, rule) in enumerate(by_lr.items())
     }
+    found = train_missing({t: rule for t, (_, _, rule) in titled.items()}, ref, pool, folder)
+    chosen: dict[str, Chosen] = {}
+    for name, (title, lr, rule) in titled.items():
+        network = found[name]
+        if not isinstance(network, TrainedNetwork):
+            continue
+        new, old = Chosen(rule, network, lr, network.seconds), chosen.get(title)
+        if old is not None:
+            best = new if network.valid_accuracy > old.network.valid_accuracy else old
+            new = replace(best, seconds=old.seconds + network.seconds)
+        chosen[title] = new
+    return chosen
 
 
-def trained_rule(
-    rule: TrainableRule, network: TrainedNetwork, task: SelectionTask, test: CachedSplit
-) -> TrainedRule:
-    """What a rule says of the test split with this network."""
+def trained_rule(chosen: Chosen, task: SelectionTask, test: CachedSplit) -> TrainedRule:
+    """What a rule says of the test split."""
+    network = chosen.network
     return TrainedRule(
-        rule.predict(network, task, test).numpy(),
+        chosen.rule.predict(network, task, test).numpy(),
         network.valid_accuracy,
+        chosen.lr,
         len(network.epochs),
         len(network.epochs) * len(task.train.labels_S),
-        network.seconds,
+        chosen.seconds,
     )

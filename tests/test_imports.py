@@ -29,6 +29,7 @@ LAYERS = [
     {"comparison"},
     {"outcomes"},
     {"seed_tables", "gradient_table", "figures", "results_file"},
+    {"reproduction_report"},
     {"reproduction"},
 ]
 USERS = {

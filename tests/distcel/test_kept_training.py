@@ -13,25 +13,20 @@ from torch import Tensor
 from distcel import gating, kept_training, trained_network, training_state
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
-from distcel.estimate import count_samples
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
-from distcel.refit import SmartRule
 from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork
 from distcel.storage import write_sealed
 from distcel.trained_network import TrainedNetwork
-from distcel.trained_rules import rules_beyond, trained_rules
 from distcel.training import DivergedError
-from distcel.types import EpochResult, learner_specs
+from distcel.types import EpochResult
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 
-SPECS = learner_specs(("a", "b", "c", "d"))
 TASK = task_of(epochs=2)
-COUNTS = count_samples(TASK.train.labels_S, SPECS, TASK.experiment, "train", 0)
 
 
 @pytest.fixture(scope="module")
@@ -88,26 +83,6 @@ def train(
     """As `train_missing`, where none diverges."""
     found = train_missing(rules, ref, pool, folder)
     return {title: x for title, x in found.items() if isinstance(x, TrainedNetwork)}
-
-
-def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
-    rules = rules_beyond(TASK, PARAMS, COUNTS) | {"k = 1": SmartRule(replace(PARAMS, k=1))}
-    found = trained_rules(rules, TASK, ref, TASK.valid, pool, tmp_path)
-    assert set(found) == set(rules)
-    for rule in found.values():
-        assert rule.probs_SC.shape == (160, 4)
-        np.testing.assert_allclose(rule.probs_SC.sum(1), 1, rtol=1e-5)
-        right = (rule.probs_SC.argmax(1) == TASK.valid.labels_S).mean()
-        assert right == rule.valid_accuracy
-    # 4 learners of one class of 80 samples, 6 of two of 160, two epochs; 2 of the selection net.
-    whole, brief = found["single network"], found["brief single network"]
-    assert (whole.n_passes, whole.n_epochs) == (2880, 18)
-    assert (brief.n_passes, brief.n_epochs) == (320, 2)
-    assert found["soft gating"].n_passes == 320
-    again = trained_rules(rules, TASK, ref, TASK.valid, pool, tmp_path)
-    for title, rule in found.items():
-        assert again[title].seconds == rule.seconds  # its own, so it was not trained again
-        np.testing.assert_array_equal(again[title].probs_SC, rule.probs_SC)
 
 
 def test_a_damaged_file_alone_is_made_again(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from distcel.cost import MultiplyAdds
 from distcel.measures import measure
 from distcel.outcomes import SeedOutcome, cost_points
 from distcel.reproduction import tracked, write
+from distcel.significance import Difference
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 from tests.distcel.test_comparison import sure
 from tests.distcel.test_consensus import split_of
@@ -36,6 +38,9 @@ def outcome(
         "seed": seed,
         "n_learners": 6,
         "n_classes": 4,
+        "n_samples": {"train": 300, "valid": 30, "test": 40},
+        "n_trials": 8 + seed,
+        "private_test_accuracy": None,
         "n_duplicates": 5 * seed,
         "test_read_after": [8],
         "best": {
@@ -105,8 +110,8 @@ def test_the_learned_vote_is_in_the_tables_where_every_seed_has_it(tmp_path: Pat
     assert point.multiply_adds == (1_500_000 + 16 + 2_000_000 + 32) / 2
     assert (point.k, point.accuracies, point.on_front) == (1.5, (0.5, 0.5), False)
     report = write(tmp_path / "both", "title", "command", found, None)
-    assert row(report, LEARNED, "Table 6") == ["1.5", "1.750", "50.00 ± 0.00", "-"]
-    chosen = ["6", "2", "0.1", "1", "0.02", "exact", "learned", "62.50"]
+    assert row(report, LEARNED, "Table 6") == ["1.5", "1.750", "50.00 ± 0.00", "-", "no"]
+    chosen = ["6", "2", "0.1", "-", "0.02", "exact", "learned", "62.50"]
     assert row(report, f"seed 1, {LEARNED}", "Table 3") == chosen
     assert row(report, "rule", "Table 4")[-1] == f"{LEARNED} minus it"
 
@@ -129,13 +134,24 @@ def test_the_tables_beyond_the_papers(tmp_path: Path) -> None:
     assert row(report, "e2e-CEL", "Table 4") == ["train", "75.00 ± 0.00", "17.50 ± 0.00", "-"]
     assert row(report, "UA", "Table 4")[:3] == ["-", "50.00 ± 0.00", "42.50 ± 0.00"]
     assert row(report, "oracle", "Table 4")[2] == "-"
+    stacking = "+25.00 ± 0.00: +25.00 [+12.50, +40.00] p 0.002; +25.00 [+12.50, +40.00] p 0.002"
+    assert row(report, "logistic stacking", "Table 4")[3] == stacking
     assert row(report, "rule", "Table 5") == ["cat", "dog", "a\\|b", "fish"]
+    sizes = [str(count) for count in np.bincount(TEST.labels_S)]
+    assert row(report, "samples", "Table 5") == sizes
     found = outcomes({})[0].comparison.measures.class_accuracy["UA"]
     assert row(report, "UA", "Table 5") == [f"{100 * found[name]:.2f}" for name in NAMES]
-    assert row(report, "logistic stacking", "Table 6") == ["6", "3.000", "50.00 ± 0.00", "-"]
+    assert row(report, "logistic stacking", "Table 6") == ["6", "3.000", "50.00 ± 0.00", "-", "no"]
     knees = [line for line in report.splitlines() if "yes, the knee" in line]
     assert len(knees) == 1
     assert "| 2.000 " in knees[0]
+    on_front = [line for line in report.splitlines() if re.search(r"\| yes +\|$", line)]
+    assert [re.findall(r"[\w-]+", line)[:3] for line in on_front] == [
+        ["e2e-CEL", "1", "1"],
+        ["e2e-CEL", "2", "2"],
+        ["e2e-CEL", "6", "4"],
+        ["single", "network", "0"],
+    ]
     assert row(report, "samples", "Table 7") == ["10"]
     assert row(report, "UA", "Table 7") == ["100.00"]
 
@@ -145,6 +161,33 @@ def test_the_report_says_what_all_trainings_took(tmp_path: Path) -> None:
     took = "base learners 2.0, refit 0.2, Figure 2 0.4."  # minutes of both seeds
     assert "took 2.6 minutes of one worker" in report
     assert took in report
+
+
+def test_a_p_that_is_none_is_not_printed_as_0(tmp_path: Path) -> None:
+    (found, *_) = outcomes({})
+    against = {"e2e-CEL": {"SL": Difference(0.1, 0.09, 0.11, 0.0)}}
+    measures = replace(found.comparison.measures, against=against)
+    found = replace(found, comparison=replace(found.comparison, measures=measures))
+    report = write(tmp_path, "title", "command", [found], None)
+    assert row(report, "SL", "Table 4")[3] == "+10.00 [+9.00, +11.00] p < 1e-12"
+
+
+def test_the_report_says_how_many_trials_and_samples_there_were(tmp_path: Path) -> None:
+    report = write(tmp_path, "title", "command", outcomes({}), None)
+    assert "Samples: 300 train, 30 valid, 40 test." in report
+    assert "Trials of each seed's search: 8, 9, the first" in report
+
+
+def test_fer2013s_private_test_is_said_by_itself(tmp_path: Path) -> None:
+    names = ("e2e_cel", "super_learner", "unweighted_average", "plurality_vote", "random_selection")
+    private = [dict.fromkeys(names, 0.5) | {"e2e_cel": accuracy} for accuracy in (0.6, 0.7)]
+    both = [
+        replace(found, results={**found.results, "private_test_accuracy": of_seed})
+        for found, of_seed in zip(outcomes({}), private, strict=True)
+    ]
+    report = write(tmp_path, "title", "command", both, None)
+    assert "On PrivateTest alone: e2e-CEL 65.00 ± 7.07, SL 50.00 ± 0.00, UA" in report
+    assert "PrivateTest" not in write(tmp_path, "title", "command", outcomes({}), None)
 
 
 def test_the_report_says_of_what_code_it_is(tmp_path: Path) -> None:

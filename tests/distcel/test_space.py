@@ -1,10 +1,15 @@
 from dataclasses import replace
 
 import pytest
-from optuna.distributions import IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from distcel.checks import InvalidInputError
-from distcel.space import search_space
+from distcel.space import few_lrs, search_space
 from search_spaces import load_experiment
 
 
@@ -38,3 +43,18 @@ def test_a_space_file_with_an_invalid_range_is_refused() -> None:
     space = {**experiment.space, "k": IntDistribution(1, 60)}
     with pytest.raises(InvalidInputError, match="1 <= k <= n = 55 must hold, but got 60"):
         search_space(replace(experiment, space=space), 55, {})
+
+
+@pytest.mark.parametrize(
+    ("lr", "expected"),
+    [
+        (FloatDistribution(0.01, 100.0, log=True), [0.5, 0.1, 10.0]),
+        (FloatDistribution(1.0, 5.0), [0.5, 2.0, 4.0]),
+        (CategoricalDistribution([0.1, 0.5, 0.9]), [0.5, 0.1, 0.9]),
+        (CategoricalDistribution([0.5]), [0.5]),
+    ],
+)
+def test_a_rule_without_a_search_has_the_chosen_lr_and_others_of_its_range(
+    lr: BaseDistribution, expected: list[float]
+) -> None:
+    assert few_lrs(lr, chosen=0.5) == pytest.approx(tuple(expected))
