@@ -27,14 +27,14 @@ from distcel.slices import slices
 from distcel.space import few_lrs
 from distcel.trained_rules import (
     BRIEF_SINGLE,
-    FIRST_POINT,
+    EQ_7,
     Chosen,
     RulesByLr,
     TrainedRule,
     best_on_valid,
     brief_single,
-    first_point,
     rules_beyond,
+    smart_by_eq_7,
     trained_rule,
 )
 from distcel.trials import TrialStore, best_trial
@@ -136,12 +136,12 @@ def _train(prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: ActorPool)
     folder, k = prepared.search_folder, best.params.k
     network, _ = refit(ref, best, pool, folder / "refit")
     ks = [other for other in curve_ks(len(prepared.specs), k) if other != k]
-    wanted = first_point(prepared.search.first, _lrs(prepared, best))
+    wanted = smart_by_eq_7(prepared.search.first, _lrs(prepared, best))
     wanted |= smart_rules(best.params, ks)
     found = best_on_valid(wanted, ref, pool, folder / "rules")
     over_k = {other: found[title] for other in ks if (title := _title_at(other)) in found}
-    over_k[k] = Chosen(SmartRule(best.params), network, best.params.lr, 0.0)
-    rivals = {FIRST_POINT: found[FIRST_POINT]} if FIRST_POINT in found else {}
+    over_k[k] = Chosen(SmartRule(best.params), network, best.params.lr, network.seconds)
+    rivals = {EQ_7: found[EQ_7]} if EQ_7 in found else {}
     diverged = [title for title in wanted if title not in found]
     return _Trained(dict(sorted(over_k.items())), rivals, None, diverged)
 
@@ -173,11 +173,11 @@ def _lrs(prepared: Prepared, best: TrialRecord) -> tuple[float, ...]:
     return few_lrs(prepared.search.space["lr"], best.params.lr)
 
 
-def _seconds(trained: _Trained, study: GradientStudy | None) -> dict[str, float]:
-    """That the trainings took on their workers; the chosen k's is the refit's, not Figure 2's."""
+def _seconds(trained: _Trained, study: GradientStudy | None, refitted: int) -> dict[str, float]:
+    """That the trainings took on their workers; that of the refit's k is counted as the refit."""
     learned = trained.learned_vote
     return {
-        "Figure 2": sum(chosen.seconds for chosen in trained.over_k.values()),
+        "Figure 2": sum(one.seconds for k, one in trained.over_k.items() if k != refitted),
         LEARNED_VOTE: learned.seconds if learned else 0.0,
         "other trained rules": sum(chosen.seconds for chosen in trained.rivals.values()),
         "gradients": sum(run.seconds for run in study.runs) if study else 0.0,
@@ -204,7 +204,7 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     trained = _train(prepared, ref, best, pool)
     if beyond:
         trained = _train_beyond(trained, prepared, ref, best, pool)
-    # All is chosen on valid: the test split is measured from here on.
+    # No network is trained or chosen by the test split, which is measured from here on.
     folder = prepared.search_folder / "gradients"
     study = study_gradients(task, ref, best, test, pool, folder) if gradients else None
     over_k = {k: trained_rule(chosen, task, test) for k, chosen in trained.over_k.items()}
@@ -214,8 +214,7 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     said |= said_by_rules(train, valid, test, best.params.k, seed)
     said |= {title: rule.probs_SC[None] for title, rule in rivals.items()}
     if learned := trained.learned_vote:
-        smart = SmartRule(learned.trial.params)
-        said[LEARNED_VOTE] = smart.predict(learned.network, task, test).numpy()[None]
+        said[LEARNED_VOTE] = learned.predict(task, test).numpy()[None]
     sliced = slices(prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist())
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
@@ -227,5 +226,5 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         learned.trial if learned else None,
         study,
         trained.diverged,
-        _seconds(trained, study),
+        _seconds(trained, study, best.params.k),
     )

@@ -2,7 +2,7 @@
 
 Both are called as the smart ensemble is, so that `SelectionTraining` trains them and
 `DeviceSplit.vote` lets them vote: they have the same selection net, seed, order of the samples,
-recipe and epochs, and the smart ensemble's lr, which is not searched for them.
+recipe and epochs.
 """
 
 from __future__ import annotations

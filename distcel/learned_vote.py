@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from torch import Tensor
 
 from distcel.actor_pool import ActorPool
+from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
-from distcel.refit import refit_best
+from distcel.refit import SmartRule, refit_best
 from distcel.search import run_search
-from distcel.selection import TaskRef
+from distcel.selection import SelectionTask, TaskRef
 from distcel.trained_network import TrainedNetwork
 from distcel.trials import NoCompleteTrialError, TrialStore
 from distcel.types import TrialRecord
@@ -31,6 +33,10 @@ class FoundVote:
     network: TrainedNetwork
     trial: TrialRecord
     seconds: float
+
+    def predict(self, task: SelectionTask, split: CachedSplit) -> Tensor:
+        """Class probabilities, shape (S, C)."""
+        return SmartRule(self.trial.params).predict(self.network, task, split)
 
 
 def third_of(n_learners: int) -> int:

@@ -38,9 +38,13 @@ def describe_commit(root: Path = _ROOT) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(root), *arguments]
+    # Without the lock of the index, for which a commit of the user's would fail.
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        ran = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30, env=own
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return ran.stdout.strip()

@@ -23,7 +23,7 @@ from distcel.crossfit import hold_out
 from distcel.datasets import Splits
 from distcel.fleet import Fleet
 from distcel.live_updates import LiveUpdates
-from distcel.machine import describe_commit, describe_machine
+from distcel.machine import describe_machine
 from distcel.predictions import PredictionCache
 from distcel.prepare import Prepared
 from distcel.refit import SmartRule, refit_best
@@ -35,7 +35,7 @@ from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
 from distcel.trained_network import TrainedNetwork
 from distcel.trials import TrialStore
-from distcel.types import SPLIT_NAMES, TrialRecord
+from distcel.types import TrialRecord
 
 if TYPE_CHECKING:
     from distcel.tracking import Tracker
@@ -174,8 +174,9 @@ def _results(
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
-        "n_samples": {name: len(prepared.splits[name].labels) for name in SPLIT_NAMES},
+        "n_samples": {name: len(split.labels) for name, split in prepared.splits.by_name.items()},
         "n_duplicates": prepared.splits.n_duplicates,
+        "first": prepared.search.first.as_dict(),
         "best": best.params.as_dict(),
         "accuracy": dict(whole.accuracy),
         "private_test_accuracy": dict(parts[0].accuracy) if parts else None,
@@ -187,7 +188,7 @@ def _results(
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": describe_commit(),
+        "commit": prepared.commit,
         "versions": _versions(),
     }
 

@@ -17,6 +17,7 @@ from distcel.checks import require
 from distcel.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
 from distcel.datasets import Splits, load_splits
 from distcel.learners import learner_key
+from distcel.machine import describe_commit
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.search import SearchSettings, stopping_rule
@@ -74,6 +75,7 @@ class Prepared:
         folds: of `crossfit`, with the keys of the copies; else none.
         plan: how networks are built.
         search: what is searched.
+        commit: of the code, as `machine.describe_commit` says it.
     """
 
     experiment: Experiment
@@ -84,6 +86,7 @@ class Prepared:
     folds: tuple[Fold, ...]
     plan: NetworkPlan
     search: SearchSettings
+    commit: str | None
 
     @property
     def cache(self) -> PredictionCache:
@@ -178,7 +181,10 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         splits = hold_out(splits, parts.pop())
     # A key asks for the digest alone: no copy of the images is made for it.
     folds = (Fold(p, keys(replace(splits, digest=digest_without(splits, p)))) for p in parts)
-    return Prepared(experiment, options, splits, specs, keys(splits), tuple(folds), plan, search)
+    own_keys, commit = keys(splits), describe_commit()
+    return Prepared(
+        experiment, options, splits, specs, own_keys, tuple(folds), plan, search, commit
+    )
 
 
 def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:

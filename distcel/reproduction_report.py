@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from distcel.consensus import RULE_TITLES
 from distcel.gradient_table import gradient_table
@@ -22,22 +21,26 @@ from distcel.seed_tables import (
     figure_2,
     slice_accuracy,
 )
-from distcel.trained_rules import FIRST_POINT
+from distcel.trained_rules import EQ_7
 from distcel.types import Published
 
-_OF_TRAINED_RULES = (
-    f". {FIRST_POINT} is e2e-CEL at the first trial's point: the paper's k, its authors' epsilon "
-    "and the paper's gradient, with all epochs. What is trained beside e2e-CEL has the selection "
-    "net's recipe and, of e2e-CEL's lr and those at a quarter and three quarters of the range that "
-    "its search had, the one that is best on valid"
+_EQ_7 = (
+    f". {EQ_7} is e2e-CEL at the first trial's k, epsilon and m, with the paper's gradient (Eq. 7 "
+    "with the 1/epsilon that it leaves out and a baseline that lowers its variance) and that "
+    "trial's learning rate among those below"
 )
 _BEYOND = (
     ". The learned vote of few hears each learner through a matrix of its own, with k at most n/3, "
     "and has a search of its own of as many trials; soft gating is the mean of all n, weighted by "
     "the net's softmax; straight-through top-k has e2e-CEL's k. A single network has the selection "
     "net's architecture and classifies alone: the brief one sees as many samples as the selection "
-    "net, the other, at the brief one's lr, as many as the whole ensemble, its schedule stretched; "
-    "each counts after its best epoch on valid, e2e-CEL after its last"
+    "net, the other, at the brief one's learning rate, as many as the whole ensemble, its schedule "
+    "stretched; each counts after its best epoch on valid, e2e-CEL after its last"
+)
+_LRS = (
+    ". All of these but the learned vote have the selection net's recipe and, of a few learning "
+    "rates, the one that is best on valid: e2e-CEL's, and those at a quarter and three quarters of "
+    "the range that the search had. Chosen, seed by seed: "
 )
 _PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 
@@ -54,12 +57,12 @@ def report(command: str, outcomes: Sequence[SeedOutcome], published: Published |
     seeds = [outcome.results["seed"] for outcome in outcomes]
     note, left_out = first["note"], duplicates([o.results["n_duplicates"] for o in outcomes])
     read = {f"seed {o.results['seed']}": o.results["test_read_after"] for o in outcomes}
-    named = first["versions"] | ({"commit": first["commit"]} if first["commit"] else {})
-    versions = ", ".join(f"{name} {value}" for name, value in named.items())
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    commits = dict.fromkeys(str(outcome.results["commit"] or "unknown") for outcome in outcomes)
     sections = [
         f"`{command}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
-        f"chosen is chosen on the valid split. {_sizes(first)}{left_out}{read_before(read)}"
+        f"chosen is chosen on the valid split. {_sizes(outcomes)}{left_out}{read_before(read)}"
         f"{note}".strip(),
         "Table 1, base learners (mean over the learners)",
         beside_paper(
@@ -80,23 +83,39 @@ def report(command: str, outcomes: Sequence[SeedOutcome], published: Published |
         *_beyond_the_paper(outcomes),
         _times(outcomes),
         f"Seed {seeds[0]} was last launched on {first['machine']} and ended at {first['ended']}. "
-        f"{versions}.",
+        f"{versions}; commit {' and '.join(commits)}.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _sizes(results: Mapping[str, Any]) -> str:
-    sizes = ", ".join(f"{count} {name}" for name, count in results["n_samples"].items())
-    return f"Samples: {sizes}. "
+def _sizes(outcomes: Sequence[SeedOutcome]) -> str:
+    """One number where all seeds have the same: which duplicates are left out is by seed."""
+    sizes = [outcome.results["n_samples"] for outcome in outcomes]
+    counts = {name: dict.fromkeys(str(of_seed[name]) for of_seed in sizes) for name in sizes[0]}
+    named = [f"{' or '.join(of_seeds)} {name}" for name, of_seeds in counts.items()]
+    return f"Samples: {', '.join(named)}. "
 
 
 def _searches(outcomes: Sequence[SeedOutcome]) -> str:
     trials = ", ".join(str(outcome.results["n_trials"]) for outcome in outcomes)
+    first = outcomes[0].results["first"]
+    point = ", ".join(f"{name} = {value}" for name, value in first.items())
     return (
-        f"Trials of each seed's search: {trials}, the first at the paper's k, the others at random "
-        "until ten are complete and then TPE's; ASHA may stop one after a third of its epochs, and "
-        "the best one is trained for all of them"
+        f"Trials of each seed's search: {trials}, the first at {point}, the others at random until "
+        "ten are complete and then TPE's; ASHA may stop one after a third of its epochs, and the "
+        "best one is trained for all of them"
     )
+
+
+def _lrs(outcomes: Sequence[SeedOutcome]) -> str:
+    """What each trained rule has in each seed; `-` where it diverged."""
+    trained = [outcome.comparison.trained for outcome in outcomes]
+    titles = dict.fromkeys(title for of_seed in trained for title in of_seed)
+    lrs = {
+        title: [f"{of_seed[title].lr:.3g}" if title in of_seed else "-" for of_seed in trained]
+        for title in titles
+    }
+    return "; ".join(f"{title} {', '.join(chosen)}" for title, chosen in lrs.items())
 
 
 def _private_test(outcomes: Sequence[SeedOutcome]) -> str:
@@ -120,23 +139,24 @@ def _times(outcomes: Sequence[SeedOutcome]) -> str:
     parts = [f"{what.replace('_', ' ')} {s / 60:.1f}" for what, s in total.items() if s]
     return (
         f"The trainings of all seeds took {total.total() / 60:.1f} minutes of one worker, without "
-        f"the epochs that were lost to interruptions: {', '.join(parts)}."
+        f"the epochs that were lost to interruptions or diverged: {', '.join(parts)}."
     )
 
 
 def _beyond_the_paper(outcomes: Sequence[SeedOutcome]) -> list[str]:
     trained = outcomes[0].comparison.trained
-    settings = SETTINGS + (_OF_TRAINED_RULES if trained else "")
-    settings += _BEYOND if set(trained) - {FIRST_POINT} else ""
+    settings = SETTINGS + (_EQ_7 if EQ_7 in trained else "")
+    settings += _BEYOND if set(trained) - {EQ_7} else ""
+    settings += _LRS + _lrs(outcomes) if trained else ""
     sections = [
         "Table 4, every rule: accuracy, expected calibration error (15 bins of the confidence in "
         "the chosen class), and how much better e2e-CEL, and the learned vote where it is there, "
         "are: the mean over the seeds and, seed by seed, the lead, in brackets the 95 % interval "
         "of the paired bootstrap, and the p of McNemar's test. Interval and p are about the test "
         "images alone, not about the training, and p is not corrected for the number of rules; "
-        "seeds that share the images are no tests of their own. The confidence of e2e-CEL, SL and "
-        "straight-through top-k is the softmax of summed votes (Eq. 11), which for k votes is at "
-        "most e^k / (e^k + c - 1): a small k alone makes it too low. "
+        "seeds that share the images are no tests of their own. The confidence of what sums "
+        "the outputs of k learners is the softmax of that sum (Eq. 11), at most "
+        "e^k / (e^k + c - 1): a small k alone makes it too low. "
         f"{settings}",
         every_rule(outcomes),
         *filter(None, [diverged(outcomes)]),

@@ -31,7 +31,7 @@ from distcel.static_rules import (
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
 _STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 1))
 SETTINGS = (
-    "The rules' settings: SL has one weight a learner; static top-k and RS have e2e-CEL's k, and "
+    "The rules' settings: static top-k and RS have e2e-CEL's k, and "
     f"RS is the mean of {RANDOM_DRAWS} draws; stacking's penalty is chosen on valid among "
     f"{len(_STACKINGS)}, C from {_STACKINGS[0].inverse_penalty:g} to "
     f"{_STACKINGS[-1].inverse_penalty:g}, with at most {_STACKINGS[0].max_iterations} iterations "

@@ -96,7 +96,7 @@ def _leads(measures: Sequence[Measures], leader: str, title: str) -> str:
 
 
 def _probability(p: float) -> str:
-    """With as many digits as tell an interval that just holds 0 from one that does not."""
+    """To two digits; an exact test's is never 0, though it may be too small for a float."""
     return "p < 1e-12" if p < 1e-12 else f"p {p:.2g}"
 
 
@@ -112,15 +112,17 @@ def cost_against_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
     """Table 6: what an image costs at each k of Figure 2 and by others, and what is worth it."""
     points, rows = cost_points(outcomes), []
     means = [statistics.mean(point.accuracies) for point in points]
-    of_all = pareto_front([point.multiply_adds for point in points], means)
+    front_of_all = pareto_front([point.multiply_adds for point in points], means)
+    on_front = {(points[i].multiply_adds, means[i]) for i in front_of_all}  # equal points share it
     for i, point in enumerate(points):
         front = ("yes, the knee" if point.is_knee else "yes") if point.on_front else "no"
+        here = (point.multiply_adds, means[i])
         cells = [
             f"{point.k:.4g}",
             f"{point.multiply_adds / 1e6:.3f}",
             mean_and_deviation(point.accuracies),
             front if point.rule == SMART else "-",
-            "yes" if i in of_all else "no",
+            "yes" if here in on_front else "no",
         ]
         rows.append((point.rule, cells))
     header = ["rule", "learners asked", "million multiply-adds", "accuracy", "front over k"]

@@ -53,7 +53,7 @@ def few_lrs(lr: BaseDistribution, chosen: float) -> tuple[float, ...]:
     if isinstance(lr, CategoricalDistribution):
         others = [float(choice) for choice in lr.choices]  # type: ignore[arg-type]
     else:
-        assert isinstance(lr, FloatDistribution), "lr is a real number"
+        assert isinstance(lr, FloatDistribution | IntDistribution), "Optuna has no others"
         scale = np.geomspace if lr.log else np.linspace
         others = [float(value) for value in scale(lr.low, lr.high, 5)[[1, 3]]]
     return tuple(dict.fromkeys([chosen, *others]))

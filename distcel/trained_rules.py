@@ -27,7 +27,7 @@ from distcel.types import Experiment, SelectionParams
 
 SINGLE, BRIEF_SINGLE = "single network", "brief single network"
 SOFT_GATING, STRAIGHT_THROUGH = "soft gating", "straight-through top-k"
-FIRST_POINT = f"{SMART} by Eq. 7"  # the first trial's, which is the paper's
+EQ_7 = f"{SMART} by Eq. 7"
 RulesByLr = Mapping[float, TrainableRule]
 
 
@@ -104,11 +104,12 @@ def rules_beyond(
     }
 
 
-def first_point(first: SelectionParams, lrs: Sequence[float]) -> dict[str, RulesByLr]:
-    """The smart ensemble at the first trial's k, epsilon and m, if its gradient is the paper's."""
+def smart_by_eq_7(first: SelectionParams, lrs: Sequence[float]) -> dict[str, RulesByLr]:
+    """The smart ensemble at the first trial's point and lrs, if that has the paper's gradient."""
     if first.gradient != "paper":
         return {}
-    return {FIRST_POINT: {lr: SmartRule(replace(first, lr=lr)) for lr in lrs}}
+    own = dict.fromkeys([*lrs, first.lr])
+    return {EQ_7: {lr: SmartRule(replace(first, lr=lr)) for lr in own}}
 
 
 def best_on_valid(
@@ -131,7 +132,7 @@ def best_on_valid(
         RunFailedError: workers died again and again.
     """
     titled = {
-        title if i == 0 else f"{title}, lr {lr:.3g}": (title, lr, rule)
+        title if i == 0 else f"{title}, lr {lr:g}": (title, lr, rule)
         for title, by_lr in rules.items()
         for i, (lr, rule) in enumerate(by_lr.items())
     }

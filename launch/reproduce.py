@@ -100,11 +100,11 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     published = load_experiment(of_cluster.dataset, of_cluster.preset).published
     print(reproduction.write(folder, title, command, outcomes, published))
     print(f"{folder}/report.md, results.json, figure2 and pareto as .png and .svg")
-    if arguments.results_file:
-        results_file.put_section(arguments.results_file, folder, name)
     artifacts = options.run_dir.parent / "mlflow-artifacts"
     track = reproduction.tracked(title, of_cluster.dataset, outcomes, folder, artifacts)
     _log(options.mlflow_uri, track)
+    if arguments.results_file:
+        results_file.put_section(arguments.results_file, folder, name)
     return 0
 
 

@@ -5,7 +5,7 @@ from distcel.machine import describe_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=me", "-c", "user.email=me@here"]
+    who = ["-c", "user.name=me", "-c", "user.email=me@here", "-c", "commit.gpgsign=false"]
     ran = subprocess.run(
         ["git", "-C", folder, *who, *arguments], capture_output=True, text=True, check=True
     )

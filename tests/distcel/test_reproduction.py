@@ -12,6 +12,7 @@ from distcel.measures import measure
 from distcel.outcomes import SeedOutcome, cost_points
 from distcel.reproduction import tracked, write
 from distcel.significance import Difference
+from distcel.trained_rules import EQ_7, TrainedRule
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 from tests.distcel.test_comparison import sure
 from tests.distcel.test_consensus import split_of
@@ -40,6 +41,7 @@ def outcome(
         "n_classes": 4,
         "n_samples": {"train": 300, "valid": 30, "test": 40},
         "n_trials": 8 + seed,
+        "first": {"k": 2, "epsilon": 0.1},
         "private_test_accuracy": None,
         "n_duplicates": 5 * seed,
         "test_read_after": [8],
@@ -175,7 +177,7 @@ def test_a_p_that_is_none_is_not_printed_as_0(tmp_path: Path) -> None:
 def test_the_report_says_how_many_trials_and_samples_there_were(tmp_path: Path) -> None:
     report = write(tmp_path, "title", "command", outcomes({}), None)
     assert "Samples: 300 train, 30 valid, 40 test." in report
-    assert "Trials of each seed's search: 8, 9, the first" in report
+    assert "Trials of each seed's search: 8, 9, the first at k = 2, epsilon = 0.1, the" in report
 
 
 def test_fer2013s_private_test_is_said_by_itself(tmp_path: Path) -> None:
@@ -193,9 +195,30 @@ def test_fer2013s_private_test_is_said_by_itself(tmp_path: Path) -> None:
 def test_the_report_says_of_what_code_it_is(tmp_path: Path) -> None:
     first, *_ = outcomes({})
     report = write(tmp_path, "title", "command", [first], None)
-    assert report.endswith(" torch 2, commit 0123abc, changed.\n")
+    assert report.endswith(" torch 2; commit 0123abc, changed.\n")
     installed = replace(first, results={**first.results, "commit": None})
-    assert write(tmp_path, "title", "command", [installed], None).endswith(" torch 2.\n")
+    report = write(tmp_path, "title", "command", [first, installed], None)
+    assert report.endswith(" torch 2; commit 0123abc, changed and unknown.\n")
+
+
+def test_the_captions_are_of_the_rules_that_are_there(tmp_path: Path) -> None:
+    def trained(**lrs: float) -> str:
+        (found, *_) = outcomes({})
+        rules = {
+            title.replace("_", " "): TrainedRule(np.zeros((1, 1), np.float32), 0.5, lr, 1, 1, 1.0)
+            for title, lr in lrs.items()
+        }
+        comparison = replace(found.comparison, trained=rules)
+        return write(tmp_path, "title", "c", [replace(found, comparison=comparison)], None)
+
+    eq_7, beyond, lrs = "is e2e-CEL at the first trial's", "A single network has", "Chosen, seed"
+    assert [text in trained() for text in (eq_7, beyond, lrs)] == [False, False, False]
+    report = trained(**{EQ_7: 0.25})
+    assert [text in report for text in (eq_7, beyond)] == [True, False]
+    assert "Chosen, seed by seed: e2e-CEL by Eq. 7 0.25\n" in report
+    report = trained(single_network=0.5, soft_gating=0.125)
+    assert [text in report for text in (eq_7, beyond)] == [False, True]
+    assert "Chosen, seed by seed: single network 0.5; soft gating 0.125\n" in report
 
 
 def test_the_report_says_what_other_choices_of_k_would_have_given(tmp_path: Path) -> None:
@@ -208,7 +231,7 @@ def test_the_report_says_what_other_choices_of_k_would_have_given(tmp_path: Path
 
 def test_the_report_says_what_diverged_and_in_which_seeds(tmp_path: Path) -> None:
     found = outcomes({})
-    assert "iverged" not in write(tmp_path, "title", "command", found, None)
+    assert "Diverged" not in write(tmp_path, "title", "command", found, None)
     both = "single network"
     lacking = [
         replace(seed, comparison=replace(seed.comparison, diverged=titles))

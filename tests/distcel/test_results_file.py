@@ -3,9 +3,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from distcel.checks import RunFailedError
 from distcel.results_file import put_section
 
 PAPER = {"e2e_cel": 0.91, "unweighted_average": 0.85}
@@ -31,13 +28,12 @@ def report_of(folder: Path, title: str, seeds: list[Any], command: str = "comman
 
 
 def cells(text: str, title: str) -> dict[str, str]:
-    """A row of the summary; of the two columns named `paper`, the second is `paper's lead`."""
+    """A row of the summary."""
     header, row = (
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()
         if line.startswith((f"| {title} ", "|  "))
     )
-    header[header.index("paper", header.index("paper") + 1)] = "paper's lead"
     return dict(zip(header, row, strict=True))
 
 
@@ -76,7 +72,7 @@ def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
         "": "a, preset quick",
         "seeds": "2",
         "e2e-CEL": "91.00 ± 1.41",
-        "paper": "91.00",
+        "paper's e2e-CEL": "91.00",
         "e2e-CEL minus UA": "+21.00",
         "paper's lead": "+6.00",
         "k": "4, 5 of 15",
@@ -90,7 +86,7 @@ def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
         "": "b, preset quick",
         "seeds": "1",
         "e2e-CEL": "90.00",
-        "paper": "-",
+        "paper's e2e-CEL": "-",
         "e2e-CEL minus UA": "+20.00",
         "paper's lead": "-",
         "k": "4 of 15",
@@ -102,11 +98,24 @@ def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
     }
 
 
-def test_results_that_are_none_are_said_to_be(tmp_path: Path) -> None:
-    report = report_of(tmp_path / "report", "a, preset quick", [seed(0, "a", None)])
-    other = tmp_path / "figures" / "b-quick" / "results.json"
-    other.parent.mkdir(parents=True)
-    for content in ("{", "{}", '{"seeds": []}', "[]"):
-        other.write_text(content)
-        with pytest.raises(RunFailedError, match=r"b-quick/results\.json: no results\.json of"):
-            put_section(tmp_path / "RESULTS.md", report, "a-quick")
+def test_a_section_without_usable_results_has_a_row_of_dashes(tmp_path: Path) -> None:
+    file, seeds = tmp_path / "RESULTS.md", [seed(0, "a", PAPER)]
+    for title in ("a", "b"):
+        report = report_of(tmp_path / title, f"{title}, preset quick", seeds)
+        put_section(file, report, f"{title}-quick")
+    of_a = tmp_path / "figures" / "a-quick" / "results.json"
+    for content in ("{", "{}", '{"seeds": []}', "[]", json.dumps({"seeds": [{"results": {}}]})):
+        of_a.write_text(content)
+        put_section(file, tmp_path / "b", "b-quick")
+        text = file.read_text()
+        assert set(cells(text, "a, preset quick").values()) == {"a, preset quick", "-"}
+        assert cells(text, "b, preset quick")["e2e-CEL"] == "90.00"
+
+
+def test_a_row_is_of_the_folder_that_its_section_links_to(tmp_path: Path) -> None:
+    file = tmp_path / "RESULTS.md"
+    for name, accuracy in (("old", 0.1), ("other", 0.2), ("new", 0.9)):
+        title = "b" if name == "other" else "a"
+        report = report_of(tmp_path / name, title, [seed(0, title, None, **{"e2e-CEL": accuracy})])
+        put_section(file, report, name)
+    assert cells(file.read_text(), "a")["e2e-CEL"] == "90.00"

@@ -16,11 +16,11 @@ from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork
 from distcel.trained_network import TrainedNetwork
 from distcel.trained_rules import (
-    FIRST_POINT,
+    EQ_7,
     best_on_valid,
     brief_single,
-    first_point,
     rules_beyond,
+    smart_by_eq_7,
     trained_rule,
 )
 from distcel.training import DivergedError
@@ -76,7 +76,7 @@ def test_the_lr_that_is_best_on_valid_counts(pool: ActorPool, ref: TaskRef, tmp_
 def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
     rules = brief_single(TASK.experiment, LRS)
     rules |= rules_beyond(TASK.experiment, PARAMS, COUNTS, LRS, single_lr=0.5)
-    rules |= first_point(TASK.experiment.first_trial, LRS)
+    rules |= smart_by_eq_7(TASK.experiment.first_trial, LRS)
     chosen = best_on_valid(rules, ref, pool, tmp_path)
     assert set(chosen) == set(rules)
     found = {title: trained_rule(one, TASK, TASK.valid) for title, one in chosen.items()}
@@ -109,8 +109,8 @@ def test_each_rule_is_tried_at_each_lr_but_for_the_long_single_network() -> None
 
 
 def test_the_papers_point_is_the_first_trials_if_its_gradient_is_the_papers() -> None:
-    first = TASK.experiment.first_trial
-    assert first_point(first, LRS) == {
-        FIRST_POINT: {lr: SmartRule(replace(first, lr=lr)) for lr in LRS}
+    first = replace(TASK.experiment.first_trial, lr=0.7)
+    assert smart_by_eq_7(first, LRS) == {
+        EQ_7: {lr: SmartRule(replace(first, lr=lr)) for lr in (*LRS, 0.7)}
     }
-    assert first_point(replace(first, gradient="exact"), LRS) == {}
+    assert smart_by_eq_7(replace(first, gradient="exact"), LRS) == {}

@@ -183,6 +183,8 @@ def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> No
     beyond = {"soft gating", "straight-through top-k", "single network", "brief single network"}
     beyond |= {"e2e-CEL by Eq. 7"}  # which any reproduction has
     assert set(seed["trained"]) == beyond
+    single, brief = (seed["trained"][title] for title in ("single network", "brief single network"))
+    assert single["lr"] == brief["lr"]
     learned, title = seed["learned_vote"]["params"], "learned vote of few"
     assert 1 <= learned["k"] <= 18
     assert learned["vote"] == "learned"
