@@ -42,8 +42,8 @@ def put_section(file: Path, report_folder: Path, name: str) -> None:
             results.json.
     """
     figures = file.parent / "figures"
-    for source in [*report_folder.glob("*.svg"), report_folder / "results.json"]:
-        _copy(source, figures / name / source.name)
+    for file_name in ("figure2.svg", "pareto.svg", "results.json"):
+        _copy(report_folder / file_name, figures / name / file_name)
     heading, report = (report_folder / "report.md").read_text().split("\n", 1)
     title, body = heading.removeprefix("# "), report.replace("](./", f"](figures/{name}/")
     text = file.read_text() if file.is_file() else "# Results\n"

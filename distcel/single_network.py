@@ -128,7 +128,7 @@ class SingleNetwork:
     lr: float
 
     def begin(self, task: SelectionTask, device: torch.device) -> SingleNetworkTraining:
-        """A fresh training by the selection net's recipe, so that only what is trained differs.
+        """A fresh training by the selection net's recipe, but for lr and epochs.
 
         Its schedule is stretched over all epochs: by `step` too, the lr ends where it does there.
         """

@@ -9,11 +9,8 @@ PAPER = {"e2e_cel": 0.91, "unweighted_average": 0.85}
 ACCURACY = {"e2e-CEL": 0.9, "SL": 0.8, "UA": 0.7, "oracle": 0.99, "mean base learner": 0.98}
 
 
-def seed(number: int, dataset: str, paper: dict[str, float] | None, **more: float) -> Any:
-    results = {
-        **{"dataset": dataset, "preset": "quick", "selector_split": "train", "fixed": {}},
-        **{"seed": number, "n_learners": 15, "best": {"k": 4 + number}, "paper": paper},
-    }
+def seed(number: int, paper: dict[str, float] | None, **more: float) -> Any:
+    results = {"n_learners": 15, "best": {"k": 4 + number}, "paper": paper}
     return {"results": results, "accuracy": {**ACCURACY, **more}}
 
 
@@ -23,7 +20,8 @@ def report_of(folder: Path, title: str, seeds: list[Any], command: str = "comman
     link = "![Figure 2](./figure2.svg)"
     (folder / "report.md").write_text(f"# {title}\n\n`{command}`\n\n{link}\n")
     (folder / "results.json").write_text(json.dumps({"seeds": seeds}))
-    (folder / "figure2.svg").write_text("<svg/>")
+    for name in ("figure2.svg", "pareto.svg"):
+        (folder / name).write_text("<svg/>")
     return folder
 
 
@@ -42,7 +40,7 @@ def test_a_file_of_several_reports_has_each_once(tmp_path: Path) -> None:
     by_hand = "# Results\n\nBy hand.\n\n## other\n\nstays\n\n## other\n\nstays too\n"
     file.write_text(by_hand)
     for command in ("first", "second"):
-        report = report_of(tmp_path / "report", "a, preset quick", [seed(0, "a", None)], command)
+        report = report_of(tmp_path / "report", "a, preset quick", [seed(0, None)], command)
         put_section(file, report, "a-quick")
     text = file.read_text()
     ours = "## a, preset quick\n\n`second`\n\n![Figure 2](figures/a-quick/figure2.svg)\n"
@@ -57,10 +55,10 @@ def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
     beyond = {"single network": 0.93, "brief single network": 0.92, "learned vote of few": 0.91}
     beyond |= {"e2e-CEL by Eq. 7": 0.89}
     of_a = [
-        seed(0, "a", PAPER, **beyond, **{"soft gating": 0.81, "logistic stacking": 0.85}),
-        seed(1, "a", PAPER, **{**beyond, "e2e-CEL": 0.92, "logistic stacking": 0.83}),
+        seed(0, PAPER, **beyond, **{"soft gating": 0.81, "logistic stacking": 0.85}),
+        seed(1, PAPER, **{**beyond, "e2e-CEL": 0.92, "logistic stacking": 0.83}),
     ]
-    for title, seeds in (("a", of_a), ("b", [seed(0, "b", None)])):
+    for title, seeds in (("a", of_a), ("b", [seed(0, None)])):
         report = report_of(tmp_path / title, f"{title}, preset quick", seeds)
         put_section(file, report, f"{title}-quick")
         put_section(file, report, f"{title}-quick")  # the summary is replaced
@@ -99,7 +97,7 @@ def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
 
 
 def test_a_section_without_usable_results_has_a_row_of_dashes(tmp_path: Path) -> None:
-    file, seeds = tmp_path / "RESULTS.md", [seed(0, "a", PAPER)]
+    file, seeds = tmp_path / "RESULTS.md", [seed(0, PAPER)]
     for title in ("a", "b"):
         report = report_of(tmp_path / title, f"{title}, preset quick", seeds)
         put_section(file, report, f"{title}-quick")
@@ -116,6 +114,6 @@ def test_a_row_is_of_the_folder_that_its_section_links_to(tmp_path: Path) -> Non
     file = tmp_path / "RESULTS.md"
     for name, accuracy in (("old", 0.1), ("other", 0.2), ("new", 0.9)):
         title = "b" if name == "other" else "a"
-        report = report_of(tmp_path / name, title, [seed(0, title, None, **{"e2e-CEL": accuracy})])
+        report = report_of(tmp_path / name, title, [seed(0, None, **{"e2e-CEL": accuracy})])
         put_section(file, report, name)
     assert cells(file.read_text(), "a")["e2e-CEL"] == "90.00"
