@@ -14,10 +14,15 @@ class RunFailedError(RuntimeError):
     """A run cannot go on though its input is fine; the message is one line that says why."""
 
 
+def invalid(rule: str, value: object, remedy: str) -> InvalidInputError:
+    """The error that names the rule (a noun phrase), the value and the remedy in one line."""
+    return InvalidInputError(f"expected {rule}, but got {value}: {remedy}")
+
+
 def require(holds: bool, rule: str, value: object, remedy: str) -> None:
     """Raise InvalidInputError naming the rule, the value and the remedy unless `holds`."""
     if not holds:
-        raise InvalidInputError(f"{rule} must hold, but got {value!r}: {remedy}")
+        raise invalid(rule, repr(value), remedy)
 
 
 def require_positive(name: str, value: float) -> None:
@@ -45,7 +50,8 @@ def _is_finite(value: object) -> bool:
 def require_count(name: str, value: int) -> None:
     """Raise InvalidInputError unless `value` is a whole number of at least one."""
     whole = isinstance(value, int) and not isinstance(value, bool)
-    require(whole and value >= 1, f"whole number {name} >= 1", value, f"give a {name} of 1 or more")
+    rule, remedy = f"a whole number {name} >= 1", f"give a {name} of 1 or more"
+    require(whole and value >= 1, rule, value, remedy)
 
 
 def require_choice(name: str, value: str, choices: object) -> None:

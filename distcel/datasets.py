@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distcel import duplicates, image_files, sample_formats, sources
-from distcel.checks import InvalidInputError, require
+from distcel.checks import invalid, require
 from distcel.duplicates import kept_of_each
 from distcel.image_files import Images
 from distcel.sample_formats import Indices, Pool
@@ -183,10 +183,9 @@ def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
             indices, test_size=part, stratify=pool.labels, random_state=seed
         )
     except ValueError as error:
-        raise InvalidInputError(
-            f"enough samples of every class to draw {part} of them must exist, but got "
-            f"{np.bincount(pool.labels).tolist()} a class ({error}): add images"
-        ) from None
+        rule = f"enough samples of every class to draw {part} of them"
+        found = f"{np.bincount(pool.labels).tolist()} a class ({error})"
+        raise invalid(rule, found, "add images") from None
     return _take(pool, np.sort(kept)), _take(pool, np.sort(drawn))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from distcel.checks import InvalidInputError, require
+from distcel.checks import invalid, require
 
 Images = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -46,10 +46,8 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
                     raise ValueError(f"it has more than {MAX_PIXELS} pixels")
                 return _to_array(image, mode, image_size)
         except Exception as error:  # decoders raise nearly everything on damaged input
-            raise InvalidInputError(
-                f"every image must be readable, but got {str(path)!r} ({error}): "
-                "replace or remove the file"
-            ) from None
+            found = f"{str(path)!r} ({error})"
+            raise invalid("readable images", found, "replace or remove the file") from None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         arrays = list(pool.map(decode, paths, chunksize=64))

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from distcel.checks import InvalidInputError
+from distcel.checks import invalid
 
 
 @contextmanager
@@ -26,23 +26,19 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInputError(
-            f"a run directory that can be made must hold, but got {str(run_dir)!r} "
-            f"({error.strerror}): give another --run-dir"
-        ) from None
+        found = f"{str(run_dir)!r} ({error.strerror})"
+        raise invalid("a run directory that can be made", found, "give another --run-dir") from None
     with (run_dir / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InvalidInputError(
-                f"one launch on a run directory must hold, but got {str(run_dir)!r}, which "
-                f"{_holder(file)} holds: wait for it or give --run-dir"
-            ) from None
+            found = f"{str(run_dir)!r}, which {_holder(file)} holds"
+            remedy = "wait for it or give another --run-dir"
+            raise invalid("a run directory that no other launch uses", found, remedy) from None
         except OSError as error:  # of NFS or Lustre as some mount it
-            raise InvalidInputError(
-                f"a run directory whose file system can lock files must hold, but got "
-                f"{str(run_dir)!r} ({error.strerror}): give a --run-dir on another one"
-            ) from None
+            rule = "a run directory whose file system can lock files"
+            found = f"{str(run_dir)!r} ({error.strerror})"
+            raise invalid(rule, found, "give a --run-dir on another one") from None
         file.truncate(0)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distcel.checks import InvalidInputError, require
+from distcel.checks import invalid, require
 from distcel.image_files import Images, decode_images, image_files, resize_images
 
 Labels = NDArray[np.int64]
@@ -111,7 +111,8 @@ def _idx_array(path: Path, rank: int) -> Images:
         shape = np.frombuffer(content, dtype=">u4", count=rank, offset=4)
         return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise InvalidInputError(f"cannot read {path}: {error}; download it again") from None
+        found = f"{str(path)!r} ({error})"
+        raise invalid("a readable IDX file of bytes", found, "download it again") from None
 
 
 def fer2013_csv(path: Path, class_names: tuple[str, ...]) -> Source:
@@ -128,10 +129,9 @@ def fer2013_csv(path: Path, class_names: tuple[str, ...]) -> Source:
                 usage, label, image = _fer2013_row(row, len(class_names))
                 rows[usage == "Training"].append((f"{usage}_{number}", label, image))
     except (csv.Error, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise InvalidInputError(
-            f"every row must have an emotion 0-6, a Usage and 2304 pixels 0-255, but got "
-            f"data row {number} of {path} ({error}): download it again"
-        ) from None
+        rule = "an emotion 0-6, a Usage and 2304 pixels 0-255 in every row"
+        found = f"data row {number} of {path} ({error})"
+        raise invalid(rule, found, "download it again") from None
     for is_train, part in ((True, "Training"), (False, "PublicTest or PrivateTest")):
         require(len(rows[is_train]) > 0, f"rows with Usage {part}", str(path), "download it again")
     pools = []
@@ -167,7 +167,7 @@ def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) 
     others = sorted(_OTHER_SPLITS & set(children))
     if others and ("train" in children or set(children) <= _OTHER_SPLITS | {"test"}):
         remedy = f"rename them in {folder}; the valid split is drawn from train"
-        require(False, "split folders named train and test", others, remedy)
+        raise invalid("split folders named train and test", repr(others), remedy)
     if "train" in children:
         train, test = (_files_by_class(children.get(name)) for name in ("train", "test"))
         if class_names is not None:

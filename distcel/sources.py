@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distcel.checks import InvalidInputError, require
+from distcel.checks import invalid, require
 from distcel.image_files import SUFFIXES, image_files
 from distcel.sample_formats import (
     Source,
@@ -57,10 +57,8 @@ def read_source(dataset: str, data_dir: Path) -> Source:
         source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
         if source is not None:
             return source
-    raise InvalidInputError(
-        f"a data directory with {reader.layouts} must exist, but got {str(data_dir)!r}: "
-        f"{reader.remedy}"
-    )
+    rule = f"a data directory with {reader.layouts}"
+    raise invalid(rule, repr(str(data_dir)), reader.remedy)
 
 
 def _walk(data_dir: Path) -> Iterator[tuple[str, list[str]]]:
@@ -118,9 +116,8 @@ def _read_cifar10(folder: Path) -> Source | None:
     try:
         parts = [CIFAR10(str(folder), train=train) for train in (True, False)]
     except RuntimeError:
-        raise InvalidInputError(
-            f"{folder / 'cifar-10-batches-py'} fails torchvision's MD5 check: download it again"
-        ) from None
+        found, rule = str(folder / "cifar-10-batches-py"), "files of torchvision's MD5 sums"
+        raise invalid(rule, repr(found), "download it again") from None
     pools = [
         array_pool(
             numbered(split, len(part.targets)),

@@ -260,7 +260,7 @@ class TrialRecord:
 
     def __post_init__(self) -> None:
         whole = type(self.number) is int and self.number >= 0
-        require(whole, "whole number >= 0 of a trial", self.number, "give its number")
+        require(whole, "a whole number >= 0 as a trial's", self.number, "give its number")
         require(isinstance(self.reason, str), "a reason in words", self.reason, "give a text")
         require_choice("state", self.state, TrialState)
         epochs = [result.epoch for result in self.epochs]

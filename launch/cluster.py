@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from distcel.checks import (
-    InvalidInputError,
+    invalid,
     require,
     require_choice,
     require_count,
@@ -200,7 +200,7 @@ def _require_tracking_uri(uri: str | None) -> None:
     try:
         urlsplit(uri or "")
     except ValueError:
-        raise InvalidInputError(f"--mlflow-uri that is a URI must hold: {remedy}") from None
+        raise invalid("a URI at --mlflow-uri", "something else", remedy) from None
 
 
 def _fixed(pairs: list[str]) -> dict[str, Any]:
@@ -213,9 +213,7 @@ def _fixed(pairs: list[str]) -> dict[str, Any]:
             fixed[name] = _KINDS[name](text)
         except ValueError:
             kind = "a whole number" if _KINDS[name] is int else "a number"
-            raise InvalidInputError(
-                f"{name} is {kind} must hold, but got {text!r}: give --fix {name}=NUMBER"
-            ) from None
+            raise invalid(f"{kind} as {name}", repr(text), f"give --fix {name}=NUMBER") from None
     return fixed
 
 

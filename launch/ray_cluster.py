@@ -15,7 +15,7 @@ import ray
 
 import distcel
 import search_spaces
-from distcel.checks import InvalidInputError
+from distcel.checks import invalid
 
 
 @contextmanager
@@ -45,9 +45,8 @@ def connect(address: str | None) -> Iterator[str]:
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = " ".join(str(error).split())  # of other versions Ray tells in several lines
             remedy = "start one with `ray start --head` or leave --address out"
-            raise InvalidInputError(
-                f"a Ray cluster at --address must answer, but got {address!r} ({reason}): {remedy}"
-            ) from None
+            rule = "a Ray cluster that answers at --address"
+            raise invalid(rule, f"{address!r} ({reason})", remedy) from None
     try:
         url = context.dashboard_url  # empty where the cluster was started without one
         sign_in = "(sign in with what `ray get-auth-token` prints)"

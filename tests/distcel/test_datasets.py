@@ -103,7 +103,7 @@ def test_a_sample_in_two_splits_is_an_error(
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
     data.write_images(tmp_path / "data", ("ant",), 30, 3, 20, 0)
     experiment = load_experiment("folder", "quick")
-    with pytest.raises(InvalidInputError, match=r"at least two classes must hold, but got \['ant'"):
+    with pytest.raises(InvalidInputError, match=r"expected at least two classes, but got \['ant'"):
         load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
 
 

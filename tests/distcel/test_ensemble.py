@@ -132,7 +132,7 @@ def test_the_same_seed_gives_bitwise_the_same_training() -> None:
 
 
 def test_k_above_n_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="1 <= k <= n = 4 must hold, but got 5"):
+    with pytest.raises(InvalidInputError, match="expected 1 <= k <= n = 4, but got 5"):
         training(specialists(0), specialists(1), replace(PARAMS, k=5))
 
 

@@ -76,7 +76,7 @@ def test_mask_holds_the_k_largest_and_exactly_k_even_of_ties(
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_mask_refuses_k_outside_1_to_n(k: int) -> None:
-    with pytest.raises(InvalidInputError, match=f"1 <= k <= n = 3 must hold, but got {k}"):
+    with pytest.raises(InvalidInputError, match=f"expected 1 <= k <= n = 3, but got {k}"):
         top_k_mask(torch.zeros(1, 3), k)
 
 
@@ -238,11 +238,11 @@ def test_the_jacobian_is_a_laplacian(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 0.1, 1, "exact"), "whole number k >= 1 must hold, but got 0"),
-        ((1, 0.0, 1, "exact"), "0 < epsilon < infinity must hold, but got 0.0"),
-        ((1, float("nan"), 1, "exact"), "0 < epsilon < infinity must hold, but got nan"),
-        ((1, 0.1, 0, "exact"), "whole number m >= 1 must hold, but got 0"),
-        ((1, 0.1, 1, "other"), "gradient in .* must hold, but got 'other'"),
+        ((0, 0.1, 1, "exact"), "expected a whole number k >= 1, but got 0"),
+        ((1, 0.0, 1, "exact"), "expected 0 < epsilon < infinity, but got 0.0"),
+        ((1, float("nan"), 1, "exact"), "expected 0 < epsilon < infinity, but got nan"),
+        ((1, 0.1, 0, "exact"), "expected a whole number m >= 1, but got 0"),
+        ((1, 0.1, 1, "other"), "expected gradient in .*, but got 'other'"),
     ],
 )
 def test_the_layer_refuses(arguments: tuple[int, float, int, Gradient], message: str) -> None:

@@ -28,7 +28,7 @@ def test_a_file_system_without_locks_is_refused(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    message = "file system can lock files must hold, but got .*No locks available"
+    message = "expected .* file system can lock files, but got .*No locks available"
     with pytest.raises(InvalidInputError, match=message), run_lock(tmp_path):
         pass
 

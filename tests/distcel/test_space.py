@@ -22,15 +22,15 @@ def test_k_is_searched_over_1_to_n_on_a_logarithmic_scale() -> None:
 @pytest.mark.parametrize(
     ("fixed", "message"),
     [
-        ({"k": 0}, "whole number k >= 1 must hold, but got 0"),
-        ({"k": 56}, "1 <= k <= n = 55 must hold, but got 56"),
-        ({"epsilon": float("nan")}, "0 < epsilon < infinity must hold, but got nan"),
-        ({"epsilon": 0.0}, "0 < epsilon < infinity must hold, but got 0.0"),
-        ({"lr": -1.0}, "0 < lr < infinity must hold, but got -1.0"),
-        ({"m": 0}, "whole number m >= 1 must hold, but got 0"),
-        ({"gradient": "straight-through"}, "gradients in .* must hold, but got"),
-        ({"vote": "loud"}, "votes in .* must hold, but got"),
-        ({"temperature": 1.0}, "hyperparameter in .* must hold, but got 'temperature'"),
+        ({"k": 0}, "expected a whole number k >= 1, but got 0"),
+        ({"k": 56}, "expected 1 <= k <= n = 55, but got 56"),
+        ({"epsilon": float("nan")}, "expected 0 < epsilon < infinity, but got nan"),
+        ({"epsilon": 0.0}, "expected 0 < epsilon < infinity, but got 0.0"),
+        ({"lr": -1.0}, "expected 0 < lr < infinity, but got -1.0"),
+        ({"m": 0}, "expected a whole number m >= 1, but got 0"),
+        ({"gradient": "straight-through"}, "expected gradients in .*, but got"),
+        ({"vote": "loud"}, "expected votes in .*, but got"),
+        ({"temperature": 1.0}, "expected hyperparameter in .*, but got 'temperature'"),
     ],
 )
 def test_a_space_with_an_invalid_point_is_refused(fixed: dict[str, object], message: str) -> None:
@@ -41,7 +41,7 @@ def test_a_space_with_an_invalid_point_is_refused(fixed: dict[str, object], mess
 def test_a_space_file_with_an_invalid_range_is_refused() -> None:
     experiment = load_experiment("mnist", "paper")
     space = {**experiment.space, "k": IntDistribution(1, 60)}
-    with pytest.raises(InvalidInputError, match="1 <= k <= n = 55 must hold, but got 60"):
+    with pytest.raises(InvalidInputError, match="expected 1 <= k <= n = 55, but got 60"):
         search_space(replace(experiment, space=space), 55, {})
 
 

@@ -22,24 +22,24 @@ def test_there_is_a_learner_for_each_class_and_each_pair() -> None:
 
 
 def test_one_class_leaves_nothing_to_select() -> None:
-    with pytest.raises(InvalidInputError, match=r"at least two classes must hold, but got \['cat'"):
+    with pytest.raises(InvalidInputError, match=r"expected at least two classes, but got \['cat'"):
         learner_specs(("cat",))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 0}, "whole number k >= 1 must hold, but got 0"),
-        ({"k": 1.5}, "whole number k >= 1 must hold, but got 1.5"),
-        ({"k": True}, "whole number k >= 1 must hold, but got True"),
-        ({"epsilon": 0.0}, "0 < epsilon < infinity must hold, but got 0.0"),
-        ({"epsilon": math.nan}, "0 < epsilon < infinity must hold, but got nan"),
-        ({"epsilon": "0.1"}, "0 < epsilon < infinity must hold, but got '0.1'"),
-        ({"m": 0}, "whole number m >= 1 must hold, but got 0"),
-        ({"lr": -1.0}, "0 < lr < infinity must hold, but got -1.0"),
-        ({"lr": math.inf}, "0 < lr < infinity must hold, but got inf"),
-        ({"gradient": "exakt"}, "gradient in .* must hold, but got 'exakt'"),
-        ({"vote": "loud"}, "vote in .* must hold, but got 'loud'"),
+        ({"k": 0}, "expected a whole number k >= 1, but got 0"),
+        ({"k": 1.5}, "expected a whole number k >= 1, but got 1.5"),
+        ({"k": True}, "expected a whole number k >= 1, but got True"),
+        ({"epsilon": 0.0}, "expected 0 < epsilon < infinity, but got 0.0"),
+        ({"epsilon": math.nan}, "expected 0 < epsilon < infinity, but got nan"),
+        ({"epsilon": "0.1"}, "expected 0 < epsilon < infinity, but got '0.1'"),
+        ({"m": 0}, "expected a whole number m >= 1, but got 0"),
+        ({"lr": -1.0}, "expected 0 < lr < infinity, but got -1.0"),
+        ({"lr": math.inf}, "expected 0 < lr < infinity, but got inf"),
+        ({"gradient": "exakt"}, "expected gradient in .*, but got 'exakt'"),
+        ({"vote": "loud"}, "expected vote in .*, but got 'loud'"),
     ],
 )
 def test_a_point_outside_the_ranges_is_refused(change: dict[str, object], message: str) -> None:
@@ -51,7 +51,7 @@ def test_a_point_outside_the_ranges_is_refused(change: dict[str, object], messag
 
 def test_k_above_n_is_refused_with_the_range() -> None:
     point = SelectionParams(k=56, epsilon=0.1, m=10, lr=1.0, gradient="exact")
-    with pytest.raises(InvalidInputError, match="1 <= k <= n = 55 must hold, but got 56"):
+    with pytest.raises(InvalidInputError, match="expected 1 <= k <= n = 55, but got 56"):
         point.require_k_within(55)
 
 
@@ -60,11 +60,11 @@ def test_architectures_and_recipes_are_checked() -> None:
         Architecture("resnet9", (64, 128))
     with pytest.raises(InvalidInputError, match="family in"):
         Architecture("vgg")  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="whole number epochs >= 1 must hold, but got 0"):
+    with pytest.raises(InvalidInputError, match="expected a whole number epochs >= 1, but got 0"):
         Recipe("adam", lr=0.1, epochs=0, batch_size=8)
     for wrong in ({"optimizer": "Adam"}, {"schedule": "cosine"}, {"augmentation": "filp"}):
         valid = {"optimizer": "adam", "lr": 0.1, "epochs": 1, "batch_size": 8}
-        with pytest.raises(InvalidInputError, match=f"{next(iter(wrong))} in .* must hold"):
+        with pytest.raises(InvalidInputError, match=f"expected {next(iter(wrong))} in .*, but got"):
             Recipe(**(valid | wrong))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="0 < lr < infinity"):
         Recipe("adam", lr=-0.1, epochs=1, batch_size=8)
@@ -77,5 +77,5 @@ def test_trial_0_is_the_papers_point_within_what_the_user_fixed() -> None:
     assert first_point(experiment, 55, {"k": 3, "gradient": "exact"}) == SelectionParams(
         3, 0.1, 1000, 1.0, "exact"
     )
-    with pytest.raises(InvalidInputError, match="1 <= k <= n = 55 must hold, but got 56"):
+    with pytest.raises(InvalidInputError, match="expected 1 <= k <= n = 55, but got 56"):
         first_point(experiment, 55, {"k": 56})

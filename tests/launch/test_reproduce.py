@@ -204,11 +204,11 @@ def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seeds", "0"], "whole number --seeds >= 1 must hold, but got 0"),
-        (["--seed", "3"], "no --seed beside --seeds must hold, but got 3"),
-        (["--run-dir", "x"], "no --run-dir beside --seeds must hold"),
-        (["--dry-run"], "no --dry-run beside --seeds must hold"),
-        (["--fix", "vote=learned"], "no --fix vote=learned beside --seeds must hold"),
+        (["--seeds", "0"], "expected a whole number --seeds >= 1, but got 0"),
+        (["--seed", "3"], "expected no --seed beside --seeds, but got 3"),
+        (["--run-dir", "x"], "expected no --run-dir beside --seeds, but got"),
+        (["--dry-run"], "expected no --dry-run beside --seeds, but got"),
+        (["--fix", "vote=learned"], "expected no --fix vote=learned beside --seeds, but got"),
         (["--dataset", "nope"], "--dataset in"),
         (["--seeds", "two"], "argument --seeds: invalid int value: 'two'"),
         (["--num-samples", "two"], "argument --num-samples: invalid int value: 'two'"),
