@@ -12,7 +12,7 @@ import numpy as np
 import ray
 
 from distcel.actor_pool import ActorPool
-from distcel.consensus import Draws, consensus_rules, right, said_by
+from distcel.consensus import Draws, random_selections, right, said_by
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.estimate import SampleCounts, count_samples
 from distcel.gradient_study import GradientStudy, study_gradients
@@ -52,6 +52,7 @@ class Comparison:
         curve: Figure 2: accuracies as fractions, by k, and then by rule.
         valid_curve: e2e-CEL's on the valid split, by k.
         cost: of an image.
+        settings: what rules chose on the valid split, as `rules.said_by_rules` gives it.
         trained: the rules that were trained for the comparison, if any.
         learned_vote: the best trial of the learned vote of few, if it was searched.
         gradients: side by side, if they were.
@@ -63,6 +64,7 @@ class Comparison:
     curve: Mapping[int, Mapping[str, float]]
     valid_curve: Mapping[int, float]
     cost: MultiplyAdds
+    settings: Mapping[str, float] = field(default_factory=dict)
     trained: Mapping[str, TrainedRule] = field(default_factory=dict)
     learned_vote: TrialRecord | None = None
     gradients: GradientStudy | None = None
@@ -106,7 +108,7 @@ def accuracy_over_k(
         return float(right(draws, test.labels_S).mean())
 
     def random(k: int) -> float:
-        return accuracy(said_by(consensus_rules(k, seed)["random_selection"], train, test))
+        return accuracy(said_by(random_selections(k, seed), train, test))
 
     constant = {title: accuracy(said[title]) for title in ("SL", "UA", "PV")}
     return {
@@ -211,7 +213,10 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     rivals = {title: trained_rule(chosen, task, test) for title, chosen in trained.rivals.items()}
     smart_by_k = {k: rule.probs_SC[None] for k, rule in over_k.items()}
     said = {SMART: smart_by_k[best.params.k]}
-    said |= said_by_rules(train, valid, test, best.params.k, seed)
+    by_rules, settings = said_by_rules(
+        train, valid, test, best.params.k, seed, prepared.options.selector_split
+    )
+    said |= by_rules
     said |= {title: rule.probs_SC[None] for title, rule in rivals.items()}
     if learned := trained.learned_vote:
         said[LEARNED_VOTE] = learned.predict(task, test).numpy()[None]
@@ -222,6 +227,7 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         accuracy_over_k(smart_by_k, said, train, test, seed),
         {k: rule.valid_accuracy for k, rule in over_k.items()},
         multiply_adds(prepared.plan, len(prepared.specs), len(names)),
+        settings,
         rivals,
         learned.trial if learned else None,
         study,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ Vote = Callable[[CachedSplit], Tensor]
 # The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
 Draws = NDArray[np.floating[Any]]
 RANDOM_DRAWS = 20
+SL_PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 RULE_TITLES = {
     "e2e_cel": "e2e-CEL",
     "super_learner": "SL",
@@ -100,14 +101,21 @@ class RandomSelection:
 class SuperLearner:
     """softmax(sum_i w_i y_i) of the learners' softmax outputs y_i (Ju et al. 2018).
 
-    The weights minimise its cross entropy: the smart ensemble's own objective, with the same vote
-    for every sample. It is convex; L-BFGS solves it.
+    The weights minimise its mean cross entropy (nats), the smart ensemble's own objective with the
+    same vote for every sample, plus penalty / 2 * sum_i (w_i - 1)^2: with a large penalty it votes
+    as UA does. Without one the weights fit what the learners say of the very samples that they were
+    trained on, or what their copies say, which need not be what they say of new ones.
+
+    Attributes:
+        penalty: of the weights' distance from one.
+        max_iterations: of L-BFGS.
     """
 
+    penalty: float = 0.0
     max_iterations: int = 100
 
     def fit(self, fitted: CachedSplit) -> Vote:
-        """Find the weights."""
+        """Find the weights, as far as L-BFGS comes within `max_iterations`; the loss is convex."""
         probs_SNC, labels_S = torch.tensor(fitted.probs_SNC), torch.tensor(fitted.labels_S)
         weights_N = torch.ones(probs_SNC.shape[1], requires_grad=True)
         optimizer = torch.optim.LBFGS(
@@ -117,9 +125,10 @@ class SuperLearner:
         def loss() -> Tensor:
             optimizer.zero_grad()
             logits_SC = torch.einsum("snc,n->sc", probs_SNC, weights_N)
-            cross = cross_entropy(logits_SC, labels_S)
-            cross.backward()
-            return cross
+            distance = (weights_N - 1).square().sum()
+            penalised = cross_entropy(logits_SC, labels_S) + self.penalty / 2 * distance
+            penalised.backward()
+            return penalised
 
         optimizer.step(loss)
         found_N = weights_N.detach().numpy()
@@ -131,13 +140,43 @@ class SuperLearner:
         return vote
 
 
-def consensus_rules(k: int, seed: int) -> dict[str, list[ConsensusRule]]:
-    """The paper's rules by name; random selection makes 20 draws of k learners."""
+@dataclass(frozen=True)
+class BestOnValid:
+    """Of several rules, each fitted on the same split, the one most accurate on another.
+
+    Attributes:
+        candidates: the earliest of equals counts.
+        valid: the split that decides.
+    """
+
+    candidates: tuple[ConsensusRule, ...]
+    valid: CachedSplit
+
+    def choose(self, fitted: CachedSplit) -> tuple[ConsensusRule, Vote]:
+        """The chosen candidate and its vote."""
+        votes = [rule.fit(fitted) for rule in self.candidates]
+        labels_S = self.valid.labels_S
+        hits = [int((vote(self.valid).argmax(-1).numpy() == labels_S).sum()) for vote in votes]
+        best = hits.index(max(hits))
+        return self.candidates[best], votes[best]
+
+    def fit(self, fitted: CachedSplit) -> Vote:
+        """Fit all of them and choose."""
+        return self.choose(fitted)[1]
+
+
+def random_selections(k: int, seed: int) -> list[RandomSelection]:
+    """Random selection's 20 draws of k learners."""
+    return [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)]
+
+
+def consensus_rules(k: int, seed: int, valid: CachedSplit) -> Mapping[str, Sequence[ConsensusRule]]:
+    """The paper's rules by name; `valid` chooses SL's penalty."""
     return {
-        "super_learner": [SuperLearner()],
+        "super_learner": [BestOnValid(tuple(map(SuperLearner, SL_PENALTIES)), valid)],
         "unweighted_average": [UnweightedAverage()],
         "plurality_vote": [PluralityVote()],
-        "random_selection": [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)],
+        "random_selection": random_selections(k, seed),
     }
 
 

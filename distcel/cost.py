@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,17 @@ from distcel.networks import NetworkPlan
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Of one image: the multiply-adds of the selection net and of one base learner."""
+    """Of one image: the multiply-adds of the selection net and of one base learner.
+
+    Attributes:
+        selection_net: of a forward pass.
+        learner: of a forward pass.
+        distance: to one other image, pixel by pixel and channel by channel.
+    """
 
     selection_net: int
     learner: int
+    distance: int
 
     def of_sub_ensemble(self, k: int) -> int:
         """The smart ensemble's: the selection net and the k learners that it selects."""
@@ -30,7 +38,8 @@ class MultiplyAdds:
 
 def multiply_adds(plan: NetworkPlan, n_learners: int, n_classes: int) -> MultiplyAdds:
     """Count those of the convolutions and linear layers; the others have few or none."""
-    return MultiplyAdds(_of_network(plan, n_learners), _of_network(plan, n_classes))
+    distance = math.prod(plan.image_shape)
+    return MultiplyAdds(_of_network(plan, n_learners), _of_network(plan, n_classes), distance)
 
 
 def _of_network(plan: NetworkPlan, n_outputs: int) -> int:

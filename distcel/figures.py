@@ -8,13 +8,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART
-from distcel.outcomes import CURVES, CostPoint, SeedOutcome, accuracies_at, common_ks, cost_points
+from distcel.outcomes import (
+    CURVES,
+    SEARCHED,
+    CostPoint,
+    SeedOutcome,
+    accuracies_at,
+    common_ks,
+    cost_points,
+)
 from distcel.storage import write_atomically
+from distcel.trained_rules import BRIEF_SINGLE, SINGLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_IN_PARETO = (
+    *(SMART, SEARCHED, LEARNED_VOTE, "static top-k", "UA", "logistic stacking"),
+    *(SINGLE, BRIEF_SINGLE),
+)
 
 
 def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
@@ -38,14 +53,18 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
 
 
 def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
-    """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`."""
+    """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`.
+
+    Of the rules of Table 6 a few that differ in kind: more of them would hide each other.
+    """
     figure, axes = _figure(title)
     points = cost_points(outcomes)
     front = [point for point in points if point.on_front]
     millions = [point.multiply_adds / 1e6 for point in front]
     axes.plot(millions, _percent([p.accuracies for p in front])[0], label="Pareto front of e2e-CEL")
-    for rule in dict.fromkeys(point.rule for point in points):
-        _draw_points(axes, rule, [point for point in points if point.rule == rule])
+    for rule in _IN_PARETO:
+        if drawn := [point for point in points if point.rule == rule]:
+            _draw_points(axes, rule, drawn)
     for point in points:
         if point.rule == SMART:
             label = f"k = {point.k}, knee" if point.is_knee else str(point.k)

@@ -30,10 +30,10 @@ def gradient_table(studies: Sequence[GradientStudy]) -> str:
         "`paper` is Eq. 7 with the 1/epsilon that it leaves out and a baseline that lowers its "
         "variance. Where k is n, all gradients are zero. *Same time*: on valid "
         "after the last epoch that ended within the time that the fastest gradient of the seed "
-        "took for all its epochs; an epoch's time includes measuring the valid split, and a "
-        "schedule of the lr spans all epochs, so that a slow gradient is read while its lr is "
-        "high. A number in brackets: of so many seeds only, the others having diverged or ended no "
-        "epoch in time; a dash: of none."
+        "took for all its epochs, whatever else ran on the machine; an epoch's time includes "
+        "measuring the valid split, and a schedule of the lr spans all epochs, so that a slow "
+        "gradient is read while its lr is high. A number in brackets: of so many seeds only, the "
+        "others having diverged or ended no epoch in time; a dash: of none."
     )
     seen = {run.estimator: None for study in studies for run in study.runs}
     rows = [(estimator.title, _cells(studies, estimator)) for estimator in seen]

@@ -11,11 +11,11 @@ from distcel.comparison import Comparison
 from distcel.cost import knee, pareto_front
 from distcel.learned_vote import LEARNED_VOTE
 from distcel.measures import SMART
-from distcel.trained_rules import BRIEF_SINGLE, SINGLE
+from distcel.rules import OWN_K
+from distcel.trained_rules import BRIEF_SINGLE, EQ_7, SINGLE, SOFT_GATING, STRAIGHT_THROUGH
 
 CURVES = (SMART, "RS", "UA", "PV", "SL")  # of Figure 2
 SEARCHED = f"{SMART}, k of each search"
-_STACKING, _STATIC = "logistic stacking", "static top-k"
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def accuracies_at(outcomes: Sequence[SeedOutcome], k: int, title: str) -> list[f
 def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
     """E2e-CEL's at each k of Figure 2, the cheapest first, at each seed's own k, and then others'.
 
-    A learner's own matrix, which the learned vote and stacking have, is C x C multiply-adds more.
-    A single network asks no learner and costs as much as one.
+    Left out are the rules that ask other learners of each image or whose number is kept nowhere.
     """
     cost, ks = outcomes[0].comparison.cost, common_ks(outcomes)
     costs = [cost.of_sub_ensemble(k) for k in ks]
@@ -92,34 +91,41 @@ def cost_points(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
         CostPoint(SMART, k, costs[i], accuracies[i], i in front, i == at_knee)
         for i, k in enumerate(ks)
     ]
-    chosen = [outcome.results["best"]["k"] for outcome in outcomes]
-    spent = statistics.mean(map(cost.of_sub_ensemble, chosen))
-    searched = CostPoint(SEARCHED, statistics.mean(chosen), spent, _accuracies(outcomes, SMART))
-    return [*smart, searched, *_cost_of_rivals(outcomes, chosen)]
+    return [*smart, *_cost_at_own_k(outcomes)]
 
 
-def _cost_of_rivals(outcomes: Sequence[SeedOutcome], chosen: Sequence[int]) -> list[CostPoint]:
-    cost, n = outcomes[0].comparison.cost, outcomes[0].results["n_learners"]
-    matrix = outcomes[0].results["n_classes"] ** 2
-    asked_and_spent = {
-        _STATIC: (statistics.mean(chosen), statistics.mean(map(cost.of_learners, chosen))),
-        "UA": (n, cost.of_learners(n)),
-        _STACKING: (n, cost.of_learners(n) + n * matrix),
-        SINGLE: (0, cost.learner),
-        BRIEF_SINGLE: (0, cost.learner),
-    }
-    learned = [outcome.comparison.learned_vote for outcome in outcomes]
-    asked = [trial.params.k for trial in learned if trial]
-    if len(asked) == len(outcomes):
-        spent = statistics.mean(cost.of_sub_ensemble(k) + k * matrix for k in asked)
-        asked_and_spent = {LEARNED_VOTE: (statistics.mean(asked), spent), **asked_and_spent}
-    there = common_rules(outcomes)
-    return [
-        CostPoint(title, k, spent, _accuracies(outcomes, title))
-        for title, (k, spent) in asked_and_spent.items()
-        if title in there
-    ]
+def _cost_at_own_k(outcomes: Sequence[SeedOutcome]) -> list[CostPoint]:
+    """Of e2e-CEL and of the other rules that every seed has."""
+    by_seed = [_asked_and_spent(outcome) for outcome in outcomes]
+    there, points = common_rules(outcomes), []
+    for title in by_seed[0]:
+        if title in there and all(title in of_seed for of_seed in by_seed):
+            asked, spent = zip(*(of_seed[title] for of_seed in by_seed), strict=True)
+            rule = SEARCHED if title == SMART else title
+            means = statistics.mean(asked), statistics.mean(spent)
+            accuracies = [o.comparison.measures.accuracy[title] for o in outcomes]
+            points.append(CostPoint(rule, *means, tuple(accuracies)))
+    return points
 
 
-def _accuracies(outcomes: Sequence[SeedOutcome], title: str) -> tuple[float, ...]:
-    return tuple(outcome.comparison.measures.accuracy[title] for outcome in outcomes)
+def _asked_and_spent(outcome: SeedOutcome) -> dict[str, tuple[int, int]]:
+    """How many learners a rule asks of an image, by its title, and the multiply-adds in all.
+
+    A learner's own matrix, which the learned vote and stacking have, is C x C multiply-adds more.
+    """
+    results, comparison = outcome.results, outcome.comparison
+    cost, matrix = comparison.cost, results["n_classes"] ** 2
+    n, k = results["n_learners"], results["best"]["k"]
+    with_net = {SMART: k, EQ_7: results["first"]["k"], STRAIGHT_THROUGH: k, SOFT_GATING: n}
+    without = dict.fromkeys(("best learner", "discrete SL"), 1)
+    without |= dict.fromkeys(("static top-k", "RS"), k) | dict.fromkeys(("SL", "UA", "PV"), n)
+    if OWN_K in comparison.settings:
+        without[OWN_K] = int(comparison.settings[OWN_K])
+    found = {title: (asked, cost.of_sub_ensemble(asked)) for title, asked in with_net.items()}
+    if trial := comparison.learned_vote:
+        asked = trial.params.k
+        found[LEARNED_VOTE] = (asked, cost.of_sub_ensemble(asked) + asked * matrix)
+    found |= {title: (asked, cost.of_learners(asked)) for title, asked in without.items()}
+    found["logistic stacking"] = (n, cost.of_learners(n) + n * matrix)
+    found["nearest neighbours"] = (0, results["n_samples"]["train"] * cost.distance)
+    return found | dict.fromkeys((SINGLE, BRIEF_SINGLE), (0, cost.learner))

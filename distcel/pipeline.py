@@ -112,7 +112,7 @@ def _test(
     """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
     test = prepared.cached("test")
     said = {"e2e_cel": smart.predict(network, task, test).numpy()[None]}
-    for name, draws in consensus_rules(smart.params.k, task.seed).items():
+    for name, draws in consensus_rules(smart.params.k, task.seed, task.valid).items():
         said[name] = said_by(draws, task.train, test)
     evaluations = {"": evaluate(said, test, prepared.specs)}
     ids = prepared.splits["test"].sample_ids.to_pylist()

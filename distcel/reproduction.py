@@ -55,6 +55,7 @@ def _as_json(outcome: SeedOutcome) -> dict[str, Any]:
         "curve": {str(k): dict(v) for k, v in outcome.comparison.curve.items()},
         "valid_curve": {str(k): v for k, v in outcome.comparison.valid_curve.items()},
         "multiply_adds": asdict(outcome.comparison.cost),
+        "settings": dict(outcome.comparison.settings),
         "trained": {title: _facts(rule) for title, rule in outcome.comparison.trained.items()},
         "learned_vote": asdict(learned) if learned else None,
         "gradients": asdict(gradients) if gradients else None,

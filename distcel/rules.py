@@ -13,29 +13,35 @@ from typing import Literal
 from distcel.consensus import (
     RANDOM_DRAWS,
     RULE_TITLES,
+    SL_PENALTIES,
+    BestOnValid,
     ConsensusRule,
     Draws,
+    SuperLearner,
     consensus_rules,
     said_by,
 )
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.static_rules import (
-    BestOnValid,
     DiscreteSuperLearner,
     GreedySelection,
     LogisticStacking,
     TopLearners,
 )
+from distcel.types import SelectorSplit
 
+OWN_K = "static top-k of its own k"
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
 _STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 1))
 SETTINGS = (
     "The rules' settings: static top-k and RS have e2e-CEL's k, and "
-    f"RS is the mean of {RANDOM_DRAWS} draws; stacking's penalty is chosen on valid among "
-    f"{len(_STACKINGS)}, C from {_STACKINGS[0].inverse_penalty:g} to "
-    f"{_STACKINGS[-1].inverse_penalty:g}, with at most {_STACKINGS[0].max_iterations} iterations "
-    f"of L-BFGS; nearest neighbours, KNORA and META-DES ask {NearestNeighbours().count} by the "
+    f"RS is the mean of {RANDOM_DRAWS} draws; chosen on valid are SL's penalty on the squared "
+    f"distance of its weights from one, among {', '.join(f'{x:g}' for x in SL_PENALTIES)}, and "
+    "stacking's inverse penalty, scikit-learn's C, among "
+    f"{', '.join(f'{one.inverse_penalty:g}' for one in _STACKINGS)}, with at most "
+    f"{SuperLearner().max_iterations} and {_STACKINGS[0].max_iterations} iterations of L-BFGS; "
+    f"nearest neighbours, KNORA and META-DES ask {NearestNeighbours().count} by the "
     f"pixels' distance; greedy selection has {GreedySelection().n_rounds} rounds, without bagging"
 )
 FITTED_ON: Mapping[str, FittedOn] = {
@@ -45,7 +51,7 @@ FITTED_ON: Mapping[str, FittedOn] = {
     "RS": "-",
     "best learner": "valid",
     "static top-k": "valid",
-    "static top-k of its own k": "valid",
+    OWN_K: "valid",
     "discrete SL": "valid",
     "greedy selection": "valid",
     "logistic stacking": "train",
@@ -54,29 +60,39 @@ FITTED_ON: Mapping[str, FittedOn] = {
     "KNORA-E": "valid",
     "META-DES": "valid",
 }
+CHOSEN_ON_VALID = {
+    "SL": "penalty",
+    OWN_K: "k",
+    "logistic stacking": "inverse_penalty",
+}
 
 
-def rules(k: int, seed: int, valid: CachedSplit) -> dict[str, Sequence[ConsensusRule]]:
+def rules(
+    k: int, seed: int, valid: CachedSplit, selector_split: SelectorSplit
+) -> dict[str, Sequence[ConsensusRule]]:
     """Every rule by its title; several of one kind are draws, whose accuracies are averaged.
 
     Args:
         k: learners that the rules which are told so may ask.
         seed: of random selection.
-        valid: chooses stacking's penalty and static top-k's own k.
+        valid: chooses SL's and stacking's penalty and static top-k's own k.
+        selector_split: what `train` is. Nearest neighbours ask no learner, so that nothing has to
+            be held out for them: with `holdout` they are not there, a fifth being no rival.
     """
     every_k = tuple(TopLearners(size) for size in range(1, valid.probs_SNC.shape[1] + 1))
-    papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed).items()}
+    papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed, valid).items()}
     further: dict[str, Sequence[ConsensusRule]] = {
         "best learner": [TopLearners(1)],
         "static top-k": [TopLearners(k)],
-        "static top-k of its own k": [BestOnValid(every_k, valid)],
+        OWN_K: [BestOnValid(every_k, valid)],
         "discrete SL": [DiscreteSuperLearner()],
         "greedy selection": [GreedySelection()],
         "logistic stacking": [BestOnValid(_STACKINGS, valid)],
-        "nearest neighbours": [NearestNeighbours()],
         "KNORA-U": [KnoraUnion()],
         "KNORA-E": [KnoraEliminate()],
     }
+    if selector_split != "holdout":
+        further["nearest neighbours"] = [NearestNeighbours()]
     if find_spec("deslib"):
         from distcel.meta_des import MetaDES
 
@@ -85,11 +101,26 @@ def rules(k: int, seed: int, valid: CachedSplit) -> dict[str, Sequence[Consensus
 
 
 def said_by_rules(
-    train: CachedSplit, valid: CachedSplit, test: CachedSplit, k: int, seed: int
-) -> dict[str, Draws]:
-    """Every rule's class probabilities for each test sample, by its title."""
-    fitted: dict[FittedOn, CachedSplit] = {"-": train, "train": train, "valid": valid}
-    return {
-        title: said_by(draws, fitted[FITTED_ON[title]], test)
-        for title, draws in rules(k, seed, valid).items()
-    }
+    train: CachedSplit,
+    valid: CachedSplit,
+    test: CachedSplit,
+    k: int,
+    seed: int,
+    selector_split: SelectorSplit,
+) -> tuple[dict[str, Draws], dict[str, float]]:
+    """Every rule's class probabilities for each test sample, and what some chose on valid.
+
+    Both by the rule's title; `CHOSEN_ON_VALID` names what is chosen.
+    """
+    splits: dict[FittedOn, CachedSplit] = {"-": train, "train": train, "valid": valid}
+    said: dict[str, Draws] = {}
+    settings: dict[str, float] = {}
+    for title, draws in rules(k, seed, valid, selector_split).items():
+        fitted = splits[FITTED_ON[title]]
+        if isinstance(draws[0], BestOnValid):
+            rule, vote = draws[0].choose(fitted)
+            settings[title] = getattr(rule, CHOSEN_ON_VALID[title])
+            said[title] = vote(test).numpy()[None]
+        else:
+            said[title] = said_by(draws, fitted, test)
+    return said, settings

@@ -1,4 +1,4 @@
-"""Further consensus rules whose vote is the same for every sample, and the choice among several."""
+"""Further consensus rules whose vote is the same for every sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.consensus import ConsensusRule, Vote
+from distcel.consensus import Vote
 from distcel.predictions import CachedSplit
 
 
@@ -118,26 +118,6 @@ class LogisticStacking:
             return torch.from_numpy(probs_SC)
 
         return vote
-
-
-@dataclass(frozen=True)
-class BestOnValid:
-    """Of several rules, each fitted on the same split, the one most accurate on another.
-
-    Attributes:
-        candidates: the earliest of equals counts.
-        valid: the split that decides.
-    """
-
-    candidates: tuple[ConsensusRule, ...]
-    valid: CachedSplit
-
-    def fit(self, fitted: CachedSplit) -> Vote:
-        """Fit all of them and choose."""
-        votes = [rule.fit(fitted) for rule in self.candidates]
-        labels_S = self.valid.labels_S
-        hits = [int((vote(self.valid).argmax(-1).numpy() == labels_S).sum()) for vote in votes]
-        return votes[hits.index(max(hits))]
 
 
 def _logarithms(split: CachedSplit) -> NDArray[np.float32]:

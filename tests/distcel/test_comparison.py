@@ -21,7 +21,7 @@ def test_the_values_of_k_span_all_and_hold_the_chosen() -> None:
 def test_figure_2_by_hand() -> None:
     train, valid, test = split_of(0), split_of(1), split_of(2, n_samples=100)
     wrong = np.where(np.arange(100) < 25, (test.labels_S + 1) % 4, test.labels_S)
-    said = said_by_rules(train, valid, test, k=3, seed=0)
+    said, _ = said_by_rules(train, valid, test, k=3, seed=0, selector_split="train")
     curve = accuracy_over_k({2: sure(test.labels_S), 3: sure(wrong)}, said, train, test, seed=0)
     assert (curve[2][SMART], curve[3][SMART]) == (1.0, 0.75)
     average = (said["UA"][0].argmax(-1) == test.labels_S).mean()
@@ -31,6 +31,6 @@ def test_figure_2_by_hand() -> None:
 
 def test_random_selection_of_all_is_the_unweighted_average() -> None:
     train, test = split_of(0), split_of(2)
-    said = said_by_rules(train, split_of(1), test, k=6, seed=0)
+    said, _ = said_by_rules(train, split_of(1), test, k=6, seed=0, selector_split="train")
     curve = accuracy_over_k({6: sure(test.labels_S)}, said, train, test, seed=0)
     assert curve[6]["RS"] == pytest.approx(curve[6]["UA"])

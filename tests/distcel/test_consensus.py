@@ -5,18 +5,20 @@ import pytest
 import torch
 
 from distcel.consensus import (
+    SL_PENALTIES,
+    BestOnValid,
     ConsensusRule,
     PluralityVote,
     RandomSelection,
     SuperLearner,
     UnweightedAverage,
     class_probabilities,
+    consensus_rules,
     oracle_accuracy,
 )
 from distcel.neighbour_rules import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.predictions import CachedSplit
 from distcel.static_rules import (
-    BestOnValid,
     DiscreteSuperLearner,
     GreedySelection,
     LogisticStacking,
@@ -171,6 +173,25 @@ def test_the_super_learner_finds_the_learner_worth_listening_to() -> None:
     train, test = noise_but_one(0), noise_but_one(1)
     assert accuracy(UnweightedAverage(), train, test) < 0.95
     assert accuracy(SuperLearner(), train, test) > 0.99
+
+
+def test_the_super_learners_penalty_draws_it_towards_ua_where_its_weights_are_of_no_use() -> None:
+    # The learners know the samples that the weights are fitted on, and no others.
+    train, valid = split_of(0, 60), split_of(1)
+    known = train.probs_SNC.copy()
+    known[:, 5] = 0.9 * np.eye(4)[train.labels_S] + 0.025  # the learner that is worst on valid
+    fitted = CachedSplit(train.images_SCHW, train.labels_S, known.astype(np.float32))
+    assert accuracy(SuperLearner(), fitted, valid) < accuracy(UnweightedAverage(), fitted, valid)
+    much = SuperLearner(penalty=1e6).fit(fitted)(valid)
+    logits = torch.from_numpy(valid.probs_SNC.sum(1))
+    np.testing.assert_allclose(much, class_probabilities(logits), rtol=1e-3)
+    (chosen,) = consensus_rules(1, 0, valid)["super_learner"]
+    assert isinstance(chosen, BestOnValid)
+    rule, vote = chosen.choose(fitted)
+    assert rule == SuperLearner(penalty=max(SL_PENALTIES))
+    assert (vote(valid).argmax(-1).numpy() == valid.labels_S).mean() > accuracy(
+        SuperLearner(), fitted, valid
+    )
 
 
 def test_the_oracle_needs_one_learner_to_be_right() -> None:

@@ -12,6 +12,7 @@ def test_the_multiply_adds_of_a_lenet_by_hand() -> None:
     found = multiply_adds(plan, n_learners=55, n_classes=10)
     assert found.selection_net == convolutions + linear + 84 * 55
     assert found.learner == convolutions + linear + 84 * 10
+    assert found.distance == 28 * 28
 
 
 def test_the_multiply_adds_of_a_resnet18_are_the_published_ones() -> None:
@@ -21,7 +22,7 @@ def test_the_multiply_adds_of_a_resnet18_are_the_published_ones() -> None:
 
 
 def test_a_sub_ensemble_costs_its_selection_and_its_learners() -> None:
-    cost = MultiplyAdds(selection_net=1000, learner=30)
+    cost = MultiplyAdds(selection_net=1000, learner=30, distance=1)
     assert (cost.of_sub_ensemble(3), cost.of_learners(3)) == (1090, 90)
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,21 @@ from tests.distcel.test_consensus import split_of
 
 TEST = split_of(0, n_samples=40)
 NAMES = ("cat", "dog", "a|b", "fish")
-TITLES = ("e2e-CEL", "SL", "UA", "PV", "RS", "logistic stacking", "static top-k", "single network")
+TITLES = (
+    "e2e-CEL",
+    "SL",
+    "UA",
+    "PV",
+    "RS",
+    "logistic stacking",
+    "static top-k",
+    "single network",
+    "nearest neighbours",
+    "soft gating",
+    "static top-k of its own k",
+)
 FEMALE = {"female": np.arange(40) < 10}
-COST = MultiplyAdds(selection_net=1_000_000, learner=500_000)
+COST = MultiplyAdds(selection_net=1_000_000, learner=500_000, distance=100)
 
 
 LEARNED = "learned vote of few"
@@ -69,7 +82,10 @@ def outcome(
     measures = measure(said, TEST, NAMES, slices, [t for t in ("e2e-CEL", LEARNED) if t in said])
     seconds = {"Figure 2": 12.0, "gradients": 0.0}
     on_valid = {k: 0.9 - abs(k - 2 - seed) / 10 for k in at_k}  # highest where k is 2 + seed
-    comparison = Comparison(measures, curve, on_valid, COST, learned_vote=learned, seconds=seconds)
+    settings = {"static top-k of its own k": 4}
+    comparison = Comparison(
+        measures, curve, on_valid, COST, settings, learned_vote=learned, seconds=seconds
+    )
     return SeedOutcome(results, comparison)
 
 
@@ -89,9 +105,15 @@ def test_the_cost_of_each_common_k_and_of_the_rules_that_ask_all() -> None:
         ("e2e-CEL", 3): 2.5,
         ("e2e-CEL", 6): 4.0,
         ("e2e-CEL, k of each search", 2.5): 2.25,
-        ("UA", 6): 3.0,
-        ("logistic stacking", 6): 3.000096,
         ("static top-k", 2.5): 1.25,
+        ("RS", 2.5): 1.25,
+        ("SL", 6): 3.0,
+        ("UA", 6): 3.0,
+        ("PV", 6): 3.0,
+        ("logistic stacking", 6): 3.000096,
+        ("static top-k of its own k", 4): 2.0,
+        ("soft gating", 6): 4.0,
+        ("nearest neighbours", 0): 0.03,
         ("single network", 0): 0.5,
     }
     assert points["e2e-CEL", 1].accuracies == (0.50, 0.52)
@@ -110,7 +132,8 @@ def test_the_results_hold_it_all(tmp_path: Path) -> None:
     assert seed["slice_accuracy"]["UA"] == {"female": 1.0}
     assert seed["slice_sizes"] == {"female": 10}
     assert seed["against"]["e2e-CEL"]["UA"]["mean"] == pytest.approx(0.25)
-    assert seed["multiply_adds"] == {"selection_net": 1_000_000, "learner": 500_000}
+    assert seed["multiply_adds"] == asdict(COST)
+    assert seed["settings"] == {"static top-k of its own k": 4}
     assert seed["curve"]["4"]["e2e-CEL"] == 0.99
     assert seed["seconds"] == {"Figure 2": 12.0, "gradients": 0.0}
     assert [point["k"] for point in results["cost"] if point["on_front"]] == [1, 2, 6]

@@ -57,10 +57,15 @@ def test_the_tables_beyond_the_papers() -> None:
         ["e2e-CEL", "1", "1"],
         ["e2e-CEL", "2", "2"],
         ["e2e-CEL", "6", "4"],
-        ["single", "network", "0"],
+        ["nearest", "neighbours", "0"],
     ]
     assert row(text, "samples", "Table 7") == ["10"]
     assert row(text, "UA", "Table 7") == ["100.00"]
+
+
+def test_the_report_says_what_rules_chose_on_valid() -> None:
+    text = report("command", outcomes({}), None)
+    assert ". Chosen on valid, seed by seed: static top-k of its own k (k) 4, 4\n" in text
 
 
 def test_the_report_says_what_all_trainings_took() -> None:
@@ -116,14 +121,15 @@ def test_the_captions_are_of_the_rules_that_are_there() -> None:
         comparison = replace(found.comparison, trained=rules)
         return report("command", [replace(found, comparison=comparison)], None)
 
-    eq_7, beyond, lrs = "is e2e-CEL at the first trial's", "A single network has", "Chosen, seed"
+    eq_7, beyond = "is e2e-CEL at the first trial's", "A single network has"
+    lrs = "Learning rates, seed by seed"
     assert [part in trained() for part in (eq_7, beyond, lrs)] == [False, False, False]
     text = trained(**{EQ_7: 0.25})
     assert [part in text for part in (eq_7, beyond)] == [True, False]
-    assert "Chosen, seed by seed: e2e-CEL by Eq. 7 0.25\n" in text
+    assert "Learning rates, seed by seed: e2e-CEL by Eq. 7 0.25. " in text
     text = trained(single_network=0.5, soft_gating=0.125)
     assert [part in text for part in (eq_7, beyond)] == [False, True]
-    assert "Chosen, seed by seed: single network 0.5; soft gating 0.125\n" in text
+    assert "Learning rates, seed by seed: single network 0.5; soft gating 0.125. " in text
 
 
 def test_the_report_says_what_other_choices_of_k_would_have_given() -> None:
@@ -150,6 +156,8 @@ def test_the_report_says_what_diverged_and_in_which_seeds() -> None:
 def test_the_rules_of_a_holdout_are_fitted_on_it() -> None:
     found = [replace(o, results={**o.results, "selector_split": "holdout"}) for o in outcomes({})]
     text = report("command", found, None)
+    assert "valid has valid alone" in text
+    assert "valid has valid alone" not in report("command", outcomes({}), None)
     assert row(text, "SL", "Table 4")[0] == "held-out fifth"
     assert row(text, "UA", "Table 4")[0] == "-"
 
