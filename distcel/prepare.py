@@ -21,7 +21,7 @@ from distcel.machine import describe_commit
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.search import SearchSettings, stopping_rule
-from distcel.space import search_space
+from distcel.space import require_within, search_space
 from distcel.storage import code_of, content_key
 from distcel.types import (
     Experiment,
@@ -169,6 +169,7 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         num_samples=options.num_samples or experiment.num_samples,
         time_budget=options.time_budget,
     )
+    require_within(search.space, search.first)
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
     _require_memory(len(splits["train"].labels), len(specs), len(splits.class_names))

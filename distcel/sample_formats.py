@@ -164,10 +164,7 @@ def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) 
         InvalidInputError: there is a folder of another class or split, or one is missing.
     """
     children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
-    others = sorted(_OTHER_SPLITS & set(children))
-    if others and ("train" in children or set(children) <= _OTHER_SPLITS | {"test"}):
-        remedy = f"rename them in {folder}; the valid split is drawn from train"
-        raise invalid("split folders named train and test", repr(others), remedy)
+    _require_no_other_split(folder, set(children), class_names is None)
     if "train" in children:
         train, test = (_files_by_class(children.get(name)) for name in ("train", "test"))
         if class_names is not None:
@@ -189,6 +186,16 @@ def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) 
         return file_pool(folder, [path for path, _ in labelled], labels, mode)
 
     return Source(names, pool(train), pool(test) if test else None)
+
+
+def _require_no_other_split(folder: Path, children: set[str], may_be_classes: bool) -> None:
+    others = sorted(_OTHER_SPLITS & children)
+    if others and ("train" in children or children <= _OTHER_SPLITS | {"test"}):
+        remedy = f"rename them in {folder}; the valid split is drawn from train"
+        raise invalid("split folders named train and test", repr(others), remedy)
+    if may_be_classes and "test" in children and "train" not in children:
+        remedy = f"add train to {folder}, or rename test if it is a class"
+        raise invalid("train beside test", repr(sorted(children)), remedy)
 
 
 def _files_by_class(folder: Path | None) -> dict[str, list[Path]]:

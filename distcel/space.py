@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, get_args
 
 import numpy as np
@@ -12,8 +13,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import create_trial
 
-from distcel.checks import require
+from distcel.checks import invalid, require
 from distcel.types import Experiment, Gradient, SelectionParams, VoteName
 
 _NAMED_CHOICES = {"gradient": Gradient, "vote": VoteName}
@@ -28,7 +30,8 @@ def search_space(
     one learner to two is a larger step than from 20 to 21.
 
     Raises:
-        InvalidInputError: a fixed name or value, or the space itself, holds an invalid point.
+        InvalidInputError: a fixed name or value, or the space itself, holds an invalid point; or
+            the space lacks a hyperparameter or has an unknown one.
     """
     papers = {
         "k": IntDistribution(1, n_learners, log=True),
@@ -36,12 +39,26 @@ def search_space(
     }
     space: dict[str, BaseDistribution] = {**papers, **experiment.space}
     names = sorted(space)
+    known = sorted(field.name for field in fields(SelectionParams))
+    require(names == known, f"a space of {known}", names, "give each of these a distribution")
     for name, value in fixed.items():
         require(name in space, f"hyperparameter in {names}", name, "fix one of these")
         space[name] = CategoricalDistribution([value])
     for params in _corners(space):
         params.require_k_within(n_learners)
     return space
+
+
+def require_within(space: Mapping[str, BaseDistribution], point: SelectionParams) -> None:
+    """Raise InvalidInputError unless the point lies within the space.
+
+    Tune would take the first trial's wherever it lies, but no later launch could tell Optuna of it.
+    """
+    try:
+        create_trial(params=point.as_dict(), distributions=dict(space), value=0.0)
+    except ValueError as error:
+        remedy = "change first_trial or the space"
+        raise invalid("a first trial within the space", str(error), remedy) from None
 
 
 def few_lrs(lr: BaseDistribution, chosen: float) -> tuple[float, ...]:

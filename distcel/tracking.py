@@ -22,7 +22,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.entities import LifecycleStage, Metric, Param, Run, ViewType
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
@@ -41,7 +41,7 @@ _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
 
 def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path) -> str:
-    """The id of the data set's MLflow experiment, made where it is not there yet.
+    """The id of the data set's MLflow experiment: made if there is none, restored if deleted.
 
     Args:
         client: connected to the server or database.
@@ -53,6 +53,8 @@ def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path)
     found = client.get_experiment_by_name(name)
     if found is not None:
         found_id: str = found.experiment_id
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            client.restore_experiment(found_id)
         return found_id
     # Without a location a database takes one below the current directory.
     location = None if uri.startswith("http") else artifacts.resolve().as_uri()

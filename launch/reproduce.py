@@ -17,9 +17,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from distcel.checks import RunFailedError, require, require_count
+from distcel.checks import RunFailedError, invalid, require, require_count
 from launch import cluster
 from launch.exit_status import OneLineParser, exit_status
 from launch.signals import Stopped, unwind_on_signals
@@ -126,15 +127,18 @@ def _require_consistent(arguments: argparse.Namespace, of_cluster: argparse.Name
 def _require_writable(folder: Path | None, file: Path | None) -> None:
     """Before hours of training, not after them."""
     rule, remedy = "--results-dir and --results-file that can be written", "give another one"
+    in_folder = file is None or file.parent.is_dir()
+    require(in_folder, "--results-file in a folder that exists", str(file), remedy)
     try:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-        if file and file.exists():
-            file.read_text()
+            TemporaryFile(dir=folder).close()
+        if file:
+            TemporaryFile(dir=file.parent).close()
+            if file.exists():
+                file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        require(False, rule, str(error), remedy)
-    in_folder = file is None or file.parent.is_dir()
-    require(in_folder, "--results-file in a folder that exists", str(file), remedy)
+        raise invalid(rule, repr(str(error)), remedy) from None
 
 
 def _without_uri(words: Sequence[str]) -> str:
@@ -184,7 +188,7 @@ def _outcome(
         best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
         asked_for = (results["fixed"], results["best"])
         if asked_for != (dict(options.fixed), best.params.as_dict()):
-            reason = "another launch has had its results there since: the same command again"
+            reason = "another launch has replaced its results: run the same command again"
             raise RunFailedError(f"{options.run_dir}: {reason}")
         return SeedOutcome(
             results, compare_run(prepared, pool, arguments.beyond, arguments.gradients)

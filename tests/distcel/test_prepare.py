@@ -47,6 +47,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
         return keys(prepare(replace(EXPERIMENT, **changes), options))  # type: ignore[arg-type]
 
     learner, selector = EXPERIMENT.learner_recipe, EXPERIMENT.selector_recipe
+    high = 2 * EXPERIMENT.first_trial.lr
     of_learners = [
         changed(learner_recipe=replace(learner, lr=0.5)),
         changed(specialty_share=0.7),
@@ -57,7 +58,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
     ]
     of_search = [
         changed(selector_recipe=replace(selector, epochs=selector.epochs + 1)),
-        changed(space={**EXPERIMENT.space, "lr": FloatDistribution(0.1, 0.2)}),
+        changed(space={**EXPERIMENT.space, "lr": FloatDistribution(0.1, high)}),
         keys(prepare(EXPERIMENT, replace(options, fixed={"k": 3}))),
     ]
     source = inspect.getsource

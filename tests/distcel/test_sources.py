@@ -169,6 +169,12 @@ def test_split_folders_of_other_names_are_neither_classes_nor_ignored(
         read_source("folder", tmp_path)
 
 
+def test_a_test_folder_beside_classes_is_no_class(tmp_path: Path) -> None:
+    data.write_images(tmp_path, ("ant", "bee", "test"), 3, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match="expected train beside test, but got"):
+        read_source("folder", tmp_path)
+
+
 @pytest.mark.parametrize("dataset", ["cifar10", "fer2013"])
 def test_a_published_data_set_without_its_test_split_is_refused(
     dataset: str, tmp_path: Path

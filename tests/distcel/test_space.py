@@ -9,7 +9,7 @@ from optuna.distributions import (
 )
 
 from distcel.checks import InvalidInputError
-from distcel.space import few_lrs, search_space
+from distcel.space import few_lrs, require_within, search_space
 from search_spaces import load_experiment
 
 
@@ -43,6 +43,25 @@ def test_a_space_file_with_an_invalid_range_is_refused() -> None:
     space = {**experiment.space, "k": IntDistribution(1, 60)}
     with pytest.raises(InvalidInputError, match="expected 1 <= k <= n = 55, but got 60"):
         search_space(replace(experiment, space=space), 55, {})
+
+
+def test_a_space_file_without_a_hyperparameter_or_with_an_unknown_one_is_refused() -> None:
+    experiment = load_experiment("mnist", "paper")
+    without = {name: d for name, d in experiment.space.items() if name != "lr"}
+    more = {**experiment.space, "momentum": FloatDistribution(0.1, 0.9)}
+    for space in (without, more):
+        with pytest.raises(InvalidInputError, match="expected a space of "):
+            search_space(replace(experiment, space=space), 55, {})
+
+
+@pytest.mark.parametrize("outside", [{"lr": 1000.0}, {"k": 56}, {"gradient": "exact"}])
+def test_a_first_trial_outside_the_space_is_refused(outside: dict[str, object]) -> None:
+    experiment = load_experiment("mnist", "paper")
+    space = search_space(experiment, 55, {"gradient": "paper"})
+    point = replace(experiment.first_trial, gradient="paper")
+    require_within(space, point)
+    with pytest.raises(InvalidInputError, match="expected a first trial within the space"):
+        require_within(space, replace(point, **outside))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

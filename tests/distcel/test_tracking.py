@@ -141,6 +141,17 @@ def test_another_search_is_another_parent(
     assert MlflowClient(database).get_experiment(first.experiment_id).name == "distcel digits"
 
 
+def test_an_experiment_that_was_deleted_is_restored(
+    open_tracker: Callable[[], Tracker],
+) -> None:
+    tracker = open_tracker()
+    tracker.client.delete_experiment(tracker.experiment_id)
+    again = open_tracker()
+    again.update([TrialRecord(0, PARAMS, "RUNNING", epochs(1))])
+    assert again.experiment_id == tracker.experiment_id
+    assert len(children(again)) == 1
+
+
 def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, folder: Path) -> None:
     report = folder / "report.md"
     report.write_text("# digits")

@@ -146,7 +146,7 @@ def test_another_launch_in_between_is_noticed(
     results["best"]["k"] += 1
     file.write_text(json.dumps(results))
     pool = ActorPool(1, 1.0, 0.0)
-    with pytest.raises(RunFailedError, match="another launch has had its results there since"):
+    with pytest.raises(RunFailedError, match="another launch has replaced its results"):
         reproduce._outcome(reproduce.parser().parse_args([]), [], 0, pool)
     file.write_text(of_this_launch)
 
@@ -213,6 +213,7 @@ def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> No
         (["--seeds", "two"], "argument --seeds: invalid int value: 'two'"),
         (["--num-samples", "two"], "argument --num-samples: invalid int value: 'two'"),
         (["--results-dir", "/dev/null"], "--results-dir and --results-file that can be written"),
+        (["--results-dir", "/proc"], "--results-dir and --results-file that can be written"),
         (["--results-file", "."], "--results-dir and --results-file that can be written"),
         (["--results-file", "no/FILE"], "--results-file in a folder that exists"),
         (
