@@ -1,7 +1,7 @@
 """Trains the base learners concurrently with Ray actors and fills the prediction cache.
 
-An actor holds a CPU core or a share of a GPU, keeps the images on its device and trains one
-learner after another. It streams its progress and its results to the driver, which alone writes
+An actor holds a CPU core or a share of a GPU and trains one learner after another on the images in
+Ray's object store. It streams its progress and its results to the driver, which alone writes
 files: actors need no shared file system.
 """
 
@@ -77,8 +77,7 @@ class Fleet:
     """A pool of actors that trains the learners whose predictions are missing from the cache.
 
     A learner whose actor dies, or whose node is lost, goes on from its last kept state with another
-    actor. An actor for which there is no room, be it for another job on the cluster, is waited for
-    by nobody.
+    actor. The others start without waiting for an actor that has no room yet.
 
     Args:
         experiment: shares, architecture and recipe.
@@ -205,13 +204,14 @@ class Fleet:
             ray.get(ready)
             self._idle.append(actor)
         except ray.exceptions.RayError as error:
-            self._bury(actor, "none yet", error)
+            self._bury(actor, "", error)
 
     def _bury(self, actor: Any, learner: str, error: ray.exceptions.RayError) -> None:
+        whose = f"learner {learner}: its" if learner else "before its first learner an"
         self._deaths[learner] += 1
         if self._deaths[learner] == MAX_DEATHS:
-            raise died_too_often(f"learner {learner}: its actor", MAX_DEATHS, error)
-        print(f"learner {learner}: its actor died, another one takes its place")
+            raise died_too_often(f"{whose} actor", error)
+        print(f"{whose} actor died, another one takes its place")
         ray.kill(actor)
         self._start_actor()
 

@@ -222,7 +222,5 @@ class _Trainings:
             del self.running[stream]
             self.running[job.start()] = job
         else:
-            self.failure = self.failure or died_too_often(
-                f"{job.title}: its worker", MAX_DEATHS, error
-            )
+            self.failure = self.failure or died_too_often(f"{job.title}: its worker", error)
             self._end(stream)

@@ -152,7 +152,7 @@ def stopping_rule(max_epochs: int) -> AsyncHyperBandScheduler:
 def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
     """TPE that has been told the finished trials and begins with the interrupted ones.
 
-    Its first ten points are random, but for those that are given.
+    Its points are random until ten trials are complete, but for those that are given.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     finished = store.finished()

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from distcel.checks import require
 from distcel.ensemble import SmartEnsemble, trained_ensemble
 from distcel.image_files import decode_images
 from distcel.networks import NetworkPlan
@@ -57,17 +58,20 @@ class StandaloneEnsemble(nn.Module):
         return total_BC.softmax(-1)
 
     def classify(self, paths: Sequence[str | Path]) -> list[str]:
-        """The class of each image file, resized to the plan's size.
+        """The class of each image file, resized to the plan's size where that is a square.
 
         Raises:
-            InvalidInputError: a file is unreadable.
+            InvalidInputError: a file is unreadable, or of another size than a plan without square.
         """
-        channels, side, _ = self.plan.image_shape
+        channels, height, width = self.plan.image_shape
+        side = height if height == width else None
         mode, device = "RGB" if channels == 3 else "L", next(self.parameters()).device
         names: list[str] = []
         for start in range(0, len(paths), _BATCH):
             batch = [Path(path) for path in paths[start : start + _BATCH]]
             images = torch.from_numpy(decode_images(batch, mode, side)).to(device)
+            fits, found = images.shape[2:] == (height, width), tuple(images.shape[2:])
+            require(fits, f"images of {height} x {width} pixels", found, "resize them")
             names += [self.class_names[c] for c in self(images).argmax(-1).tolist()]
         return names
 

@@ -37,8 +37,8 @@ class DamagedFileError(RunFailedError):
     """A file is not what was written; the same command puts it aside and makes it again."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is damaged: {why}")
-        self.path = path
+        super().__init__(f"{path} is damaged: {why}; the same command makes it again")
+        self.path, self.why = path, why
 
 
 def content_key(description: object) -> str:
@@ -65,8 +65,9 @@ def _without_docstrings(source: str) -> str:
 
 def put_aside(error: DamagedFileError) -> None:
     """Rename the damaged file to NAME.damaged, for whoever wants to know what happened to it."""
-    print(f"{error}; put aside as {error.path.name}.damaged")
-    error.path.replace(error.path.with_name(error.path.name + ".damaged"))
+    path = error.path
+    print(f"{path} is damaged: {error.why}; put aside as {path.name}.damaged")
+    path.replace(path.with_name(path.name + ".damaged"))
 
 
 def remove_partial_files(run_dir: Path) -> None:

@@ -44,10 +44,10 @@ def is_lost(error: ray.exceptions.RayError) -> bool:
     return isinstance(cause, ray.exceptions.RayError)
 
 
-def died_too_often(who: str, times: int, error: ray.exceptions.RayError) -> RunFailedError:
-    """What to raise when workers died so often; the last line that Ray says is the cause's own."""
+def died_too_often(who: str, error: ray.exceptions.RayError) -> RunFailedError:
+    """What to raise when workers died MAX_DEATHS times; the last line that Ray says is the cause's own."""
     last = str(error).strip().rpartition("\n")[2].strip()
-    return RunFailedError(f"{who} died {times} times, the last time of this: {last}")
+    return RunFailedError(f"{who} died {MAX_DEATHS} times, the last time of this: {last}")
 
 
 def raise_cause(error: ray.exceptions.RayError, title: str) -> NoReturn:

@@ -38,6 +38,16 @@ def test_files_are_classified_at_any_size(saved_ensemble: Path, tmp_path: Path) 
         load_ensemble(saved_ensemble).classify([tmp_path / "broken.png"])
 
 
+def test_files_are_not_squeezed_into_a_shape_without_a_square(
+    saved_ensemble: Path, tmp_path: Path
+) -> None:
+    data.write_images(tmp_path / "photos", NAMES, 2, 3, 40, 0)
+    ensemble = load_ensemble(saved_ensemble)
+    ensemble.plan = replace(ensemble.plan, image_shape=(3, 16, 20))
+    with pytest.raises(InvalidInputError, match=r"images of 16 x 20 pixels, but got \(40, 40\)"):
+        ensemble.classify(sorted((tmp_path / "photos").rglob("*.png")))
+
+
 def test_learners_that_nobody_asks_are_not_run(saved_ensemble: Path) -> None:
     loaded = load_ensemble(saved_ensemble)
     images = torch.from_numpy(data.pictures(np.array([1]), 3, 16, 0))
