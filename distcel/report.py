@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,6 @@ def tables(
     ours = {f"distcel{name and ', ' + name}": e for name, e in evaluations.items()}
     specialties = [(name, _percent_table_1(e)) for name, e in ours.items()]
     rules = [(name, _percent_table_2(e.accuracy)) for name, e in ours.items()]
-    published = [str(paper.k), str(n_learners), *["-"] * 4, "sum", "-"] if paper else ["-"] * 8
     sections = [
         f"# {title}",
         f"Accuracy in % on the {n_samples} samples of the test split. "
@@ -97,10 +97,7 @@ def tables(
             [*rules, ("paper", _percent_table_2(vars(paper) if paper else {}))],
         ),
         "Table 3, best sub-ensemble",
-        markdown(
-            ["", "k", "n", "epsilon", "m", "lr", "gradient", "vote", "valid accuracy"],
-            [("distcel", _table_3(best, n_learners)), ("paper", published)],
-        ),
+        table_3([("distcel", best.params.as_dict(), best.valid_accuracy)], n_learners, paper),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -126,10 +123,21 @@ def read_before(read_after: Mapping[str, Sequence[int]]) -> str:
     return f"Trials were added when the test split had been read: {looks}. "
 
 
-def _table_3(best: TrialRecord, n_learners: int) -> list[str]:
-    p, valid = best.params, _percent(best.valid_accuracy)
-    numbers = [f"{p.epsilon:.3g}", str(p.m), f"{p.lr:.3g}"]
-    return [str(p.k), str(n_learners), *numbers, p.gradient, p.vote, valid]
+def table_3(
+    points: Sequence[tuple[str, Mapping[str, Any], float]], n_learners: int, paper: Published | None
+) -> str:
+    """The best sub-ensembles, each with a title, its hyperparameters and its valid accuracy.
+
+    The exact gradient draws nothing, so it has no m.
+    """
+    names = ["k", "epsilon", "m", "lr", "gradient", "vote"]
+    rows = []
+    for title, params, valid in points:
+        named = {**params, **({"m": "-"} if params["gradient"] == "exact" else {})}
+        point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(named.get, names)]
+        rows.append((title, [str(n_learners), *point, _percent(valid)]))
+    published = [str(n_learners), str(paper.k), *["-"] * 4, "sum", "-"] if paper else ["-"] * 8
+    return markdown(["", "n", *names, "valid accuracy"], [*rows, ("paper", published)])
 
 
 def _percent_table_1(numbers: Evaluation | Published | None) -> list[str]:

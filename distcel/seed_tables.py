@@ -18,6 +18,7 @@ from distcel.outcomes import (
     cost_points,
     mean_and_deviation,
 )
+from distcel.report import table_3
 from distcel.rules import FITTED_ON
 from distcel.types import Published
 
@@ -39,27 +40,15 @@ def beside_paper(
 
 
 def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) -> str:
-    """Table 3: what each seed's search chose, and its search of the learned vote, if any.
-
-    The exact gradient draws nothing, so it has no m.
-    """
-    names = ["k", "epsilon", "m", "lr", "gradient", "vote"]
-    rows = []
+    """Table 3: what each seed's search chose, and its search of the learned vote, if any."""
+    points = []
     for outcome in outcomes:
-        best, seed = outcome.results["best"], f"seed {outcome.results['seed']}"
-        chosen = {seed: (best, outcome.results["valid_accuracy"])}
+        results, seed = outcome.results, f"seed {outcome.results['seed']}"
+        points.append((seed, results["best"], results["valid_accuracy"]))
         if learned := outcome.comparison.learned_vote:
             own = learned.params.as_dict(), learned.valid_accuracy
-            chosen[f"{seed}, {LEARNED_VOTE}"] = own
-        for name, (params, valid) in chosen.items():
-            named = params | ({"m": "-"} if params["gradient"] == "exact" else {})
-            point = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(named.get, names)]
-            n = str(outcome.results["n_learners"])
-            rows.append((name, [n, *point, f"{100 * valid:.2f}"]))
-    n = str(outcomes[0].results["n_learners"])
-    paper = [n, str(published.k), *["-"] * 4, "sum", "-"] if published else ["-"] * 8
-    rows.append(("paper", paper))
-    return markdown(["", "n", *names, "valid accuracy"], rows)
+            points.append((f"{seed}, {LEARNED_VOTE}", *own))
+    return table_3(points, outcomes[0].results["n_learners"], published)
 
 
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:

@@ -45,7 +45,7 @@ def is_lost(error: ray.exceptions.RayError) -> bool:
 
 
 def died_too_often(who: str, error: ray.exceptions.RayError) -> RunFailedError:
-    """What to raise when workers died MAX_DEATHS times; the last line that Ray says is the cause's own."""
+    """What to raise when workers died MAX_DEATHS times; of Ray's lines the last is the cause's."""
     last = str(error).strip().rpartition("\n")[2].strip()
     return RunFailedError(f"{who} died {MAX_DEATHS} times, the last time of this: {last}")
 
