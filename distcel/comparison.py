@@ -200,23 +200,33 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     """
     train, valid, test = (prepared.cached(name) for name in SPLIT_NAMES)
     best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
-    seed, names = prepared.options.seed, prepared.splits.class_names
-    task = SelectionTask(prepared.experiment, prepared.plan, train, valid, seed)
+    task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
     ref = ray.put(task)
     trained = _train(prepared, ref, best, pool)
     if beyond:
         trained = _train_beyond(trained, prepared, ref, best, pool)
-    # No network is trained or chosen by the test split, which is measured from here on.
+    # What is compared is trained and chosen; the test split is measured from here on.
     folder = prepared.search_folder / "gradients"
     study = study_gradients(task, ref, best, test, pool, folder) if gradients else None
+    return _measured(prepared, task, test, best, trained, study)
+
+
+def _measured(
+    prepared: Prepared,
+    task: SelectionTask,
+    test: CachedSplit,
+    best: TrialRecord,
+    trained: _Trained,
+    study: GradientStudy | None,
+) -> Comparison:
+    seed, names = task.seed, prepared.splits.class_names
     over_k = {k: trained_rule(chosen, task, test) for k, chosen in trained.over_k.items()}
     rivals = {title: trained_rule(chosen, task, test) for title, chosen in trained.rivals.items()}
     smart_by_k = {k: rule.probs_SC[None] for k, rule in over_k.items()}
-    said = {SMART: smart_by_k[best.params.k]}
     by_rules, settings = said_by_rules(
-        train, valid, test, best.params.k, seed, prepared.options.selector_split
+        task.train, task.valid, test, best.params.k, seed, prepared.options.selector_split
     )
-    said |= by_rules
+    said = {SMART: smart_by_k[best.params.k], **by_rules}
     said |= {title: rule.probs_SC[None] for title, rule in rivals.items()}
     if learned := trained.learned_vote:
         said[LEARNED_VOTE] = learned.predict(task, test).numpy()[None]
@@ -224,7 +234,7 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
     leaders = [title for title in (SMART, LEARNED_VOTE) if title in said]
     return Comparison(
         measure(said, test, names, sliced, leaders),
-        accuracy_over_k(smart_by_k, said, train, test, seed),
+        accuracy_over_k(smart_by_k, said, task.train, test, seed),
         {k: rule.valid_accuracy for k, rule in over_k.items()},
         multiply_adds(prepared.plan, len(prepared.specs), len(names)),
         settings,
