@@ -83,6 +83,8 @@ class Recipe:
         require_non_negative("momentum", self.momentum)
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
+        heeded = self.optimizer == "sgd" or self.momentum == 0
+        require(heeded, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}")
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 

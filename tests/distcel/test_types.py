@@ -68,6 +68,9 @@ def test_architectures_and_recipes_are_checked() -> None:
             Recipe(**(valid | wrong))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="0 < lr < infinity"):
         Recipe("adam", lr=-0.1, epochs=1, batch_size=8)
+    assert Recipe("sgd", 0.1, 1, 8, momentum=0.9).momentum == 0.9
+    with pytest.raises(InvalidInputError, match=r"momentum of sgd alone, but got 0\.9"):
+        Recipe("adam", 0.1, 1, 8, momentum=0.9)
 
 
 def test_trial_0_is_the_papers_point_within_what_the_user_fixed() -> None:
