@@ -37,7 +37,7 @@ from distcel.trained_rules import (
     smart_by_eq_7,
     trained_rule,
 )
-from distcel.trials import TrialStore, best_trial
+from distcel.trials import TrialStore, best_trial, first_params
 from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
 
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
@@ -138,7 +138,9 @@ def _train(prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: ActorPool)
     folder, k = prepared.search_folder, best.params.k
     network, _ = refit(ref, best, pool, folder / "refit")
     ks = [other for other in curve_ks(len(prepared.specs), k) if other != k]
-    wanted = smart_by_eq_7(prepared.search.first, _lrs(prepared, best))
+    records = TrialStore(folder / "trials").snapshot()
+    first = first_params(records, prepared.search.first)
+    wanted = smart_by_eq_7(first, _lrs(prepared, best))
     wanted |= smart_rules(best.params, ks)
     found = best_on_valid(wanted, ref, pool, folder / "rules")
     over_k = {other: found[title] for other in ks if (title := _title_at(other)) in found}

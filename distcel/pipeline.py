@@ -34,7 +34,7 @@ from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
 from distcel.trained_network import TrainedNetwork
-from distcel.trials import TrialStore
+from distcel.trials import TrialStore, first_params
 from distcel.types import TrialRecord
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _results(
         "n_classes": len(prepared.splits.class_names),
         "n_samples": {name: len(split.labels) for name, split in prepared.splits.by_name.items()},
         "n_duplicates": prepared.splits.n_duplicates,
-        "first": prepared.search.first.as_dict(),
+        "first": first_params(store.snapshot(), prepared.search.first).as_dict(),
         "best": best.params.as_dict(),
         "accuracy": dict(whole.accuracy),
         "private_test_accuracy": dict(parts[0].accuracy) if parts else None,

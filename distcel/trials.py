@@ -136,6 +136,11 @@ def best_trial(records: list[TrialRecord]) -> TrialRecord:
     return max(complete, key=lambda record: (record.valid_accuracy, -record.number))
 
 
+def first_params(records: list[TrialRecord], planned: SelectionParams) -> SelectionParams:
+    """What the search began with: what is planned, unless a launch that had another began it."""
+    return records[0].params if records and records[0].number == 0 else planned
+
+
 def _read(path: Path) -> TrialRecord:
     content = read_record(path)
     try:

@@ -5,7 +5,7 @@ import pytest
 
 from distcel.checks import RunFailedError
 from distcel.storage import write_record
-from distcel.trials import TrialStore, best_trial
+from distcel.trials import TrialStore, best_trial, first_params
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
@@ -52,6 +52,15 @@ def test_a_running_trial_of_a_killed_launch_is_interrupted_and_without_epochs(
     assert again.running() == [TrialRecord(0, PARAMS, "RUNNING")]
     assert again[0] == TrialRecord(0, PARAMS, "RUNNING")
     assert again.finished() == []
+
+
+def test_a_search_began_with_its_own_first_trial_whatever_is_planned_now(tmp_path: Path) -> None:
+    planned = replace(PARAMS, m=PARAMS.m + 1)
+    store = TrialStore(tmp_path)
+    store.keep(finished(1, 0.5))
+    assert first_params([], planned) == first_params(store.snapshot(), planned) == planned
+    store.keep(finished(0, 0.5))
+    assert first_params(store.snapshot(), planned) == PARAMS
 
 
 def test_a_damaged_record_is_put_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
