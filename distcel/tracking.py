@@ -37,6 +37,7 @@ _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
 _REPRODUCTION_TAG = "distcel.reproduction"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
+_MODEL_NEEDS = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
 
@@ -88,7 +89,10 @@ class Tracker:
         parents.sort(key=lambda run: run.info.run_id not in used)
         for twin in parents[1:]:
             self.client.delete_run(twin.info.run_id)
-        self.parent_id: str = (parents or [self._create_parent(identity)])[0].info.run_id
+        parent = (parents or [self._create_parent(identity)])[0]
+        self.parent_id: str = parent.info.run_id
+        # A launch that finds all done is to leave the run as long as it was.
+        self._ended_ms = parent.info.end_time if parent.info.status == "FINISHED" else None
         self.client.update_run(self.parent_id, status="RUNNING")
         for run in children:
             self._adopt(run)
@@ -145,6 +149,7 @@ class Tracker:
             for name in ("valid_accuracy", "valid_loss", "train_loss")
         ]
         if told or metrics:
+            self._ended_ms = None
             params = [Param(name, str(value)) for name, value in told.items()]
             self.client.log_batch(run_id, metrics=metrics, params=params)
             self._described.add(number)
@@ -174,12 +179,14 @@ class Tracker:
         had = self.client.get_run(self.parent_id).data.metrics
         now = int(time.time() * 1000)
         changed = {k: v for k, v in outcome.metrics.items() if had.get(k) != v}
+        if changed:
+            self._ended_ms = None
         metrics = [Metric(name, value, now, 0) for name, value in changed.items()]
         self.client.log_batch(self.parent_id, metrics=metrics)
         for path in outcome.files:
             self.client.log_artifact(self.parent_id, str(path))
         self._log_model(outcome)
-        self._end("FINISHED")
+        self._end("FINISHED", self._ended_ms)
 
     def _log_model(self, outcome: Outcome) -> None:
         images = TensorSpec(np.dtype(np.uint8), (-1, *outcome.image_shape))
@@ -195,14 +202,7 @@ class Tracker:
                 python_model=str(here.with_name("mlflow_model.py")),
                 artifacts={"ensemble": str(outcome.ensemble)},
                 signature=ModelSignature(Schema([images]), Schema([probs])),
-                pip_requirements=[
-                    "mlflow",
-                    "numpy",
-                    "pillow",
-                    "safetensors",
-                    "torch",
-                    "torchvision",
-                ],
+                pip_requirements=[*_MODEL_NEEDS],
                 code_paths=[str(here.parent)],
             )
             self.client.log_artifacts(self.parent_id, f"{folder}/model", "model")
@@ -211,13 +211,13 @@ class Tracker:
         """End the parent run and every open child as KILLED."""
         self._end("KILLED")
 
-    def _end(self, status: str) -> None:
-        """End the parent; a trial that is still open was interrupted."""
+    def _end(self, status: str, ended_ms: int | None = None) -> None:
+        """End the parent, now or then; a trial that is still open was interrupted."""
         for number, trial_status in self._status.items():
             if trial_status == "RUNNING":
                 self.client.set_terminated(self._children[number], "KILLED")
                 self._status[number] = "KILLED"
-        self.client.set_terminated(self.parent_id, status)
+        self.client.set_terminated(self.parent_id, status, ended_ms)
 
 
 def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:

@@ -130,6 +130,26 @@ def test_the_parent_gets_the_tables_and_ends(
     assert parent.info.artifact_uri.startswith((folder / "artifacts").as_uri())
 
 
+def test_a_launch_that_finds_all_done_makes_the_run_no_longer(
+    open_tracker: Callable[[], Tracker], saved_ensemble: Path
+) -> None:
+    def ended_after(records: list[TrialRecord], accuracy: float) -> int:
+        tracker = open_tracker()
+        tracker.update(records)
+        outcome = Outcome({"test_e2e_cel": accuracy}, [], saved_ensemble, (3, 16, 16), 3)
+        tracker.finish(outcome)
+        info = tracker.client.get_run(tracker.parent_id).info
+        assert info.status == "FINISHED"
+        return int(info.end_time)
+
+    done = TrialRecord(0, PARAMS, "COMPLETE", epochs(2))
+    first = ended_after([done], 0.5)
+    assert ended_after([done], 0.5) == first
+    added = ended_after([done, replace(done, number=1)], 0.5)
+    assert added > first
+    assert ended_after([done, replace(done, number=1)], 0.75) > added
+
+
 def test_another_search_is_another_parent(
     open_tracker: Callable[[], Tracker], database: str, tmp_path: Path
 ) -> None:
