@@ -33,7 +33,7 @@ from distcel.types import SelectorSplit
 
 OWN_K = "static top-k of its own k"
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
-_STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 1))
+_STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 3))
 SETTINGS = (
     "The rules' settings: static top-k and RS have e2e-CEL's k, and "
     f"RS is the mean of {RANDOM_DRAWS} draws; chosen on valid are SL's penalty on the squared "
