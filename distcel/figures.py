@@ -107,7 +107,11 @@ def _percent(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float
 
 
 def _save_with_legend(figure: Figure, path: Path) -> None:
+    from matplotlib import rc_context
+
     figure.legend(loc="outside right center")  # inside, it would hide points
-    for kind in ("png", "svg"):
-        save = partial(figure.savefig, format=kind, dpi=150)
-        write_atomically(path.with_suffix(f".{kind}"), save)
+    # Equal figures are equal files, without a date and with the same names inside.
+    with rc_context({"svg.hashsalt": path.name}):
+        for kind, metadata in (("png", {}), ("svg", {"Date": None})):
+            save = partial(figure.savefig, format=kind, dpi=150, metadata=metadata)
+            write_atomically(path.with_suffix(f".{kind}"), save)

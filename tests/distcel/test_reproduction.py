@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -140,6 +141,10 @@ def test_the_results_hold_it_all(tmp_path: Path) -> None:
     for name in ("figure2", "pareto"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
+    drawn = {path.name: path.read_bytes() for path in tmp_path.glob("*.*g")}
+    time.sleep(1)  # a date would be another one
+    write(tmp_path, "title", "command", outcomes(FEMALE), None)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*g")} == drawn
 
 
 def test_mlflow_is_told_the_means(tmp_path: Path) -> None:
