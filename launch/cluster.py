@@ -200,7 +200,7 @@ def _require_tracking_uri(uri: str | None) -> None:
     try:
         urlsplit(uri or "")
     except ValueError:
-        raise invalid("a URI at --mlflow-uri", "something else", remedy) from None
+        raise invalid("--mlflow-uri that is a URI", "something else", remedy) from None
 
 
 def _fixed(pairs: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import ray
 import torch
 from torch import Tensor
 
-from distcel import gating, kept_training, trained_network, training_state
+from distcel import gating, kept_training, trained_network, training_state, workers
 from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.gating import GatedEnsemble
@@ -148,7 +148,8 @@ def test_a_rule_whose_worker_dies_after_its_last_words_is_not_trained_again(
 def test_a_rule_whose_workers_die_over_and_over_ends_the_launch_when_the_others_are_kept(
     pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_training, "MAX_DEATHS", 2)
+    for module in (kept_training, workers):
+        monkeypatch.setattr(module, "MAX_DEATHS", 2)
     rules: dict[str, TrainableRule] = {
         "dying": Failing(str(tmp_path), "death", times=99),
         "single": SingleNetwork(2, 1.0),
