@@ -14,9 +14,9 @@ class RunFailedError(RuntimeError):
     """A run cannot go on though its input is fine; the message is one line that says why."""
 
 
-def invalid(rule: str, value: object, remedy: str) -> InvalidInputError:
-    """The error that names the rule (a noun phrase), the value and the remedy in one line."""
-    return InvalidInputError(f"expected {rule}, but got {value}: {remedy}")
+def invalid(rule: str, found: str, remedy: str) -> InvalidInputError:
+    """The error that names the rule (a noun phrase), what was found and the remedy in one line."""
+    return InvalidInputError(f"expected {rule}, but got {found}: {remedy}")
 
 
 def require(holds: bool, rule: str, value: object, remedy: str) -> None:

@@ -133,13 +133,13 @@ class _Trained:
     diverged: Sequence[str]
 
 
-def _train(prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: ActorPool) -> _Trained:
+def _train(
+    prepared: Prepared, ref: TaskRef, best: TrialRecord, first: SelectionParams, pool: ActorPool
+) -> _Trained:
     """What every comparison trains; the best trial's own network is kept by its refit."""
     folder, k = prepared.search_folder, best.params.k
     network, _ = refit(ref, best, pool, folder / "refit")
     ks = [other for other in curve_ks(len(prepared.specs), k) if other != k]
-    records = TrialStore(folder / "trials").snapshot()
-    first = first_params(records, prepared.search.first)
     wanted = smart_by_eq_7(first, _lrs(prepared, best))
     wanted |= smart_rules(best.params, ks)
     found = best_on_valid(wanted, ref, pool, folder / "rules")
@@ -201,10 +201,11 @@ def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bo
         RunFailedError: no trial is complete, or workers died again and again.
     """
     train, valid, test = (prepared.cached(name) for name in SPLIT_NAMES)
-    best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
+    records = TrialStore(prepared.search_folder / "trials").snapshot()
+    best, first = best_trial(records), first_params(records, prepared.search.first)
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
     ref = ray.put(task)
-    trained = _train(prepared, ref, best, pool)
+    trained = _train(prepared, ref, best, first, pool)
     if beyond:
         trained = _train_beyond(trained, prepared, ref, best, pool)
     # What is compared is trained and chosen; the test split is measured from here on.
