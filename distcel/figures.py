@@ -55,7 +55,7 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
 def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
     """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`.
 
-    Of the rules of Table 6 a few that differ in kind: more of them would hide each other.
+    Of the rules of Table 8 a few that differ in kind: more of them would hide each other.
     """
     figure, axes = _figure(title)
     points = cost_points(outcomes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distcel.gradient_study import Estimator, GradientStudy
-from distcel.markdown import markdown
+from distcel.markdown import bullets, markdown
 from distcel.outcomes import mean_and_deviation
 
 HEADER = [
@@ -15,6 +15,20 @@ HEADER = [
     "seconds an epoch",
     "valid, same time",
 ]
+_NOTES = bullets(
+    [
+        "The search found k, epsilon and lr with that trial's own gradient. Where k is n, all "
+        "gradients are zero.",
+        "`paper` is Eq. 7 with the 1/epsilon that it leaves out and a baseline that lowers its "
+        "variance.",
+        "*Same time*: on valid after the last epoch that ended within the time that the fastest "
+        "gradient of the seed took for all its epochs, whatever else ran on the machine. An "
+        "epoch's time includes measuring the valid split, and a schedule of the lr spans all "
+        "epochs, so that a slow gradient is read while its lr is high.",
+        "A number in brackets: of so many seeds only, the others having diverged or ended no epoch "
+        "in time; a dash: of none.",
+    ]
+)
 
 
 def gradient_table(studies: Sequence[GradientStudy]) -> str:
@@ -25,19 +39,12 @@ def gradient_table(studies: Sequence[GradientStudy]) -> str:
     """
     n_epochs = max(len(run.epochs) for study in studies for run in study.runs)
     caption = (
-        "The knapsack layer's gradients at the best trial's k, epsilon and lr, which the search "
-        f"found with that trial's own gradient: accuracy in % after {n_epochs} epochs of each. "
-        "`paper` is Eq. 7 with the 1/epsilon that it leaves out and a baseline that lowers its "
-        "variance. Where k is n, all gradients are zero. *Same time*: on valid "
-        "after the last epoch that ended within the time that the fastest gradient of the seed "
-        "took for all its epochs, whatever else ran on the machine; an epoch's time includes "
-        "measuring the valid split, and a schedule of the lr spans all epochs, so that a slow "
-        "gradient is read while its lr is high. A number in brackets: of so many seeds only, the "
-        "others having diverged or ended no epoch in time; a dash: of none."
+        "The knapsack layer's gradients side by side at the best trial's k, epsilon and "
+        f"lr: accuracy in % after {n_epochs} epochs of each"
     )
     seen = {run.estimator: None for study in studies for run in study.runs}
     rows = [(estimator.title, _cells(studies, estimator)) for estimator in seen]
-    return f"{caption}\n\n{markdown(HEADER, rows)}"
+    return f"{caption}\n\n{markdown(HEADER, rows)}\n\n{_NOTES}"
 
 
 def _cells(studies: Sequence[GradientStudy], estimator: Estimator) -> list[str]:

@@ -1,8 +1,13 @@
-"""Tables in Markdown."""
+"""Tables and lists in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def bullets(points: Sequence[str]) -> str:
+    """A list, one line a point."""
+    return "\n".join(f"- {point}" for point in points)
 
 
 def markdown(header: list[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:

@@ -9,43 +9,23 @@ from distcel.consensus import RULE_TITLES
 from distcel.gradient_table import gradient_table
 from distcel.outcomes import SeedOutcome, mean_and_deviation
 from distcel.report import duplicates, read_before
-from distcel.rules import CHOSEN_ON_VALID, SETTINGS
+from distcel.reproduction_notes import OF_COST, OF_LEADS, SUPER_LEARNER, of_rules, of_searches
 from distcel.seed_tables import (
     beside_paper,
     best_points,
+    chosen_on_valid,
     chosen_otherwise,
     class_accuracy,
     cost_against_accuracy,
     diverged,
     every_rule,
     figure_2,
+    leaders,
+    leads_by_seed,
     slice_accuracy,
 )
-from distcel.trained_rules import EQ_7
 from distcel.types import Published
 
-_EQ_7 = (
-    f". {EQ_7} is e2e-CEL at the first trial's k, epsilon and m, with the paper's gradient (Eq. 7 "
-    "with the 1/epsilon that it leaves out and a baseline that lowers its variance) and that "
-    "trial's learning rate among those below"
-)
-_BEYOND = (
-    ". The learned vote of few hears each learner through a matrix of its own, with k at most n/3, "
-    "and has a search of its own of as many trials; soft gating is the mean of all n, weighted by "
-    "the net's softmax; straight-through top-k has e2e-CEL's k. A single network has the selection "
-    "net's architecture and classifies alone: the brief one sees as many samples as the selection "
-    "net, the other, at the brief one's learning rate, as many as the whole ensemble, its schedule "
-    "stretched; each counts after its best epoch on valid, e2e-CEL after its last"
-)
-_LRS = (
-    ". All of these but the learned vote have the selection net's recipe and, of a few learning "
-    "rates, the one that is best on valid: e2e-CEL's and, where lr was searched, those at a "
-    "quarter and three quarters of its range. Learning rates, seed by seed: "
-)
-_HELD_OUT = (
-    ". What is fitted on valid has valid alone here too, though the learners have not seen the "
-    "samples either that the selection net is trained on"
-)
 _PAPER_RULES = {title: name for name, title in RULE_TITLES.items()}
 
 
@@ -74,16 +54,17 @@ def report(command: str, outcomes: Sequence[SeedOutcome], published: Published |
             lambda name: [outcome.results[name] for outcome in outcomes],
             lambda name: getattr(published, name, None),
         ),
-        "Table 2, smart ensemble and consensus rules. SL has one weight a learner; the paper does "
-        "not say what its own has",
+        "Table 2, smart ensemble and consensus rules",
         beside_paper(
             list(_PAPER_RULES),
             lambda name: [outcome.comparison.measures.accuracy[name] for outcome in outcomes],
             lambda name: getattr(published, _PAPER_RULES[name], None),
         ),
+        SUPER_LEARNER,
         *filter(None, [_private_test(outcomes)]),
-        "Table 3, best sub-ensemble. " + _searches(outcomes),
+        "Table 3, best sub-ensemble",
         best_points(outcomes, published),
+        of_searches(outcomes),
         *_beyond_the_paper(outcomes),
         _times(outcomes),
         f"Seed {seeds[0]} was last launched on {first['machine']} and ended at {first['ended']}. "
@@ -98,39 +79,6 @@ def _sizes(outcomes: Sequence[SeedOutcome]) -> str:
     counts = {name: dict.fromkeys(str(of_seed[name]) for of_seed in sizes) for name in sizes[0]}
     named = [f"{' or '.join(of_seeds)} {name}" for name, of_seeds in counts.items()]
     return f"Samples: {', '.join(named)}. "
-
-
-def _searches(outcomes: Sequence[SeedOutcome]) -> str:
-    trials = ", ".join(str(outcome.results["n_trials"]) for outcome in outcomes)
-    first = outcomes[0].results["first"]
-    point = ", ".join(f"{name} = {value}" for name, value in first.items())
-    return (
-        f"Trials of each seed's search: {trials}, the first at {point}, the others at random until "
-        "ten are complete and then TPE's; ASHA may stop one after a third of its epochs, and the "
-        "best one is trained for all of them"
-    )
-
-
-def _lrs(outcomes: Sequence[SeedOutcome]) -> str:
-    """What each trained rule has in each seed; `-` where it diverged."""
-    trained = [outcome.comparison.trained for outcome in outcomes]
-    titles = dict.fromkeys(title for of_seed in trained for title in of_seed)
-    lrs = {
-        title: [f"{of_seed[title].lr:.3g}" if title in of_seed else "-" for of_seed in trained]
-        for title in titles
-    }
-    return "; ".join(f"{title} {', '.join(chosen)}" for title, chosen in lrs.items())
-
-
-def _settings(outcomes: Sequence[SeedOutcome]) -> str:
-    """What rules chose on valid in each seed, as a sentence; empty if none did."""
-    by_seed = [outcome.comparison.settings for outcome in outcomes]
-    chosen = [
-        f"{title} ({CHOSEN_ON_VALID[title].replace('_', ' ')}) "
-        f"{', '.join(f'{of_seed[title]:g}' for of_seed in by_seed)}"
-        for title in by_seed[0]
-    ]
-    return f". Chosen on valid, seed by seed: {'; '.join(chosen)}" if chosen else ""
 
 
 def _private_test(outcomes: Sequence[SeedOutcome]) -> str:
@@ -159,47 +107,35 @@ def _times(outcomes: Sequence[SeedOutcome]) -> str:
 
 
 def _beyond_the_paper(outcomes: Sequence[SeedOutcome]) -> list[str]:
-    trained = outcomes[0].comparison.trained
-    settings = SETTINGS + (_EQ_7 if EQ_7 in trained else "")
-    settings += _BEYOND if set(trained) - {EQ_7} else ""
-    settings += _LRS + _lrs(outcomes) if trained else ""
-    settings += _settings(outcomes)
-    if outcomes[0].results["selector_split"] != "train":
-        settings += _HELD_OUT
+    leading = leaders(outcomes)
     sections = [
-        "Table 4, every rule: accuracy, expected calibration error (15 bins of the confidence in "
-        "the chosen class), and how much better e2e-CEL, and the learned vote where it is there, "
-        "are: the mean over the seeds and, seed by seed, the lead, in brackets the 95 % interval "
-        "of the paired bootstrap, and the p of McNemar's test. Interval and p are about the test "
-        "images alone, not about the training, and p is not corrected for the number of rules; "
-        "seeds that share the images are no tests of their own. The confidence of what sums "
-        "the outputs of k learners is the softmax of that sum (Eq. 11), at most "
-        "e^k / (e^k + c - 1): a small k alone makes it too low. UA, RS and static and greedy "
-        "selection give the mean of the outputs instead. "
-        f"{settings}",
+        f"Table 4, every rule, with the lead over it of {' and of '.join(leading)}: mean over the "
+        "seeds",
         every_rule(outcomes),
+        of_rules(outcomes),
         *filter(None, [diverged(outcomes)]),
-        "Table 5, accuracy by class (recall), mean over the seeds",
+    ]
+    for part, leader in zip("ab" if len(leading) > 1 else [""], leading, strict=True):
+        caption = f"Table 5{part}, the lead of {leader} over each rule, seed by seed"
+        sections += [caption, leads_by_seed(outcomes, leader)]
+    sections.append(OF_LEADS)
+    if chosen := chosen_on_valid(outcomes):
+        sections += ["Table 6, what was chosen on valid, seed by seed", chosen]
+    sections += [
+        "Table 7, accuracy by class (recall), mean over the seeds",
         class_accuracy(outcomes),
-        "Figure 2, accuracy over k; epsilon, m, lr and gradient are those that each seed's search "
-        "found with its own k, and the same for all other k",
+        "Figure 2, accuracy over k",
         "![Figure 2](./figure2.svg)",
         figure_2(outcomes),
-        chosen_otherwise(outcomes),
-        "Table 6, accuracy against the cost of an image: the selection net, where a rule has one, "
-        "and the base learners that it asks; stacking's and the learned vote's matrices with it; a "
-        "single network costs as much as a learner, nearest neighbours a multiply-add a pixel of "
-        "each image kept; means over the seeds. KNORA, META-DES and greedy selection are left out: "
-        "they ask others of each image, or how many is kept nowhere. The Pareto front is "
-        "e2e-CEL's over Figure 2's k, by its accuracy on the test split: a description, nothing is "
-        "chosen by it. Its knee, if any, is the point farthest above the chord between its ends on "
-        "a linear scale of the cost (Satopaa et al. 2011). The last column is the same front of "
-        "all the table's rows",
+        "Epsilon, m, lr and gradient are those that each seed's search found with its own k, and "
+        f"the same for all other k. {chosen_otherwise(outcomes)}",
+        "Table 8, accuracy against the cost of an image, means over the seeds",
         "![Pareto front](./pareto.svg)",
         cost_against_accuracy(outcomes),
+        OF_COST,
     ]
     if sliced := slice_accuracy(outcomes):
-        caption = "Table 7, accuracy by gender and by ethnicity, mean over the seeds"
+        caption = "Table 9, accuracy by gender and by ethnicity, mean over the seeds"
         sections += [caption, sliced]
     if studies := [o.comparison.gradients for o in outcomes if o.comparison.gradients]:
         sections.append(gradient_table(studies))

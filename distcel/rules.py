@@ -35,14 +35,13 @@ OWN_K = "static top-k of its own k"
 FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
 _STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 3))
 SETTINGS = (
-    "The rules' settings: static top-k and RS have e2e-CEL's k, and "
-    f"RS is the mean of {RANDOM_DRAWS} draws; chosen on valid are SL's penalty on the squared "
-    f"distance of its weights from one, among {', '.join(f'{x:g}' for x in SL_PENALTIES)}, and "
-    "stacking's inverse penalty, scikit-learn's C, among "
-    f"{', '.join(f'{one.inverse_penalty:g}' for one in _STACKINGS)}, with at most "
-    f"{SuperLearner().max_iterations} and {_STACKINGS[0].max_iterations} iterations of L-BFGS; "
-    f"nearest neighbours, KNORA and META-DES ask {NearestNeighbours().count} by the "
-    f"pixels' distance; greedy selection has {GreedySelection().n_rounds} rounds, without bagging"
+    f"Static top-k and RS have e2e-CEL's k; RS is the mean of {RANDOM_DRAWS} draws.",
+    "Chosen on valid: SL's penalty on the squared distance of its weights from one, among "
+    f"{', '.join(f'{x:g}' for x in SL_PENALTIES)}, and stacking's inverse penalty, scikit-learn's "
+    f"C, among {', '.join(f'{one.inverse_penalty:g}' for one in _STACKINGS)}. Their L-BFGS has at "
+    f"most {SuperLearner().max_iterations} and {_STACKINGS[0].max_iterations} iterations.",
+    f"Nearest neighbours, KNORA and META-DES ask {NearestNeighbours().count} by the pixels' "
+    f"distance. Greedy selection has {GreedySelection().n_rounds} rounds, without bagging.",
 )
 FITTED_ON: Mapping[str, FittedOn] = {
     "SL": "train",

@@ -19,7 +19,8 @@ from distcel.outcomes import (
     mean_and_deviation,
 )
 from distcel.report import table_3
-from distcel.rules import FITTED_ON
+from distcel.rules import CHOSEN_ON_VALID, FITTED_ON
+from distcel.significance import Difference
 from distcel.types import Published
 
 
@@ -52,13 +53,12 @@ def best_points(outcomes: Sequence[SeedOutcome], published: Published | None) ->
 
 
 def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
-    """Table 4: accuracy, calibration error and each leader's lead, seed by seed."""
+    """Table 4: accuracy, calibration error and each leader's lead."""
     fitted: dict[str, str] = dict(FITTED_ON)
     fitted |= dict.fromkeys([SMART, LEARNED_VOTE, *outcomes[0].comparison.trained], "train")
     if outcomes[0].results["selector_split"] == "holdout":
         fitted |= {title: "held-out fifth" for title, on in fitted.items() if on == "train"}
-    measures = [outcome.comparison.measures for outcome in outcomes]
-    leaders = [title for title in measures[0].against if all(title in m.against for m in measures)]
+    measures, leading = [outcome.comparison.measures for outcome in outcomes], leaders(outcomes)
     rows = []
     for title in common_rules(outcomes):
         errors = [m.calibration_error[title] for m in measures if title in m.calibration_error]
@@ -66,22 +66,39 @@ def every_rule(outcomes: Sequence[SeedOutcome]) -> str:
             fitted.get(title, "-"),
             mean_and_deviation([m.accuracy[title] for m in measures]),
             mean_and_deviation(errors) if errors else "-",
-            *(_leads(measures, leader, title) for leader in leaders),
+            *(_mean_lead(measures, leader, title) for leader in leading),
         ]
         rows.append((title, cells))
-    leads = [f"{leader} minus it" for leader in leaders]
+    leads = [f"{leader} minus it" for leader in leading]
     return markdown(["rule", "fitted on", "accuracy", "calibration error", *leads], rows)
 
 
-def _leads(measures: Sequence[Measures], leader: str, title: str) -> str:
-    differences = [m.against[leader][title] for m in measures if title in m.against[leader]]
-    by_seed = "; ".join(
-        f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}] {_probability(d.p)}"
-        for d in differences
-    )
-    if len(differences) < 2:
-        return by_seed or "-"
-    return f"{mean_and_deviation([d.mean for d in differences], sign='+')}: {by_seed}"
+def leaders(outcomes: Sequence[SeedOutcome]) -> list[str]:
+    """E2e-CEL, and the learned vote where every seed has it."""
+    against = [outcome.comparison.measures.against for outcome in outcomes]
+    return [title for title in against[0] if all(title in of_seed for of_seed in against)]
+
+
+def _mean_lead(measures: Sequence[Measures], leader: str, title: str) -> str:
+    leads = [m.against[leader][title].mean for m in measures if title in m.against[leader]]
+    return mean_and_deviation(leads, sign="+") if leads else "-"
+
+
+def leads_by_seed(outcomes: Sequence[SeedOutcome], leader: str) -> str:
+    """Table 5: how far the leader is ahead of each rule, with the interval and the p."""
+    by_seed = [outcome.comparison.measures.against[leader] for outcome in outcomes]
+    compared = [title for title in common_rules(outcomes) if title in by_seed[0]]
+    rows = [(title, [_lead(of_seed[title]) for of_seed in by_seed]) for title in compared]
+    return markdown([f"{leader} minus", *_seeds(outcomes)], rows)
+
+
+def _lead(of: Difference) -> str:
+    interval = f"[{100 * of.low:+.2f}, {100 * of.high:+.2f}]"
+    return f"{100 * of.mean:+.2f} {interval} {_probability(of.p)}"
+
+
+def _seeds(outcomes: Sequence[SeedOutcome]) -> list[str]:
+    return [f"seed {outcome.results['seed']}" for outcome in outcomes]
 
 
 def _probability(p: float) -> str:
@@ -89,8 +106,23 @@ def _probability(p: float) -> str:
     return "p < 1e-12" if p < 1e-12 else f"p {p:.2g}"
 
 
+def chosen_on_valid(outcomes: Sequence[SeedOutcome]) -> str:
+    """Table 6: what each rule that had no search of its own chose; empty if none did."""
+    settings = [outcome.comparison.settings for outcome in outcomes]
+    trained = [outcome.comparison.trained for outcome in outcomes]
+    rows = [
+        (title, [what.replace("_", " "), *(f"{of_seed[title]:g}" for of_seed in settings)])
+        for title, what in CHOSEN_ON_VALID.items()
+        if title in settings[0]
+    ]
+    for title in dict.fromkeys(title for of_seed in trained for title in of_seed):
+        lrs = [f"{of_seed[title].lr:.3g}" if title in of_seed else "-" for of_seed in trained]
+        rows.append((title, ["learning rate", *lrs]))
+    return markdown(["rule", "what", *_seeds(outcomes)], rows) if rows else ""
+
+
 def class_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
-    """Table 5: of every rule the share of each class's samples that it finds (recall)."""
+    """Table 7: of every rule the share of each class's samples that it finds (recall)."""
     found = [outcome.comparison.measures.class_accuracy for outcome in outcomes]
     sizes = outcomes[0].comparison.measures.class_sizes  # every seed has the same test split
     rows = _by_group(common_rules(outcomes), found, sizes)
@@ -98,7 +130,7 @@ def class_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
 
 
 def cost_against_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
-    """Table 6: what an image costs at each k of Figure 2 and by others, and what is worth it."""
+    """Table 8: what an image costs at each k of Figure 2 and by others, and what is worth it."""
     points, rows = cost_points(outcomes), []
     means = [statistics.mean(point.accuracies) for point in points]
     front_of_all = pareto_front([point.multiply_adds for point in points], means)
@@ -120,7 +152,7 @@ def cost_against_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
 
 
 def slice_accuracy(outcomes: Sequence[SeedOutcome]) -> str:
-    """Table 7: every rule's accuracy on each slice; empty where the data set has no slices."""
+    """Table 9: every rule's accuracy on each slice; empty where the data set has no slices."""
     sizes = outcomes[0].comparison.measures.slice_sizes  # every seed has the same test split
     if not sizes:
         return ""
@@ -156,7 +188,7 @@ def diverged(outcomes: Sequence[SeedOutcome]) -> str:
     if not seeds:
         return ""
     titles = "; ".join(f"{title} (seed {', '.join(of)})" for title, of in seeds.items())
-    return f"Diverged, and so left out of Tables 4 to 7 and Figure 2: {titles}."
+    return f"Diverged, and so left out of the tables and Figure 2: {titles}."
 
 
 def figure_2(outcomes: Sequence[SeedOutcome]) -> str:

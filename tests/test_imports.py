@@ -28,7 +28,7 @@ LAYERS = [
     {"pipeline", "learned_vote"},
     {"comparison"},
     {"outcomes"},
-    {"seed_tables", "gradient_table", "figures", "results_file"},
+    {"seed_tables", "gradient_table", "figures", "results_file", "reproduction_notes"},
     {"reproduction_report"},
     {"reproduction"},
 ]

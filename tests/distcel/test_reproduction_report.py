@@ -17,10 +17,12 @@ def test_the_learned_vote_is_in_the_tables_where_every_seed_has_it() -> None:
     assert point.multiply_adds == (1_500_000 + 16 + 2_000_000 + 32) / 2
     assert (point.k, point.accuracies, point.on_front) == (1.5, (0.5, 0.5), False)
     text = report("command", found, None)
-    assert row(text, LEARNED, "Table 6") == ["1.5", "1.750", "50.00 ± 0.00", "-", "no"]
+    assert row(text, LEARNED, "Table 8") == ["1.5", "1.750", "50.00 ± 0.00", "-", "no"]
     chosen = ["6", "2", "0.1", "-", "0.02", "exact", "learned", "62.50"]
     assert row(text, f"seed 1, {LEARNED}", "Table 3") == chosen
     assert row(text, "rule", "Table 4")[-1] == f"{LEARNED} minus it"
+    lead = "-25.00 [-40.00, -12.50] p 0.002"
+    assert row(text, "e2e-CEL", f"Table 5b, the lead of {LEARNED}") == [lead, lead]
 
     one = [found[0], outcome(1, {1: 0.5, 2: 0.8}, {})]
     text = report("command", one, None)
@@ -41,14 +43,16 @@ def test_the_tables_beyond_the_papers() -> None:
     assert row(text, "e2e-CEL", "Table 4") == ["train", "75.00 ± 0.00", "17.50 ± 0.00", "-"]
     assert row(text, "UA", "Table 4")[:3] == ["-", "50.00 ± 0.00", "42.50 ± 0.00"]
     assert row(text, "oracle", "Table 4")[2] == "-"
-    stacking = "+25.00 ± 0.00: +25.00 [+12.50, +40.00] p 0.002; +25.00 [+12.50, +40.00] p 0.002"
-    assert row(text, "logistic stacking", "Table 4")[3] == stacking
-    assert row(text, "rule", "Table 5") == ["cat", "dog", "a\\|b", "fish"]
+    assert row(text, "logistic stacking", "Table 4")[3] == "+25.00 ± 0.00"
+    lead = "+25.00 [+12.50, +40.00] p 0.002"
+    assert row(text, "logistic stacking", "Table 5, the lead of e2e-CEL over") == [lead, lead]
+    assert "Table 5b" not in text
+    assert row(text, "rule", "Table 7") == ["cat", "dog", "a\\|b", "fish"]
     sizes = [str(count) for count in np.bincount(TEST.labels_S)]
-    assert row(text, "samples", "Table 5") == sizes
+    assert row(text, "samples", "Table 7") == sizes
     found = outcomes({})[0].comparison.measures.class_accuracy["UA"]
-    assert row(text, "UA", "Table 5") == [f"{100 * found[name]:.2f}" for name in NAMES]
-    assert row(text, "logistic stacking", "Table 6") == ["6", "3.000", "50.00 ± 0.00", "-", "no"]
+    assert row(text, "UA", "Table 7") == [f"{100 * found[name]:.2f}" for name in NAMES]
+    assert row(text, "logistic stacking", "Table 8") == ["6", "3.000", "50.00 ± 0.00", "-", "no"]
     knees = [line for line in text.splitlines() if "yes, the knee" in line]
     assert len(knees) == 1
     assert "| 2.000 " in knees[0]
@@ -59,13 +63,13 @@ def test_the_tables_beyond_the_papers() -> None:
         ["e2e-CEL", "6", "4"],
         ["nearest", "neighbours", "0"],
     ]
-    assert row(text, "samples", "Table 7") == ["10"]
-    assert row(text, "UA", "Table 7") == ["100.00"]
+    assert row(text, "samples", "Table 9") == ["10"]
+    assert row(text, "UA", "Table 9") == ["100.00"]
 
 
 def test_the_report_says_what_rules_chose_on_valid() -> None:
     text = report("command", outcomes({}), None)
-    assert ". Chosen on valid, seed by seed: static top-k of its own k (k) 4, 4\n" in text
+    assert row(text, "static top-k of its own k", "Table 6") == ["k", "4", "4"]
 
 
 def test_the_report_says_what_all_trainings_took() -> None:
@@ -81,7 +85,7 @@ def test_a_p_that_is_none_is_not_printed_as_0() -> None:
     measures = replace(found.comparison.measures, against=against)
     found = replace(found, comparison=replace(found.comparison, measures=measures))
     text = report("command", [found], None)
-    assert row(text, "SL", "Table 4")[3] == "+10.00 [+9.00, +11.00] p < 1e-12"
+    assert row(text, "SL", "Table 5, ") == ["+10.00 [+9.00, +11.00] p < 1e-12"]
 
 
 def test_the_report_says_how_many_trials_and_samples_there_were() -> None:
@@ -111,7 +115,7 @@ def test_the_report_says_of_what_code_it_is() -> None:
     assert text.endswith(" torch 2; commit 0123abc, changed and unknown.\n")
 
 
-def test_the_captions_are_of_the_rules_that_are_there() -> None:
+def test_the_notes_are_of_the_rules_that_are_there() -> None:
     def trained(**lrs: float) -> str:
         (found, *_) = outcomes({})
         rules = {
@@ -122,14 +126,15 @@ def test_the_captions_are_of_the_rules_that_are_there() -> None:
         return report("command", [replace(found, comparison=comparison)], None)
 
     eq_7, beyond = "is e2e-CEL at the first trial's", "A single network has"
-    lrs = "Learning rates, seed by seed"
+    lrs = "of a few learning rates"
     assert [part in trained() for part in (eq_7, beyond, lrs)] == [False, False, False]
     text = trained(**{EQ_7: 0.25})
-    assert [part in text for part in (eq_7, beyond)] == [True, False]
-    assert "Learning rates, seed by seed: e2e-CEL by Eq. 7 0.25. " in text
+    assert [part in text for part in (eq_7, beyond, lrs)] == [True, False, True]
+    assert row(text, EQ_7, "Table 6") == ["learning rate", "0.25"]
     text = trained(single_network=0.5, soft_gating=0.125)
-    assert [part in text for part in (eq_7, beyond)] == [False, True]
-    assert "Learning rates, seed by seed: single network 0.5; soft gating 0.125. " in text
+    assert [part in text for part in (eq_7, beyond, lrs)] == [False, True, True]
+    assert row(text, "single network", "Table 6") == ["learning rate", "0.5"]
+    assert row(text, "soft gating", "Table 6") == ["learning rate", "0.125"]
 
 
 def test_the_report_says_what_other_choices_of_k_would_have_given() -> None:
@@ -150,7 +155,7 @@ def test_the_report_says_what_diverged_and_in_which_seeds() -> None:
     ]
     text = report("command", lacking, None)
     titles = "single network (seed 0, 1); e2e-CEL, k = 3 (seed 1)"
-    assert f"Diverged, and so left out of Tables 4 to 7 and Figure 2: {titles}." in text
+    assert f"Diverged, and so left out of the tables and Figure 2: {titles}." in text
 
 
 def test_the_rules_of_a_holdout_are_fitted_on_it() -> None:
@@ -176,4 +181,4 @@ def test_the_report_says_that_a_seed_was_searched_on_after_its_test() -> None:
 
 
 def test_a_data_set_without_slices_has_no_table_of_them() -> None:
-    assert "Table 7" not in report("command", outcomes({}), None)
+    assert "Table 9" not in report("command", outcomes({}), None)
