@@ -227,4 +227,5 @@ def _keep(
     save_ensemble(run_dir / "ensemble", prepared.plan, best.params, names, weights, learners)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
-    return Outcome(metrics, files, run_dir / "ensemble", prepared.splits.image_shape, len(names))
+    shape = prepared.splits.image_shape
+    return Outcome(report, metrics, files, run_dir / "ensemble", shape, len(names))

@@ -71,7 +71,7 @@ def _facts(rule: TrainedRule) -> dict[str, float]:
 def tracked(
     name: str, dataset: str, outcomes: Sequence[SeedOutcome], folder: Path, artifacts: Path
 ) -> TrackedReproduction:
-    """What MLflow shows of it: means over the seeds.
+    """What MLflow shows of it: means over the seeds, and the paper's tables as its description.
 
     Args:
         name: of the run.
@@ -98,9 +98,16 @@ def tracked(
         dataset=dataset,
         run_name=f"reproduction of {name}",
         key=content_key([name, str(folder.resolve())]),
+        description=_papers_tables((folder / "report.md").read_text()),
         params={"seeds": seeds},
         metrics=metrics,
         curves=curves,
         files=sorted(path for path in folder.iterdir() if path.is_file()),
         artifacts=artifacts,
     )
+
+
+def _papers_tables(report: str) -> str:
+    """The report's beginning: MLflow refuses a description as long as all of it."""
+    tables = report[: report.index("\n\nTable 4")]
+    return f"{tables}\n\nThe other tables and the figures are artifacts of this run."

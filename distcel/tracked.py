@@ -31,6 +31,7 @@ class Outcome:
     """What the end of a search adds to its parent run.
 
     Attributes:
+        description: Markdown that the run's page begins with.
         metrics: test accuracies and the like.
         files: reports.
         ensemble: the folder that `save_ensemble` wrote, logged as a model.
@@ -38,6 +39,7 @@ class Outcome:
         n_classes: C.
     """
 
+    description: str
     metrics: Mapping[str, float]
     files: Sequence[Path]
     ensemble: Path
@@ -53,6 +55,7 @@ class TrackedReproduction:
         dataset: the MLflow experiment is named after it.
         run_name: of its run.
         key: a later reproduction with the same one replaces it.
+        description: Markdown that the run's page begins with.
         params: what was asked for.
         metrics: test accuracies and the like.
         curves: metrics over k.
@@ -63,6 +66,7 @@ class TrackedReproduction:
     dataset: str
     run_name: str
     key: str
+    description: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     curves: Mapping[str, Mapping[int, float]]

@@ -36,6 +36,7 @@ _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
 _REPRODUCTION_TAG = "distcel.reproduction"
+_DESCRIPTION_TAG = "mlflow.note.content"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _MODEL_NEEDS = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
@@ -181,6 +182,8 @@ class Tracker:
         changed = {k: v for k, v in outcome.metrics.items() if had.get(k) != v}
         if changed:
             self._ended_ms = None
+            # Else it stays, with what a user may have added to it.
+            self.client.set_tag(self.parent_id, _DESCRIPTION_TAG, outcome.description)
         metrics = [Metric(name, value, now, 0) for name, value in changed.items()]
         self.client.log_batch(self.parent_id, metrics=metrics)
         for path in outcome.files:
@@ -232,7 +235,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
     experiment = experiment_of(client, uri, r.dataset, r.artifacts)
     query = f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'"
     earlier = client.search_runs([experiment], query)
-    tags = {_REPRODUCTION_TAG: r.key}
+    tags = {_REPRODUCTION_TAG: r.key, _DESCRIPTION_TAG: r.description}
     run_id = client.create_run(experiment, tags=tags, run_name=r.run_name).info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in r.metrics.items()]

@@ -12,6 +12,7 @@ from distcel.tracking import Tracker, log_reproduction
 from distcel.types import EpochResult, SelectionParams, TrialRecord
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
+DESCRIPTION = "mlflow.note.content"  # the tag that the UI shows as the description
 
 
 def epochs(count: int) -> tuple[EpochResult, ...]:
@@ -118,12 +119,14 @@ def test_the_parent_gets_the_tables_and_ends(
     tracker = open_tracker()
     report = tmp_path / "report.md"
     report.write_text("| e2e-CEL |")
-    outcome = Outcome({"test_e2e_cel": 0.97}, [report], saved_ensemble, (3, 16, 16), 3)
+    metrics = {"test_e2e_cel": 0.97}
+    outcome = Outcome("| e2e-CEL |", metrics, [report], saved_ensemble, (3, 16, 16), 3)
     tracker.finish(outcome)
     tracker.finish(outcome)
     parent = tracker.client.get_run(tracker.parent_id)
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics == {"test_e2e_cel": 0.97}
+    assert parent.data.metrics == metrics
+    assert parent.data.tags[DESCRIPTION] == "| e2e-CEL |"
     artifacts = {file.path for file in tracker.client.list_artifacts(tracker.parent_id)}
     assert artifacts == {"report.md", "model"}
     assert history(tracker, parent, "test_e2e_cel") == [(0, 0.97)]
@@ -136,8 +139,8 @@ def test_a_launch_that_finds_all_done_makes_the_run_no_longer(
     def ended_after(records: list[TrialRecord], accuracy: float) -> int:
         tracker = open_tracker()
         tracker.update(records)
-        outcome = Outcome({"test_e2e_cel": accuracy}, [], saved_ensemble, (3, 16, 16), 3)
-        tracker.finish(outcome)
+        metrics = {"test_e2e_cel": accuracy}
+        tracker.finish(Outcome("", metrics, [], saved_ensemble, (3, 16, 16), 3))
         info = tracker.client.get_run(tracker.parent_id).info
         assert info.status == "FINISHED"
         return int(info.end_time)
@@ -148,6 +151,22 @@ def test_a_launch_that_finds_all_done_makes_the_run_no_longer(
     added = ended_after([done, replace(done, number=1)], 0.5)
     assert added > first
     assert ended_after([done, replace(done, number=1)], 0.75) > added
+
+
+def test_what_a_user_adds_to_the_description_stays_as_long_as_the_results_do(
+    open_tracker: Callable[[], Tracker], saved_ensemble: Path
+) -> None:
+    def description(accuracy: float) -> str:
+        metrics = {"test_e2e_cel": accuracy}
+        tracker = open_tracker()
+        tracker.finish(Outcome(f"{accuracy}", metrics, [], saved_ensemble, (3, 16, 16), 3))
+        return str(tracker.client.get_run(tracker.parent_id).data.tags[DESCRIPTION])
+
+    assert description(0.5) == "0.5"
+    tracker = open_tracker()
+    tracker.client.set_tag(tracker.parent_id, DESCRIPTION, "0.5, my best one")
+    assert description(0.5) == "0.5, my best one"
+    assert description(0.75) == "0.75"
 
 
 def test_another_search_is_another_parent(
@@ -179,6 +198,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
         dataset="digits",
         run_name="reproduction of digits",
         key="digits-quick",
+        description="Tables 1 to 3",
         params={"seeds": "0, 1"},
         metrics={"e2e-CEL": 0.5},
         curves={"e2e-CEL": {1: 0.5, 55: 0.75}},
@@ -194,6 +214,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     (run,) = client.search_runs([experiment.experiment_id], query)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seeds": "0, 1"}
+    assert run.data.tags[DESCRIPTION] == "Tables 1 to 3"
     assert run.data.metrics == {"e2e-CEL": 0.5, "e2e-CEL_over_k": 0.75}
     curve = client.get_metric_history(run.info.run_id, "e2e-CEL_over_k")
     assert {point.step: point.value for point in curve} == {1: 0.5, 55: 0.75}

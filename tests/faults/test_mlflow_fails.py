@@ -208,9 +208,8 @@ def test_mlflow_has_everything_once_after_the_next_launch(
     tally: Callable[[str, bool], None],
 ) -> None:
     (tmp_path / "report.md").write_text("tables")
-    outcome = Outcome(
-        {"test_e2e_cel": 0.9}, [tmp_path / "report.md"], saved_ensemble, (3, 16, 16), 3
-    )
+    metrics, files = {"test_e2e_cel": 0.9}, [tmp_path / "report.md"]
+    outcome = Outcome("tables", metrics, files, saved_ensemble, (3, 16, 16), 3)
     for repetition in range(times(1, 5)):
         if fault == "refused":
             server.kill()
