@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import ray
 
-from distcel.actor_pool import ActorPool
 from distcel.consensus import Draws, random_selections, right, said_by
 from distcel.cost import MultiplyAdds, multiply_adds
 from distcel.estimate import SampleCounts, count_samples
@@ -37,8 +36,10 @@ from distcel.trained_rules import (
     smart_by_eq_7,
     trained_rule,
 )
+from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore, best_trial, first_params
-from distcel.types import SPLIT_NAMES, SelectionParams, TrialRecord
+from distcel.types import SPLIT_NAMES, SelectionParams
+from distcel.worker_pool import WorkerPool
 
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
 
@@ -134,7 +135,7 @@ class _Trained:
 
 
 def _train(
-    prepared: Prepared, ref: TaskRef, best: TrialRecord, first: SelectionParams, pool: ActorPool
+    prepared: Prepared, ref: TaskRef, best: TrialRecord, first: SelectionParams, pool: WorkerPool
 ) -> _Trained:
     """What every comparison trains; the best trial's own network is kept by its refit."""
     folder, k = prepared.search_folder, best.params.k
@@ -151,7 +152,7 @@ def _train(
 
 
 def _train_beyond(
-    trained: _Trained, prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: ActorPool
+    trained: _Trained, prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: WorkerPool
 ) -> _Trained:
     """What the paper does not have, beside what is trained already."""
     folder, lrs = prepared.search_folder / "rules", _lrs(prepared, best)
@@ -188,7 +189,7 @@ def _seconds(trained: _Trained, study: GradientStudy | None, refitted: int) -> d
     }
 
 
-def compare_run(prepared: Prepared, pool: ActorPool, beyond: bool, gradients: bool) -> Comparison:
+def compare_run(prepared: Prepared, pool: WorkerPool, beyond: bool, gradients: bool) -> Comparison:
     """Compare what a finished run chose, on the cluster that Ray is connected to.
 
     Args:

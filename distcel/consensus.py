@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from distcel.predictions import CachedSplit
 
-Vote = Callable[[CachedSplit], Tensor]
+# Maps any split to class probabilities (S, C).
+FittedRule = Callable[[CachedSplit], Tensor]
 # The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
 Draws = NDArray[np.floating[Any]]
 RANDOM_DRAWS = 20
@@ -32,7 +33,7 @@ _AHEAD = 1e-6  # of a vote's share: tells equal ones apart, and moves no confide
 class ConsensusRule(Protocol):
     """Combines the base learners' predictions into one."""
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Learn from a split; the result maps any split to class probabilities (S, C)."""
         ...
 
@@ -53,7 +54,7 @@ def class_probabilities(logits_SC: Tensor) -> Tensor:
 class UnweightedAverage:
     """The mean of the learners' softmax outputs."""
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Nothing is learnt."""
         del fitted
         return lambda split: torch.from_numpy(split.probs_SNC.mean(1))
@@ -63,7 +64,7 @@ class UnweightedAverage:
 class PluralityVote:
     """The share of the learners that rank a class first; ties go to the higher mean softmax."""
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Nothing is learnt."""
         del fitted
 
@@ -90,7 +91,7 @@ class RandomSelection:
     k: int
     seed: tuple[int, int]
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Draw the learners."""
         n_learners = fitted.probs_SNC.shape[1]
         chosen = np.random.default_rng(self.seed).choice(n_learners, self.k, replace=False)
@@ -114,7 +115,7 @@ class SuperLearner:
     penalty: float = 0.0
     max_iterations: int = 100
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Find the weights, as far as L-BFGS comes within `max_iterations`; the loss is convex."""
         probs_SNC, labels_S = torch.tensor(fitted.probs_SNC), torch.tensor(fitted.labels_S)
         weights_N = torch.ones(probs_SNC.shape[1], requires_grad=True)
@@ -152,7 +153,7 @@ class BestOnValid:
     candidates: tuple[ConsensusRule, ...]
     valid: CachedSplit
 
-    def choose(self, fitted: CachedSplit) -> tuple[ConsensusRule, Vote]:
+    def choose(self, fitted: CachedSplit) -> tuple[ConsensusRule, FittedRule]:
         """The chosen candidate and its vote."""
         votes = [rule.fit(fitted) for rule in self.candidates]
         labels_S = self.valid.labels_S
@@ -160,7 +161,7 @@ class BestOnValid:
         best = hits.index(max(hits))
         return self.candidates[best], votes[best]
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Fit all of them and choose."""
         return self.choose(fitted)[1]
 

@@ -15,7 +15,8 @@ from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError, Training, accuracy, augment, to_tensor
-from distcel.types import EpochResult, Recipe, SelectionParams
+from distcel.trial_record import EpochResult
+from distcel.types import Recipe, SelectionParams
 from distcel.votes import LearnedVote, SummedVote, build_vote
 
 
@@ -128,7 +129,7 @@ class SelectionTraining:
             DivergedError: a loss became NaN or infinite.
         """
         valid = self.valid
-        return measured_epoch(self.training, lambda: valid.vote(self.ensemble), valid.labels)
+        return measured_epoch(self.training, lambda: valid.logits(self.ensemble), valid.labels)
 
     def run(self) -> TrainedNetwork:
         """Train for all epochs; the weights are the last one's.
@@ -170,7 +171,7 @@ class DeviceSplit:
         self.probs = to_tensor(split.probs_SNC, device)
 
     @torch.inference_mode()
-    def vote(self, ensemble: nn.Module, batch_size: int = 256) -> Tensor:
+    def logits(self, ensemble: nn.Module, batch_size: int = 256) -> Tensor:
         """The ensemble's logits for every sample, shape (S, C), in evaluation mode."""
         ensemble.eval()
         batches = zip(self.images.split(batch_size), self.probs.split(batch_size), strict=True)

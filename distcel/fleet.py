@@ -15,12 +15,12 @@ from typing import Any
 import ray
 import torch
 
-from distcel.actor_pool import ActorPool
 from distcel.datasets import Splits
 from distcel.learners import LearnerData, Progress, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, TrainedLearner
 from distcel.types import Experiment, LearnerSpec, SplitName
+from distcel.worker_pool import WorkerPool
 from distcel.workers import (
     MAX_DEATHS,
     died_too_often,
@@ -93,7 +93,7 @@ class Fleet:
         experiment: Experiment,
         splits: Splits,
         cache: PredictionCache,
-        pool: ActorPool,
+        pool: WorkerPool,
         plan: NetworkPlan,
         seed: int,
     ) -> None:

@@ -93,7 +93,7 @@ class GatedEnsemble:
         device = torch.device("cpu")
         ensemble = self._around(task.selection_net(device))
         ensemble.load_state_dict(trained.state_dict)
-        return class_probabilities(DeviceSplit(split, device).vote(ensemble))
+        return class_probabilities(DeviceSplit(split, device).logits(ensemble))
 
     def _around(self, selection_net: nn.Module) -> nn.Module:
         if self.kind == "soft gating":

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.kept_training import train_missing
 from distcel.predictions import CachedSplit
 from distcel.refit import SmartRule
 from distcel.selection import SelectionTask, TaskRef
 from distcel.training import DivergedError
-from distcel.types import EpochResult, Gradient, TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.types import Gradient
+from distcel.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def study_gradients(
     ref: TaskRef,
     best: TrialRecord,
     test: CachedSplit,
-    pool: ActorPool,
+    pool: WorkerPool,
     folder: Path,
     estimators: Sequence[Estimator] = ESTIMATORS,
 ) -> GradientStudy:

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from distcel import trained_network, training_state
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
@@ -35,7 +34,8 @@ from distcel.storage import (
 )
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
-from distcel.types import EpochResult
+from distcel.trial_record import EpochResult
+from distcel.worker_pool import WorkerPool
 from distcel.workers import (
     MAX_DEATHS,
     died_too_often,
@@ -65,7 +65,7 @@ class TrainableRule(Protocol):
 
 
 def train_missing(
-    rules: Mapping[str, TrainableRule], task: TaskRef, pool: ActorPool, folder: Path
+    rules: Mapping[str, TrainableRule], task: TaskRef, pool: WorkerPool, folder: Path
 ) -> dict[str, TrainedNetwork | DivergedError]:
     """Train the rules of which no intact network is kept; returns all of them.
 
@@ -124,7 +124,7 @@ class _Job:
     title: str
     rule: TrainableRule
     task: TaskRef
-    pool: ActorPool
+    pool: WorkerPool
     path: Path
 
     @property

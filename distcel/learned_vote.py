@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from torch import Tensor
 
-from distcel.actor_pool import ActorPool
 from distcel.predictions import CachedSplit
 from distcel.prepare import Prepared
 from distcel.refit import SmartRule, refit_best
 from distcel.search import run_search
 from distcel.selection import SelectionTask, TaskRef
 from distcel.trained_network import TrainedNetwork
+from distcel.trial_record import TrialRecord
 from distcel.trials import NoCompleteTrialError, TrialStore
-from distcel.types import TrialRecord
+from distcel.worker_pool import WorkerPool
 
 LEARNED_VOTE = "learned vote of few"
 
@@ -44,7 +44,7 @@ def third_of(n_learners: int) -> int:
     return max(1, n_learners // 3)
 
 
-def search_learned_vote(prepared: Prepared, task: TaskRef, pool: ActorPool) -> FoundVote | None:
+def search_learned_vote(prepared: Prepared, task: TaskRef, pool: WorkerPool) -> FoundVote | None:
     """Search as many trials of the learned vote as the run has of the paper's.
 
     The first one asks as many learners as it may: each brings a matrix of its own. What is found

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from distcel.tracked import Outcome
-from distcel.types import TrialRecord
+from distcel.trial_record import TrialRecord
 
 if TYPE_CHECKING:  # MLflow takes most of a second to import: the thread does it
     from distcel.tracking import Tracker

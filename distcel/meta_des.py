@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
-from distcel.consensus import Vote
+from distcel.consensus import FittedRule
 from distcel.predictions import CachedSplit
 
 # DESlib sees each sample as one row: what all learners say of it, N x C, and then its pixels.
@@ -36,7 +36,7 @@ class MetaDES:
     count: int = 7
     n_profiles: int = 5
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Train the meta-classifier; every class must be among the samples."""
         _, n_learners, n_classes = fitted.probs_SNC.shape
         model = METADES(

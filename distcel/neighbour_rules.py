@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.consensus import Vote, vote_shares
+from distcel.consensus import FittedRule, vote_shares
 from distcel.predictions import CachedSplit
 
 _BLOCK = 1000  # samples whose distances are in memory at once
@@ -47,7 +47,7 @@ class NearestNeighbours:
 
     count: int = 7
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Keep the images; of equal counts the class of a nearer sample wins."""
         find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
 
@@ -67,7 +67,7 @@ class KnoraUnion:
 
     count: int = 7
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Note which learner has which sample right."""
         right = _right_of_nearest(fitted, self.count)
         return lambda split: _plurality(split, right(split).sum(1))
@@ -82,7 +82,7 @@ class KnoraEliminate:
 
     count: int = 7
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Note which learner has which sample right."""
         right = _right_of_nearest(fitted, self.count)
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from distcel.checks import InvalidInputError, require
+from distcel.checks import invalid, require
 from distcel.types import Architecture
 
 # Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
@@ -212,8 +212,6 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
         *(SafetensorError, UnpicklingError),
     ) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InvalidInputError(
-            f"ImageNet weights of ResNet18 must be there, but got {source!r} ({reason}): give "
-            "--imagenet-weights FILE, or --imagenet-weights none to start from random weights"
-        ) from None
+        remedy = "give --imagenet-weights FILE, or --imagenet-weights none for random ones"
+        raise invalid("ImageNet weights of ResNet18", f"{source!r} ({reason})", remedy) from None
     return dict(weights)

@@ -17,7 +17,6 @@ import ray
 import torch
 from torch import Tensor
 
-from distcel.actor_pool import ActorPool
 from distcel.consensus import consensus_rules, said_by
 from distcel.crossfit import hold_out
 from distcel.datasets import Splits
@@ -34,8 +33,9 @@ from distcel.standalone import save_ensemble
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import Outcome, SearchIdentity
 from distcel.trained_network import TrainedNetwork
+from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore, first_params
-from distcel.types import TrialRecord
+from distcel.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from distcel.tracking import Tracker
@@ -47,7 +47,7 @@ _PACKAGES = (
 _EXTRA_PACKAGES = ("deslib",)
 
 
-def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
+def run(prepared: Prepared, pool: WorkerPool) -> dict[str, Any]:
     """Run the stages that are not done yet, on the cluster that Ray is connected to.
 
     Returns:
@@ -67,7 +67,7 @@ def run(prepared: Prepared, pool: ActorPool) -> dict[str, Any]:
     return results
 
 
-def train_base_learners(prepared: Prepared, pool: ActorPool) -> None:
+def train_base_learners(prepared: Prepared, pool: WorkerPool) -> None:
     """Train the learners that vote, and their copies for each fold, where they are missing.
 
     Raises:
@@ -87,7 +87,7 @@ def train_base_learners(prepared: Prepared, pool: ActorPool) -> None:
 
 
 def _search_and_test(
-    prepared: Prepared, pool: ActorPool, store: TrialStore
+    prepared: Prepared, pool: WorkerPool, store: TrialStore
 ) -> tuple[dict[str, Any], Outcome]:
     experiment, seed = prepared.experiment, prepared.options.seed
     train, valid = prepared.cached("train"), prepared.cached("valid")

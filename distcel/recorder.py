@@ -9,8 +9,9 @@ from typing import Any
 
 from ray import tune
 
+from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore
-from distcel.types import SelectionParams, TrialRecord
+from distcel.types import SelectionParams
 
 # As Ray says it. A trial that has not begun is not to blame for its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")

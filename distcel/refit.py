@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distcel.actor_pool import ActorPool
 from distcel.consensus import class_probabilities
 from distcel.ensemble import DeviceSplit, trained_ensemble
 from distcel.kept_training import train_missing
@@ -17,8 +16,10 @@ from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask, TaskRef
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
+from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore, best_trial
-from distcel.types import SelectionParams, TrialRecord
+from distcel.types import SelectionParams
+from distcel.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class SmartRule:
         """Class probabilities (Eq. 11), shape (S, C)."""
         _, n_learners, n_classes = split.probs_SNC.shape
         smart = trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
-        return class_probabilities(DeviceSplit(split, torch.device("cpu")).vote(smart))
+        return class_probabilities(DeviceSplit(split, torch.device("cpu")).logits(smart))
 
 
 Refitted = tuple[TrainedNetwork, TrialRecord]
 
 
-def refit(task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path) -> Refitted:
+def refit(task: TaskRef, best: TrialRecord, pool: WorkerPool, folder: Path) -> Refitted:
     """Train the best trial's smart ensemble for all its epochs, on a worker.
 
     Args:
@@ -70,7 +71,7 @@ def refit(task: TaskRef, best: TrialRecord, pool: ActorPool, folder: Path) -> Re
     return found, replace(best, epochs=found.epochs)
 
 
-def refit_best(task: TaskRef, store: TrialStore, pool: ActorPool, folder: Path) -> Refitted:
+def refit_best(task: TaskRef, store: TrialStore, pool: WorkerPool, folder: Path) -> Refitted:
     """The best trial that survives all its epochs: ASHA may have stopped it before it diverged.
 
     Raises:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from distcel.consensus import RULE_TITLES, Draws, oracle_accuracy, right
 from distcel.markdown import markdown
 from distcel.predictions import CachedSplit
-from distcel.types import Experiment, LearnerSpec, Published, TrialRecord
+from distcel.trial_record import TrialRecord
+from distcel.types import Experiment, LearnerSpec, Published
 
 
 @dataclass(frozen=True)

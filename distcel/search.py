@@ -22,12 +22,13 @@ from ray.tune.execution import tune_controller
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.recorder import NotKeptError, Recorder, say_complete
 from distcel.selection import METRIC, SelectionTrial, TaskRef
+from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore
-from distcel.types import SelectionParams, TrialRecord
+from distcel.types import SelectionParams
+from distcel.worker_pool import WorkerPool
 
 # Ray kills what takes too much memory with an error that Tune does not count among those of an
 # actor: one such trial would end the whole search.
@@ -63,7 +64,7 @@ class SearchSettings:
 
 
 def run_search(
-    task: TaskRef, settings: SearchSettings, store: TrialStore, pool: ActorPool, folder: Path
+    task: TaskRef, settings: SearchSettings, store: TrialStore, pool: WorkerPool, folder: Path
 ) -> list[TrialRecord]:
     """Bring the store up to the wanted number of finished trials and return all records.
 
@@ -108,7 +109,7 @@ def _tuner(
     task: TaskRef,
     settings: SearchSettings,
     recorder: Recorder,
-    pool: ActorPool,
+    pool: WorkerPool,
     folder: Path,
     num_samples: int,
     seconds: float,

@@ -26,7 +26,8 @@ from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
 from distcel.training import Training, augment, predict, to_tensor
 from distcel.training_state import load_training, save_training
-from distcel.types import EpochResult, Experiment, Recipe
+from distcel.trial_record import EpochResult
+from distcel.types import Experiment, Recipe
 
 SECONDS_BETWEEN_STATES = 30.0  # lost at most when a worker is killed; half a second to keep each
 

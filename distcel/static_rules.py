@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.consensus import Vote
+from distcel.consensus import FittedRule
 from distcel.predictions import CachedSplit
 
 
-def _weighted(weights_N: NDArray[np.float64]) -> Vote:
+def _weighted(weights_N: NDArray[np.float64]) -> FittedRule:
     return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, weights_N))
 
 
@@ -29,7 +29,7 @@ class TopLearners:
 
     k: int
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Rank the learners."""
         accuracy_N = _accuracies(fitted)
         weights_N = np.zeros(len(accuracy_N))
@@ -45,7 +45,7 @@ class DiscreteSuperLearner:
     that they have not seen.
     """
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Find the learner."""
         rows_S = np.arange(len(fitted.labels_S))
         own_SN = fitted.probs_SNC[rows_S, :, fitted.labels_S]
@@ -65,7 +65,7 @@ class GreedySelection:
 
     n_rounds: int = 50
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Add learners; of all rounds the most accurate one counts, the earliest of equals."""
         rows_S, labels_S = np.arange(len(fitted.labels_S)), fitted.labels_S
         sum_SC = np.zeros(fitted.probs_SNC[:, 0].shape)
@@ -98,7 +98,7 @@ class LogisticStacking:
     inverse_penalty: float = 1.0
     max_iterations: int = 300
 
-    def fit(self, fitted: CachedSplit) -> Vote:
+    def fit(self, fitted: CachedSplit) -> FittedRule:
         """Fit it by L-BFGS, as far as it comes within `max_iterations`."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression

@@ -27,7 +27,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from distcel.tracked import Outcome, SearchIdentity, TrackedReproduction
-from distcel.types import TrialRecord
+from distcel.trial_record import TrialRecord
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning

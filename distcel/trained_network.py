@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distcel.predictions import Weights
 from distcel.storage import safetensors_bytes
-from distcel.types import EpochResult
+from distcel.trial_record import EpochResult
 
 _PREFIX = "network/"
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from distcel.actor_pool import ActorPool
 from distcel.estimate import SampleCounts
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
@@ -24,6 +23,7 @@ from distcel.selection import SelectionTask, TaskRef
 from distcel.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.trained_network import TrainedNetwork
 from distcel.types import Experiment, SelectionParams
+from distcel.worker_pool import WorkerPool
 
 SINGLE, BRIEF_SINGLE = "single network", "brief single network"
 SOFT_GATING, STRAIGHT_THROUGH = "soft gating", "straight-through top-k"
@@ -113,7 +113,7 @@ def smart_by_eq_7(first: SelectionParams, lrs: Sequence[float]) -> dict[str, Rul
 
 
 def best_on_valid(
-    rules: Mapping[str, RulesByLr], ref: TaskRef, pool: ActorPool, folder: Path
+    rules: Mapping[str, RulesByLr], ref: TaskRef, pool: WorkerPool, folder: Path
 ) -> dict[str, Chosen]:
     """Train what is not trained yet, on workers, and choose each rule's learning rate.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from distcel.checks import RunFailedError
 from distcel.storage import DamagedFileError, put_aside, read_record, write_record
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.types import SelectionParams
 
 
 class NoCompleteTrialError(RunFailedError):

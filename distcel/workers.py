@@ -8,17 +8,17 @@ from typing import Any, NoReturn
 import ray
 import torch
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import InvalidInputError, RunFailedError
 from distcel.training import DivergedError
+from distcel.worker_pool import WorkerPool
 
 _SECONDS_OF_A_WAIT = 1.0
 MAX_DEATHS = 5  # of workers over the same work, without a state in between
 
 
-def cluster_pool(gpu_share: float) -> ActorPool:
+def cluster_pool(gpu_share: float) -> WorkerPool:
     """The pool for the cluster that Ray is connected to."""
-    return ActorPool.on_nodes([n["Resources"] for n in ray.nodes() if n["Alive"]], gpu_share)
+    return WorkerPool.on_nodes([n["Resources"] for n in ray.nodes() if n["Alive"]], gpu_share)
 
 
 def worker_device() -> torch.device:

@@ -173,10 +173,10 @@ def options(arguments: argparse.Namespace) -> Options:
 def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[str, Any]) -> int:
     import torch
 
-    from distcel.actor_pool import ActorPool
     from distcel.datasets import draw_splits
     from distcel.estimate import count_samples, describe
     from distcel.types import first_point, learner_specs
+    from distcel.worker_pool import WorkerPool
 
     class_names, pools = draw_splits(experiment, arguments.data_dir, arguments.seed)
     specs = learner_specs(class_names)
@@ -185,7 +185,7 @@ def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[
     counts = count_samples(labels, specs, experiment, split, seed)
     num_samples = arguments.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
-    workers = ActorPool.on_nodes([here], arguments.gpus_per_worker)
+    workers = WorkerPool.on_nodes([here], arguments.gpus_per_worker)
     size = workers.size
     print(describe(experiment, class_names, pools, point, num_samples, size, counts, fixed))
     return 0

@@ -27,9 +27,9 @@ from launch.signals import Stopped, unwind_on_signals
 from search_spaces import load_experiment
 
 if TYPE_CHECKING:
-    from distcel.actor_pool import ActorPool
     from distcel.outcomes import SeedOutcome
     from distcel.tracked import TrackedReproduction
+    from distcel.worker_pool import WorkerPool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -171,7 +171,7 @@ def _launch(command: list[str]) -> int:
 
 
 def _outcome(
-    arguments: argparse.Namespace, passed_on: list[str], seed: int, pool: ActorPool
+    arguments: argparse.Namespace, passed_on: list[str], seed: int, pool: WorkerPool
 ) -> SeedOutcome:
     """What one seed's run directory holds, with what is measured beside it."""
     from distcel.comparison import compare_run

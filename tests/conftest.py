@@ -8,11 +8,11 @@ import pytest
 import ray
 import torch
 
-from distcel.actor_pool import ActorPool
 from distcel.ensemble import SmartEnsemble, smart_ensemble
 from distcel.networks import NetworkPlan
 from distcel.standalone import save_ensemble
 from distcel.types import Architecture, SelectionParams, learner_specs
+from distcel.worker_pool import WorkerPool
 from tests.data import SHARED_DATA
 
 PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
@@ -33,7 +33,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def pool() -> Iterator[ActorPool]:
+def pool() -> Iterator[WorkerPool]:
     """A Ray cluster of two cores and two declared GPUs, shared by all tests that need one."""
     ray.init(
         address="local",
@@ -43,7 +43,7 @@ def pool() -> Iterator[ActorPool]:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    yield ActorPool(2, 1.0, 0.0)
+    yield WorkerPool(2, 1.0, 0.0)
     ray.shutdown()
 
 

@@ -11,7 +11,16 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"checks", "quadrature"},
     {"types"},
-    {"actor_pool", "tracked", "significance", "slices", "machine", "space", "markdown"},
+    {
+        "worker_pool",
+        "trial_record",
+        "tracked",
+        "significance",
+        "slices",
+        "machine",
+        "space",
+        "markdown",
+    },
     {"storage", "image_files", "knapsack", "networks", "training", "run_lock"},
     {"sample_formats", "sample_tables", "training_state"},
     {"sources", "duplicates"},

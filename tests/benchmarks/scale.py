@@ -38,15 +38,9 @@ from distcel.predictions import CachedSplit, PredictionCache, TrainedLearner, We
 from distcel.search import SearchSettings, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
+from distcel.trial_record import EpochResult
 from distcel.trials import TrialStore
-from distcel.types import (
-    SPLIT_NAMES,
-    EpochResult,
-    LearnerSpec,
-    SelectionParams,
-    SplitName,
-    first_point,
-)
+from distcel.types import SPLIT_NAMES, LearnerSpec, SelectionParams, SplitName, first_point
 from distcel.workers import cluster_pool
 from launch.ray_cluster import connect
 from search_spaces import load_experiment

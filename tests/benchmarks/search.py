@@ -21,7 +21,6 @@ import numpy as np
 import ray
 import torch
 
-from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
 from distcel.predictions import CachedSplit
 from distcel.search import SearchSettings, run_search
@@ -29,6 +28,7 @@ from distcel.selection import SelectionTask
 from distcel.space import search_space
 from distcel.trials import TrialStore
 from distcel.types import SelectionParams
+from distcel.worker_pool import WorkerPool
 from launch.ray_cluster import connect
 from search_spaces import load_experiment
 from tests.benchmarks.measure import Timing, table
@@ -36,7 +36,7 @@ from tests.benchmarks.measure import Timing, table
 N_LEARNERS, N_CLASSES = 55, 10
 FEW, MANY, REPETITIONS = 8, 40, 3
 N_LONG, LONG_SAMPLES = 32, 50_000
-POOL = ActorPool(2, 1.0, 0.0)
+POOL = WorkerPool(2, 1.0, 0.0)
 POINT = SelectionParams(k=10, epsilon=0.1, m=1, lr=0.1, gradient="exact")
 
 

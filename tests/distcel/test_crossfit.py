@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import InvalidInputError
 from distcel.crossfit import Fold, cross_fitted, held_out_parts, hold_out
 from distcel.datasets import Split, Splits, load_splits
@@ -17,6 +16,7 @@ from distcel.predictions import CachedSplit, PredictionCache, TrainedLearner
 from distcel.prepare import Options, Prepared, prepare
 from distcel.storage import DamagedFileError
 from distcel.types import Architecture, LearnerSpec, Recipe, SelectorSplit
+from distcel.worker_pool import WorkerPool
 from search_spaces import load_experiment
 from tests.data import balanced, save_image
 
@@ -173,7 +173,7 @@ def test_the_keys_of_a_fold_are_those_of_the_data_without_it(noise: Path, tmp_pa
 
 @pytest.fixture(scope="module")
 def trained(
-    noise: Path, pool: ActorPool, tmp_path_factory: pytest.TempPathFactory
+    noise: Path, pool: WorkerPool, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[SelectorSplit, Prepared]:
     """All three, in one run directory."""
     folder = tmp_path_factory.mktemp("run")
@@ -216,7 +216,7 @@ def test_the_selection_net_has_the_samples_that_the_flag_says(
 def test_what_is_there_is_not_trained_again_and_what_is_damaged_is(
     selector_split: SelectorSplit,
     trained: dict[SelectorSplit, Prepared],
-    pool: ActorPool,
+    pool: WorkerPool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     prepared = trained[selector_split]

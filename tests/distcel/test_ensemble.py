@@ -81,7 +81,7 @@ def test_scores_of_zero_are_no_nan() -> None:
 def test_selecting_all_is_the_unweighted_average() -> None:
     cached = specialists(0)
     split = DeviceSplit(cached, CPU)
-    logits = split.vote(smart_ensemble(selection_net(), replace(PARAMS, k=4), 4, 4))
+    logits = split.logits(smart_ensemble(selection_net(), replace(PARAMS, k=4), 4, 4))
     np.testing.assert_allclose(logits / 4, cached.probs_SNC.mean(1), rtol=1e-5)
 
 

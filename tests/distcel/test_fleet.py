@@ -11,7 +11,6 @@ import pytest
 import ray
 
 from distcel import fleet as fleet_module
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.datasets import Splits, load_splits
 from distcel.fleet import Fleet
@@ -20,6 +19,7 @@ from distcel.networks import NetworkPlan
 from distcel.predictions import PredictionCache, Probabilities, TrainedLearner
 from distcel.training import DivergedError
 from distcel.types import Experiment, LearnerSpec, learner_specs
+from distcel.worker_pool import WorkerPool
 from distcel.workers import cluster_pool
 from search_spaces import load_experiment
 
@@ -39,7 +39,7 @@ class Launch:
         self,
         splits: Splits,
         folder: Path,
-        pool: ActorPool,
+        pool: WorkerPool,
         experiment: Experiment = EXPERIMENT,
         n_learners: int = 12,
     ) -> None:
@@ -74,19 +74,19 @@ def watched(note: Callable[[LearnerSpec, Progress | TrainedLearner], object]) ->
 
 
 def test_learners_are_trained_once_and_alike_whatever_the_number_of_actors(
-    splits: Splits, pool: ActorPool, tmp_path: Path
+    splits: Splits, pool: WorkerPool, tmp_path: Path
 ) -> None:
-    assert pool == ActorPool(2, 1.0, 0.0)
+    assert pool == WorkerPool(2, 1.0, 0.0)
     two = Launch(splits, tmp_path / "two", pool)
     assert two.train() == 12
     assert two.train() == 0
-    one = Launch(splits, tmp_path / "one", ActorPool(1, 1.0, 0.0))
+    one = Launch(splits, tmp_path / "one", WorkerPool(1, 1.0, 0.0))
     assert one.train() == 12
     np.testing.assert_array_equal(one.probs(), two.probs())
 
 
 def test_only_what_is_missing_or_damaged_is_trained(
-    splits: Splits, pool: ActorPool, tmp_path: Path
+    splits: Splits, pool: WorkerPool, tmp_path: Path
 ) -> None:
     launch = Launch(splits, tmp_path, pool)
     launch.train()
@@ -102,7 +102,7 @@ def test_only_what_is_missing_or_damaged_is_trained(
 
 
 def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
-    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    splits: Splits, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def note(spec: LearnerSpec, event: Progress | TrainedLearner) -> None:
         if isinstance(event, Progress):
@@ -115,10 +115,10 @@ def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
 
     longer = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, epochs=4))
     monkeypatch.setattr(fleet_module, "_SECONDS_BETWEEN_STATES", 0.0)
-    undisturbed = Launch(splits, tmp_path / "undisturbed", ActorPool(1, 1.0, 0.0), longer, 1)
+    undisturbed = Launch(splits, tmp_path / "undisturbed", WorkerPool(1, 1.0, 0.0), longer, 1)
     undisturbed.train()
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(note))
-    disturbed = Launch(splits, tmp_path / "disturbed", ActorPool(1, 1.0, 0.0), longer, 1)
+    disturbed = Launch(splits, tmp_path / "disturbed", WorkerPool(1, 1.0, 0.0), longer, 1)
     disturbed.train()
     (spec,) = disturbed.specs
     expected = [f"{spec.name} {epoch}" for epoch in (1, 2, 3, 3, 4)]
@@ -128,7 +128,7 @@ def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
 
 
 def test_a_learner_whose_actor_dies_after_its_last_words_is_not_trained_again(
-    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    splits: Splits, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class DyingTrainer(fleet_module.BaseLearnerTrainer):
         def train(
@@ -140,7 +140,7 @@ def test_a_learner_whose_actor_dies_after_its_last_words_is_not_trained_again(
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    launch = Launch(splits, tmp_path / "cache", ActorPool(1, 1.0, 0.0), n_learners=2)
+    launch = Launch(splits, tmp_path / "cache", WorkerPool(1, 1.0, 0.0), n_learners=2)
     kept = {  # the file that is written last
         spec.name: launch.cache.path(spec, key, "test")
         for spec, key in zip(launch.specs, launch.keys, strict=True)
@@ -152,16 +152,16 @@ def test_a_learner_whose_actor_dies_after_its_last_words_is_not_trained_again(
 
 
 def test_an_actor_that_dies_over_and_over_ends_the_training(
-    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    splits: Splits, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(lambda *_: os._exit(1)))
-    launch = Launch(splits, tmp_path, ActorPool(1, 1.0, 0.0))
+    launch = Launch(splits, tmp_path, WorkerPool(1, 1.0, 0.0))
     with pytest.raises(RunFailedError, match="its actor died 5 times, the last time of this: "):
         launch.train()
 
 
 def test_actors_and_their_calls_bear_names_for_the_dashboard(
-    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    splits: Splits, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(spec: LearnerSpec, _: Progress | TrainedLearner) -> None:
         context = ray.get_runtime_context()
@@ -174,7 +174,7 @@ def test_actors_and_their_calls_bear_names_for_the_dashboard(
 
 
 def test_as_many_actors_run_at_once_as_fit_on_the_declared_gpus(
-    splits: Splits, pool: ActorPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    splits: Splits, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def note(*_: object) -> None:
         name = ray.get_runtime_context().get_actor_name()
@@ -182,7 +182,7 @@ def test_as_many_actors_run_at_once_as_fit_on_the_declared_gpus(
 
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(note))
     on_gpus = cluster_pool(0.6)
-    assert on_gpus == ActorPool(2, 1.0, 0.6)  # not three: a share is never of two GPUs
+    assert on_gpus == WorkerPool(2, 1.0, 0.6)  # not three: a share is never of two GPUs
     assert Launch(splits, tmp_path / "cache", on_gpus).train() == 12
     names = {path.name for path in tmp_path.iterdir()} - {"cache"}
     assert len(names) == 2
@@ -190,14 +190,14 @@ def test_as_many_actors_run_at_once_as_fit_on_the_declared_gpus(
 
 
 def test_actors_for_which_there_is_no_room_are_not_waited_for(
-    splits: Splits, pool: ActorPool, tmp_path: Path
+    splits: Splits, pool: WorkerPool, tmp_path: Path
 ) -> None:
     # Two cores: of five actors two run, one more than the pool thinks would fit on a busy cluster.
-    assert Launch(splits, tmp_path, ActorPool(5, 1.0, 0.0)).train() == 12
+    assert Launch(splits, tmp_path, WorkerPool(5, 1.0, 0.0)).train() == 12
 
 
 def test_a_failed_training_leaves_no_actor_behind(
-    splits: Splits, pool: ActorPool, tmp_path: Path
+    splits: Splits, pool: WorkerPool, tmp_path: Path
 ) -> None:
     diverging = replace(
         EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, optimizer="sgd", lr=1e30)

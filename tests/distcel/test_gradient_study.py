@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 import ray
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.gradient_study import (
     ESTIMATORS,
@@ -14,7 +13,8 @@ from distcel.gradient_study import (
     study_gradients,
 )
 from distcel.gradient_table import gradient_table
-from distcel.types import EpochResult, TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.worker_pool import WorkerPool
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 
@@ -73,7 +73,7 @@ def test_a_gradient_that_diverged_in_one_seed_says_so() -> None:
 
 
 def test_every_gradient_is_trained_once_at_the_best_trials_point(
-    pool: ActorPool, tmp_path: Path
+    pool: WorkerPool, tmp_path: Path
 ) -> None:
     task = task_of(epochs=2)
     ref, estimators = ray.put(task), (Estimator("conditional", 5), Estimator("paper", 10))
@@ -90,7 +90,7 @@ def test_every_gradient_is_trained_once_at_the_best_trials_point(
 
 
 def test_a_gradient_that_diverges_is_left_out_and_all_of_them_are_an_error(
-    pool: ActorPool, tmp_path: Path
+    pool: WorkerPool, tmp_path: Path
 ) -> None:
     task = task_of(epochs=1)
     recipe = replace(task.experiment.selector_recipe, optimizer="sgd")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from distcel import gating, kept_training, trained_network, training_state, workers
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.gating import GatedEnsemble
 from distcel.kept_training import TrainableRule, train_missing
@@ -22,7 +21,8 @@ from distcel.single_network import SingleNetwork
 from distcel.storage import write_sealed
 from distcel.trained_network import TrainedNetwork
 from distcel.training import DivergedError
-from distcel.types import EpochResult
+from distcel.trial_record import EpochResult
+from distcel.worker_pool import WorkerPool
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 
@@ -30,7 +30,7 @@ TASK = task_of(epochs=2)
 
 
 @pytest.fixture(scope="module")
-def ref(pool: ActorPool) -> TaskRef:
+def ref(pool: WorkerPool) -> TaskRef:
     return ray.put(TASK)
 
 
@@ -78,14 +78,14 @@ class Failing:
 
 
 def train(
-    rules: dict[str, TrainableRule], ref: TaskRef, pool: ActorPool, folder: Path
+    rules: dict[str, TrainableRule], ref: TaskRef, pool: WorkerPool, folder: Path
 ) -> dict[str, TrainedNetwork]:
     """As `train_missing`, where none diverges."""
     found = train_missing(rules, ref, pool, folder)
     return {title: x for title, x in found.items() if isinstance(x, TrainedNetwork)}
 
 
-def test_a_damaged_file_alone_is_made_again(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
+def test_a_damaged_file_alone_is_made_again(pool: WorkerPool, ref: TaskRef, tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {
         "one": SingleNetwork(1, 1.0),
         "soft": GatedEnsemble("soft gating", PARAMS),
@@ -102,7 +102,7 @@ def test_a_damaged_file_alone_is_made_again(pool: ActorPool, ref: TaskRef, tmp_p
     assert path.with_name(f"{path.name}.damaged").exists()
 
 
-def test_another_trial_is_another_file(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
+def test_another_trial_is_another_file(pool: WorkerPool, ref: TaskRef, tmp_path: Path) -> None:
     for k in (1, 2):
         rule = GatedEnsemble("straight-through", replace(PARAMS, k=k))
         train_missing({"hard": rule}, ref, pool, tmp_path)
@@ -110,7 +110,7 @@ def test_another_trial_is_another_file(pool: ActorPool, ref: TaskRef, tmp_path: 
 
 
 def test_a_killed_launchs_single_network_goes_on(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path
 ) -> None:
     rules: dict[str, TrainableRule] = {"single": SingleNetwork(3, 1.0)}
     train_missing(rules, ref, pool, tmp_path)
@@ -126,7 +126,7 @@ def test_a_killed_launchs_single_network_goes_on(
 
 
 def test_a_dead_workers_rule_goes_on_from_its_state(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_training, "MAX_DEATHS", 2)  # a kept state makes up for a death
     rule = Failing(str(tmp_path), "death", times=3, states=True)
@@ -138,7 +138,7 @@ def test_a_dead_workers_rule_goes_on_from_its_state(
 
 
 def test_a_rule_whose_worker_dies_after_its_last_words_is_not_trained_again(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path
 ) -> None:
     rule = Failing(str(tmp_path), "after its last words", times=0)
     assert train({"dying": rule}, ref, pool, tmp_path)["dying"].weights["n_begun"] == 1
@@ -146,7 +146,7 @@ def test_a_rule_whose_worker_dies_after_its_last_words_is_not_trained_again(
 
 
 def test_a_rule_whose_workers_die_over_and_over_ends_the_launch_when_the_others_are_kept(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (kept_training, workers):
         monkeypatch.setattr(module, "MAX_DEATHS", 2)
@@ -160,7 +160,7 @@ def test_a_rule_whose_workers_die_over_and_over_ends_the_launch_when_the_others_
 
 
 def test_what_is_lost_for_want_of_memory_waits_for_another_to_end(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_training, "MAX_DEATHS", 1)
     rules: dict[str, TrainableRule] = {
@@ -175,14 +175,14 @@ def test_what_is_lost_for_want_of_memory_waits_for_another_to_end(
 
 
 def test_a_task_that_is_lost_on_its_way_is_fetched_again(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path
 ) -> None:
     found = train({"remote": Failing(str(tmp_path), "object", times=1)}, ref, pool, tmp_path)
     assert found["remote"].weights["n_begun"] == 2
 
 
 def test_a_full_gpu_is_one_line_with_the_remedy(
-    pool: ActorPool, ref: TaskRef, tmp_path: Path
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path
 ) -> None:
     rule = Failing(str(tmp_path), "gpu", times=9)
     with pytest.raises(RunFailedError, match="large: its GPU has too little memory: give a larger"):
@@ -190,7 +190,7 @@ def test_a_full_gpu_is_one_line_with_the_remedy(
 
 
 def test_a_rule_that_diverges_says_how_and_is_not_trained_again(
-    pool: ActorPool,
+    pool: WorkerPool,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -5,12 +5,12 @@ import pytest
 import ray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.learned_vote import _restricted, search_learned_vote, third_of
 from distcel.prepare import Options, Prepared, prepare
+from distcel.trial_record import EpochResult, TrialRecord
 from distcel.trials import TrialStore
-from distcel.types import EpochResult, TrialRecord
+from distcel.worker_pool import WorkerPool
 from search_spaces import load_experiment
 from tests.data import write_images
 from tests.distcel.test_gating import task_of
@@ -56,7 +56,7 @@ def test_a_fixed_k_is_kept_as_far_as_a_third(run: Prepared, fixed: int, found: l
 
 
 def test_what_is_found_is_kept(
-    run: Prepared, pool: ActorPool, capfd: pytest.CaptureFixture[str]
+    run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     task = ray.put(task_of(epochs=2))
     found = search_learned_vote(run, task, pool)
@@ -74,7 +74,7 @@ def test_what_is_found_is_kept(
 
 
 def test_no_complete_trial_is_no_end_of_the_comparison(
-    run: Prepared, pool: ActorPool, capfd: pytest.CaptureFixture[str]
+    run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for number in (0, 1):
         (run.search_folder / "trials" / f"{number:05d}.json").unlink()
@@ -83,7 +83,7 @@ def test_no_complete_trial_is_no_end_of_the_comparison(
 
 
 def test_a_worker_that_dies_is_an_end_of_the_comparison(
-    run: Prepared, pool: ActorPool, monkeypatch: pytest.MonkeyPatch
+    run: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
         raise RunFailedError("the refit of trial 0 failed: its worker died")

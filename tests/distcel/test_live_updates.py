@@ -8,7 +8,7 @@ import pytest
 from distcel.live_updates import LiveUpdates
 from distcel.tracked import SearchIdentity
 from distcel.tracking import Tracker
-from distcel.types import TrialRecord
+from distcel.trial_record import TrialRecord
 from tests.distcel.test_tracking import (  # noqa: F401
     PARAMS,
     children,

@@ -6,12 +6,12 @@ import pytest
 import ray
 import torch
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
 from distcel.ensemble import trained_ensemble
 from distcel.refit import SmartRule, refit_best
+from distcel.trial_record import EpochResult, TrialRecord
 from distcel.trials import TrialStore
-from distcel.types import EpochResult, TrialRecord
+from distcel.worker_pool import WorkerPool
 from tests.distcel.test_ensemble import CPU, PARAMS
 from tests.distcel.test_gating import task_of
 
@@ -35,7 +35,7 @@ def test_the_smart_ensemble_says_the_softmax_of_its_vote() -> None:
 
 
 def test_a_trial_that_diverges_in_the_refit_is_not_the_best(
-    pool: ActorPool, tmp_path: Path
+    pool: WorkerPool, tmp_path: Path
 ) -> None:
     task = task_of(epochs=2)
     recipe = replace(task.experiment.selector_recipe, optimizer="sgd")

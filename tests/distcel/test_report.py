@@ -5,7 +5,8 @@ import numpy as np
 from distcel.consensus import RANDOM_DRAWS, Draws, consensus_rules, said_by
 from distcel.predictions import CachedSplit
 from distcel.report import evaluate, learner_accuracies, tables
-from distcel.types import EpochResult, SelectionParams, TrialRecord, learner_specs
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.types import SelectionParams, learner_specs
 from search_spaces import load_experiment
 from tests.distcel.test_consensus import split_of
 

@@ -11,7 +11,8 @@ from distcel.cost import MultiplyAdds
 from distcel.measures import measure
 from distcel.outcomes import SeedOutcome, cost_points
 from distcel.reproduction import tracked, write
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.types import SelectionParams
 from tests.distcel.test_comparison import sure
 from tests.distcel.test_consensus import split_of
 

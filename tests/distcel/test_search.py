@@ -6,25 +6,19 @@ import pytest
 import ray
 from optuna.distributions import FloatDistribution
 
-from distcel.actor_pool import ActorPool
 from distcel.networks import NetworkPlan
 from distcel.refit import refit
 from distcel.search import SearchSettings, _searcher, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
+from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore, best_trial
-from distcel.types import (
-    Architecture,
-    Experiment,
-    Recipe,
-    SelectionParams,
-    TrialRecord,
-    first_point,
-)
+from distcel.types import Architecture, Experiment, Recipe, SelectionParams, first_point
+from distcel.worker_pool import WorkerPool
 from search_spaces.common import selection_space
 from tests.distcel.test_ensemble import specialists
 
-ONE_AT_A_TIME = ActorPool(1, 1.0, 0.0)
+ONE_AT_A_TIME = WorkerPool(1, 1.0, 0.0)
 EXPERIMENT = Experiment(
     dataset="digits",
     image_size=None,
@@ -64,7 +58,7 @@ def search(
 
 
 def test_the_search_begins_with_the_papers_point_and_is_repeatable(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     records = search(task, tmp_path / "a", 4)
     assert [record.number for record in records] == [0, 1, 2, 3]
@@ -84,7 +78,7 @@ def test_the_search_begins_with_the_papers_point_and_is_repeatable(
 
 
 def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     before = search(task, tmp_path, 2)
     interrupted = SelectionParams(k=3, epsilon=0.77, m=5, lr=0.3, gradient="exact")
@@ -98,7 +92,7 @@ def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
 
 
 def test_fixed_hyperparameters_are_not_searched(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     records = search(task, tmp_path, 3, k=3, gradient="exact")
     assert {(record.params.k, record.params.gradient) for record in records} == {(3, "exact")}
@@ -106,7 +100,7 @@ def test_fixed_hyperparameters_are_not_searched(
 
 
 def test_a_trial_that_fails_says_why_and_the_search_goes_on(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     space = {**EXPERIMENT.space, "lr": FloatDistribution(1e30, 1e38, log=True)}
     first = replace(EXPERIMENT.first_trial, lr=1e38)
@@ -121,7 +115,7 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(
 
 
 def test_a_time_budget_ends_the_search_with_what_there_is(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     endless = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=10**6))
     slow = replace(task, experiment=endless)
@@ -134,7 +128,7 @@ def test_a_time_budget_ends_the_search_with_what_there_is(
 
 
 def test_a_hopeless_trial_is_stopped_early(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     # A learning rate that changes nothing, after one that learns.
     longer = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=9))
@@ -148,7 +142,7 @@ def test_a_hopeless_trial_is_stopped_early(
 
 
 def test_a_failed_trial_counts_and_is_not_repeated(
-    task: SelectionTask, pool: ActorPool, tmp_path: Path
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
     params = SelectionParams(k=1, epsilon=0.5, m=2, lr=1.0, gradient="exact")
     failed = TrialRecord(0, params, "FAILED", (), "a weight became NaN")

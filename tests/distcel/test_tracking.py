@@ -9,7 +9,8 @@ from mlflow.exceptions import MlflowException
 
 from distcel.tracked import Outcome, SearchIdentity, TrackedReproduction
 from distcel.tracking import Tracker, log_reproduction
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.types import SelectionParams
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
 DESCRIPTION = "mlflow.note.content"  # the tag that the UI shows as the description

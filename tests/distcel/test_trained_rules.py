@@ -8,7 +8,6 @@ import ray
 import torch
 from torch import Tensor
 
-from distcel.actor_pool import ActorPool
 from distcel.estimate import count_samples
 from distcel.predictions import CachedSplit
 from distcel.refit import SmartRule
@@ -24,7 +23,9 @@ from distcel.trained_rules import (
     trained_rule,
 )
 from distcel.training import DivergedError
-from distcel.types import EpochResult, learner_specs
+from distcel.trial_record import EpochResult
+from distcel.types import learner_specs
+from distcel.worker_pool import WorkerPool
 from tests.distcel.test_ensemble import PARAMS
 from tests.distcel.test_gating import task_of
 
@@ -35,7 +36,7 @@ LRS = (PARAMS.lr, PARAMS.lr / 10)
 
 
 @pytest.fixture(scope="module")
-def ref(pool: ActorPool) -> TaskRef:
+def ref(pool: WorkerPool) -> TaskRef:
     return ray.put(TASK)
 
 
@@ -57,7 +58,9 @@ class Told:
         raise NotImplementedError
 
 
-def test_the_lr_that_is_best_on_valid_counts(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
+def test_the_lr_that_is_best_on_valid_counts(
+    pool: WorkerPool, ref: TaskRef, tmp_path: Path
+) -> None:
     rules = {
         "second": {0.1: Told(0.5), 0.2: Told(0.75), 0.3: Told(0.625)},
         "equal": {0.1: Told(0.5), 0.2: Told(0.5)},
@@ -73,7 +76,7 @@ def test_the_lr_that_is_best_on_valid_counts(pool: ActorPool, ref: TaskRef, tmp_
     assert seconds == {"second": 6.0, "equal": 4.0, "one diverges": 2.0}
 
 
-def test_all_are_trained_once_and_vote(pool: ActorPool, ref: TaskRef, tmp_path: Path) -> None:
+def test_all_are_trained_once_and_vote(pool: WorkerPool, ref: TaskRef, tmp_path: Path) -> None:
     rules = brief_single(TASK.experiment, LRS)
     rules |= rules_beyond(TASK.experiment, PARAMS, COUNTS, LRS, single_lr=0.5)
     rules |= smart_by_eq_7(TASK.experiment.first_trial, LRS)

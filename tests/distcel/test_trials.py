@@ -5,8 +5,9 @@ import pytest
 
 from distcel.checks import RunFailedError
 from distcel.storage import write_record
+from distcel.trial_record import EpochResult, TrialRecord
 from distcel.trials import TrialStore, best_trial, first_params
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.types import SelectionParams
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
 

@@ -76,6 +76,6 @@ def test_it_understands_learners_that_call_every_class_by_another_name() -> None
     selection = task.begin(replace(params, vote="learned"), CPU)
     learned = selection.run()
     assert learned.valid_accuracy > 0.75 > 0.25 > literal.valid_accuracy
-    logits = DeviceSplit(task.valid, CPU).vote(selection.ensemble)
+    logits = DeviceSplit(task.valid, CPU).logits(selection.ensemble)
     right = logits.argmax(-1) == torch.from_numpy(task.valid.labels_S)
     assert right.double().mean() == pytest.approx(learned.valid_accuracy)

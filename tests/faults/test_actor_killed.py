@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from distcel import fleet as fleet_module
-from distcel.actor_pool import ActorPool
 from distcel.datasets import Splits
 from distcel.learners import Progress
 from distcel.predictions import TrainedLearner
 from distcel.types import LearnerSpec
+from distcel.worker_pool import WorkerPool
 from tests.distcel.test_fleet import EXPERIMENT, Launch, splits, watched  # noqa: F401
 
 N_LEARNERS, N_EPOCHS = 4, 60
@@ -50,7 +50,7 @@ def killing(actors: Path, kills: int) -> Iterator[list[int]]:
 
 def test_no_epoch_that_was_kept_is_done_again_and_no_bit_changes(
     splits: Splits,  # noqa: F811
-    pool: ActorPool,
+    pool: WorkerPool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     times: Callable[[int, int], int],

@@ -27,8 +27,9 @@ from distcel.image_files import decode_images
 from distcel.sample_tables import read_samples
 from distcel.sources import read_source
 from distcel.storage import DamagedFileError, content_key, write_checked
+from distcel.trial_record import EpochResult
 from distcel.trials import TrialStore
-from distcel.types import Architecture, EpochResult, Gradient, Recipe, SelectionParams, VoteName
+from distcel.types import Architecture, Gradient, Recipe, SelectionParams, VoteName
 from launch import cluster
 
 SCALARS = st.one_of(

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distcel.actor_pool import ActorPool
 from distcel.ensemble import SelectionTraining
 from distcel.selection import SelectionTask
 from distcel.trials import best_trial
 from distcel.types import SelectionParams
+from distcel.worker_pool import WorkerPool
 from tests.distcel.test_search import search, task  # noqa: F401
 
 
@@ -24,7 +24,7 @@ def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
     epoch: int,
     value: float,
     task: SelectionTask,  # noqa: F811
-    pool: ActorPool,
+    pool: WorkerPool,
     tmp_path: Path,
     times: Callable[[int, int], int],
     tally: Callable[[str, bool], None],

@@ -23,7 +23,8 @@ from mlflow.entities import ViewType
 from distcel.live_updates import LiveUpdates
 from distcel.tracked import Outcome, SearchIdentity
 from distcel.tracking import Tracker
-from distcel.types import EpochResult, SelectionParams, TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
+from distcel.types import SelectionParams
 
 N_TRIALS, N_EPOCHS = 6, 4
 Mode = Literal["healthy", "slow", "500", "loses answers"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from distcel.actor_pool import ActorPool
 from distcel.checks import RunFailedError
+from distcel.worker_pool import WorkerPool
 from launch import cluster, reproduce
 from tests.launch.conftest import launch
 
@@ -145,7 +145,7 @@ def test_another_launch_in_between_is_noticed(
     results = json.loads(of_this_launch)
     results["best"]["k"] += 1
     file.write_text(json.dumps(results))
-    pool = ActorPool(1, 1.0, 0.0)
+    pool = WorkerPool(1, 1.0, 0.0)
     with pytest.raises(RunFailedError, match="another launch has replaced its results"):
         reproduce._outcome(reproduce.parser().parse_args([]), [], 0, pool)
     file.write_text(of_this_launch)

@@ -10,7 +10,6 @@ from mlflow import MlflowClient
 
 import search_spaces
 from distcel import pipeline
-from distcel.actor_pool import ActorPool
 from distcel.checks import InvalidInputError
 from distcel.predictions import CachedSplit
 from distcel.prepare import Options, Prepared, prepare
@@ -18,6 +17,7 @@ from distcel.sources import READERS
 from distcel.space import search_space
 from distcel.standalone import load_ensemble
 from distcel.types import Gradient, SplitName, first_point
+from distcel.worker_pool import WorkerPool
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import data
 
@@ -61,7 +61,7 @@ def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untype
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_data_set_runs_to_its_tables(
     dataset: str,
-    pool: ActorPool,
+    pool: WorkerPool,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
