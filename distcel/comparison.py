@@ -38,7 +38,7 @@ from distcel.trained_rules import (
 )
 from distcel.trial_record import TrialRecord
 from distcel.trials import TrialStore, best_trial, first_params
-from distcel.types import SPLIT_NAMES, SelectionParams
+from distcel.types import SelectionParams
 from distcel.worker_pool import WorkerPool
 
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
@@ -201,7 +201,7 @@ def compare_run(prepared: Prepared, pool: WorkerPool, beyond: bool, gradients: b
     Raises:
         RunFailedError: no trial is complete, or workers died again and again.
     """
-    train, valid, test = (prepared.cached(name) for name in SPLIT_NAMES)
+    train, valid = prepared.cached("train"), prepared.cached("valid")
     records = TrialStore(prepared.search_folder / "trials").snapshot()
     best, first = best_trial(records), first_params(records, prepared.search.first)
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
@@ -209,7 +209,7 @@ def compare_run(prepared: Prepared, pool: WorkerPool, beyond: bool, gradients: b
     trained = _train(prepared, ref, best, first, pool)
     if beyond:
         trained = _train_beyond(trained, prepared, ref, best, pool)
-    # What is compared is trained and chosen; the test split is measured from here on.
+    test = prepared.cached("test")  # read once what is compared is trained and chosen
     folder = prepared.search_folder / "gradients"
     study = study_gradients(task, ref, best, test, pool, folder) if gradients else None
     return _measured(prepared, task, test, best, trained, study)

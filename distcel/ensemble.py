@@ -116,8 +116,8 @@ class SelectionTraining:
         def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
             # A mirrored image wants the same learners: its label and their votes stay.
             images = augment(data.images[batch_B], recipe.augmentation, generator)
-            logits_BC = self.ensemble(images, data.probs[batch_B])
-            return cross_entropy(logits_BC, data.labels[batch_B])
+            # Not self.ensemble: such a cycle keeps the GPU's memory until Python collects it.
+            return cross_entropy(ensemble(images, data.probs[batch_B]), data.labels[batch_B])
 
         indices_S = torch.arange(len(data.labels), device=device)
         self.training = Training(ensemble, batch_loss, indices_S, recipe, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,10 +21,30 @@ MAX_PIXELS = 64_000_000
 
 def image_files(folder: Path) -> list[Path]:
     """Every image file below the folder, sorted; none where there is no folder."""
-    if not folder.is_dir():
-        return []
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = (Path(path, name) for path, _, names in folders_below(folder) for name in names)
+    found = (p for p in files if p.suffix.lower() in SUFFIXES)
     return sorted(p for p in found if not p.name.startswith("."))
+
+
+def folders_below(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """The folder and all below it, with the names of their subfolders and of their files.
+
+    Each is there once, however many links lead to it; none is where there is no folder.
+
+    Raises:
+        InvalidInputError: one of them may not be read.
+    """
+    seen = {os.path.realpath(folder)}
+    for path, children, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        yield path, children, names
+        children[:] = [c for c in children if os.path.realpath(f"{path}/{c}") not in seen]
+        seen |= {os.path.realpath(f"{path}/{child}") for child in children}
+
+
+def _refuse(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        found = f"{error.filename!r} ({error.strerror})"
+        raise invalid("folders that may be read", found, "change who may read it, or remove it")
 
 
 def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> Images:

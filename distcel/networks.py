@@ -61,7 +61,8 @@ class NetworkPlan:
         """Everything that determines the networks, as JSON; the weights by their digest."""
         digest = hashlib.blake2b(digest_size=12)
         for name, value in sorted((self.imagenet_weights or {}).items()):
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+            as_bytes = value.cpu().contiguous().reshape(-1).view(torch.uint8)  # of bfloat16 too
+            digest.update(name.encode() + as_bytes.numpy().tobytes())
         return {
             "architecture": asdict(self.architecture),
             "image_shape": self.image_shape,

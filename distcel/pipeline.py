@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -30,7 +31,13 @@ from distcel.report import Evaluation, evaluate, tables
 from distcel.search import run_search
 from distcel.selection import SelectionTask
 from distcel.standalone import save_ensemble
-from distcel.storage import content_key, write_atomically, write_json
+from distcel.storage import (
+    DamagedFileError,
+    content_key,
+    put_aside,
+    write_atomically,
+    write_json,
+)
 from distcel.tracked import Outcome, SearchIdentity
 from distcel.trained_network import TrainedNetwork
 from distcel.trial_record import TrialRecord
@@ -151,6 +158,8 @@ def _tracker(prepared: Prepared) -> Tracker:
 def _own_id(run_dir: Path) -> str:
     """Tells equal searches in different run directories apart, also when one is moved."""
     path = run_dir / "id"
+    if path.is_file() and not re.fullmatch(rb"[0-9a-f]{16}", path.read_bytes()):
+        put_aside(DamagedFileError(path, "it is no id"))
     if not path.is_file():
         write_atomically(path, lambda file: file.write(secrets.token_hex(8).encode()))
     return path.read_text()

@@ -32,6 +32,11 @@ from distcel.types import (
     learner_specs,
 )
 
+_OF_A_TRIAL = (
+    *(knapsack, quadrature, votes, ensemble, selection, training, stopping_rule),
+    *(PredictionCache.load, cross_fitted),
+)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -75,6 +80,7 @@ class Prepared:
         folds: of `crossfit`, with the keys of the copies; else none.
         plan: how networks are built.
         search: what is searched.
+        search_code: of everything that a trial runs, as it was when the launch began.
         commit: of the code, as `machine.describe_commit` says it.
     """
 
@@ -86,6 +92,7 @@ class Prepared:
     folds: tuple[Fold, ...]
     plan: NetworkPlan
     search: SearchSettings
+    search_code: tuple[str, ...]
     commit: str | None
 
     @property
@@ -130,17 +137,13 @@ class Prepared:
     @cached_property
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
-        parts = (
-            *(knapsack, quadrature, votes, ensemble, selection, training, stopping_rule),
-            *(PredictionCache.load, cross_fitted),
-        )
-        code = [code_of(part) for part in parts]
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = asdict(self.experiment.selector_recipe)
         keys: list[object] = [*self.keys]
         if self.options.selector_split != "train":
             keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
-        return content_key([keys, recipe, space, self.options.seed, torch.__version__, code])
+        of_torch, code = torch.__version__, self.search_code
+        return content_key([keys, recipe, space, self.options.seed, of_torch, code])
 
 
 def run_title(
@@ -182,9 +185,17 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         splits = hold_out(splits, parts.pop())
     # A key asks for the digest alone: no copy of the images is made for it.
     folds = (Fold(p, keys(replace(splits, digest=digest_without(splits, p)))) for p in parts)
-    own_keys, commit = keys(splits), describe_commit()
     return Prepared(
-        experiment, options, splits, specs, own_keys, tuple(folds), plan, search, commit
+        experiment,
+        options,
+        splits,
+        specs,
+        keys(splits),
+        tuple(folds),
+        plan,
+        search,
+        search_code=tuple(code_of(part) for part in _OF_A_TRIAL),
+        commit=describe_commit(),
     )
 
 

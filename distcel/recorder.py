@@ -32,6 +32,7 @@ class Recorder(tune.Callback):
         self.store = store
         self.lost_a_trial = False
         self.numbers: dict[str, int] = {}
+        self.begun: set[int] = set()  # in this round: a record may be of an earlier one
         # The searcher proposes the interrupted trials first; `trials` is in its order.
         self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
 
@@ -41,6 +42,7 @@ class Recorder(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Keep it as running, without what it did before its worker died."""
         number = self._number(trials, trial)
+        self.begun.add(number)
         self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
 
     def on_trial_result(
@@ -63,10 +65,10 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Keep why it failed, unless its worker is to blame."""
         number, error = self._number(trials, trial), _last_error(trial)
-        started = number in self.store
-        if not started:
+        if number not in self.store:
             self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
-        if any(phrase in error for phrase in (_NODE_LOST if started else _WORKER_LOST)):
+        no_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
+        if any(phrase in error for phrase in no_fault):
             # No fault of the trial, which stays RUNNING and begins again in the next round.
             self.lost_a_trial = True
             print(f"trial {number}: its worker was lost, it begins again")

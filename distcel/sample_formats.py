@@ -128,7 +128,10 @@ def fer2013_csv(path: Path, class_names: tuple[str, ...]) -> Source:
             for number, row in enumerate(csv.DictReader(file)):
                 usage, label, image = _fer2013_row(row, len(class_names))
                 rows[usage == "Training"].append((f"{usage}_{number}", label, image))
-    except (csv.Error, KeyError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        *(csv.Error, KeyError, ValueError, AttributeError, OverflowError),
+        *(TypeError, OSError),
+    ) as error:
         rule = "an emotion 0-6, a Usage and 2304 pixels 0-255 in every row"
         found = f"data row {number} of {path} ({error})"
         raise invalid(rule, found, "download it again") from None

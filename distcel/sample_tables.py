@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from distcel.storage import DamagedFileError, verify, write_checked
 
 Labels = NDArray[np.int64]
+_MANY_VALUES = pa.ipc.IpcWriteOptions(allow_64bit=True)  # 2^31 are 14,000 images of 224 x 224
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def write_samples(
     table = table.replace_schema_metadata(facts)
 
     def write(file: BinaryIO) -> None:
-        with pa.ipc.new_file(file, table.schema) as writer:
+        with pa.ipc.new_file(file, table.schema, options=_MANY_VALUES) as writer:
             writer.write_table(table, max_chunksize=max(1, table.num_rows))
 
     write_checked(path, write)

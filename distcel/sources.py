@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from distcel.checks import invalid, require
-from distcel.image_files import SUFFIXES, image_files
+from distcel.image_files import SUFFIXES, folders_below, image_files
 from distcel.sample_formats import (
     Source,
     array_pool,
@@ -51,7 +51,7 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
     if dataset != "digits":
-        for _ in _walk(data_dir):  # refuses links that lead out
+        for _ in _walk(data_dir):  # refuses links that lead out, and what may not be read
             pass
     for folder in (data_dir / name for name in reader.folders):
         source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
@@ -64,16 +64,13 @@ def read_source(dataset: str, data_dir: Path) -> Source:
 def _walk(data_dir: Path) -> Iterator[tuple[str, list[str]]]:
     """Every folder with its file names, once each; no link may lead out of the directory."""
     root = os.path.realpath(data_dir)
-    seen = {root}
-    for folder, children, names in os.walk(data_dir, followlinks=True):
+    for folder, children, names in folders_below(data_dir):
         for path in (f"{folder}/{name}" for name in [*children, *names]):
             if os.path.islink(path):  # noqa: PTH114 -- a Path each takes five times as long
                 inside = os.path.commonpath([root, os.path.realpath(path)]) == root
                 remedy = "give --data-dir the folder that it leads to, or copy it"
                 require(inside, "links that stay in the data directory", path, remedy)
         yield folder, names
-        children[:] = [c for c in children if os.path.realpath(f"{folder}/{c}") not in seen]
-        seen |= {os.path.realpath(f"{folder}/{child}") for child in children}
 
 
 def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:

@@ -132,7 +132,8 @@ def best_trial(records: list[TrialRecord]) -> TrialRecord:
     complete = [r for r in records if r.state == "COMPLETE" and r.epochs]
     if not complete:
         reasons = {record.reason for record in records if record.reason}
-        why = "; ".join(reasons) or "give it more time"
+        mended = "once that is mended, a higher --num-samples adds trials"
+        why = f"{'; '.join(reasons)}: {mended}" if reasons else "give it more time"
         raise NoCompleteTrialError(f"no trial of the search is complete: {why}")
     return max(complete, key=lambda record: (record.valid_accuracy, -record.number))
 

@@ -58,7 +58,7 @@ def connect(address: str | None) -> Iterator[str]:
 def _keep_token_private() -> None:
     """Ray would write its token, which lets one run anything here, for everybody to read."""
     path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError), open(path, "x", opener=_for_the_owner) as file:
         file.write(secrets.token_hex(32))
     path.chmod(0o600)

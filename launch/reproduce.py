@@ -10,6 +10,7 @@ stopped.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import shlex
 import signal
@@ -160,7 +161,7 @@ def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
 def _launch(command: list[str]) -> int:
     """Run a launch to its end; a signal that stops this process stops it as well."""
     print(f"$ {_without_uri(command)}")
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, preexec_fn=_end_with_parent)
     try:
         return process.wait()
     except Stopped as stop:
@@ -168,6 +169,15 @@ def _launch(command: list[str]) -> int:
             process.terminate()
         process.wait()
         raise
+
+
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM to this process when its parent dies, whatever kills it.
+
+    It would go on and keep its run directory locked, and the same command could not carry on.
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _outcome(

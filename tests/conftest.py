@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from hypothesis import settings
 
 from distcel.ensemble import SmartEnsemble, smart_ensemble
 from distcel.networks import NetworkPlan
@@ -17,6 +18,9 @@ from tests.data import SHARED_DATA
 
 PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
 NAMES = ("ant", "bee", "cow")
+
+settings.register_profile("unhurried", deadline=None)  # an example may wait for a busy machine
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

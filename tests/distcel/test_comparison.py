@@ -1,10 +1,22 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+import ray
 
-from distcel.comparison import accuracy_over_k, curve_ks
+from distcel import pipeline
+from distcel.comparison import accuracy_over_k, compare_run, curve_ks
 from distcel.consensus import Draws
 from distcel.measures import SMART
+from distcel.predictions import CachedSplit
+from distcel.prepare import Options, Prepared, prepare
 from distcel.rules import said_by_rules
+from distcel.selection import SelectionTask
+from distcel.types import SplitName
+from distcel.worker_pool import WorkerPool
+from search_spaces import load_experiment
+from tests import data
 from tests.distcel.test_consensus import split_of
 
 
@@ -34,3 +46,64 @@ def test_random_selection_of_all_is_the_unweighted_average() -> None:
     said, _ = said_by_rules(train, split_of(1), test, k=6, seed=0, selector_split="train")
     curve = accuracy_over_k({6: sure(test.labels_S)}, said, train, test, seed=0)
     assert curve[6]["RS"] == pytest.approx(curve[6]["UA"])
+
+
+@pytest.fixture
+def prepared(pool: WorkerPool, tmp_path: Path) -> Prepared:
+    """A finished run on made-up faces of nobody."""
+    data.write_utkface(tmp_path / "data", per_class=40)
+    options = Options(
+        preset="smoke",
+        data_dir=tmp_path / "data",
+        run_dir=tmp_path / "run",
+        seed=0,
+        num_samples=None,
+        time_budget=None,
+        mlflow_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        fixed={"m": 2},
+    )
+    found = prepare(load_experiment("utkface", "smoke"), options)
+    pipeline.run(found, pool)
+    return found
+
+
+def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
+    prepared: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {name: prepared.cached(name).labels_S for name in ("train", "valid", "test")}
+    cached, put = Prepared.cached, ray.put
+    kept_when_read: dict[str, int] = {}
+    tasks: list[SelectionTask] = []
+    fitted: list[CachedSplit] = []
+    rules = prepared.search_folder / "rules"
+
+    def noted(of: Prepared, split: SplitName) -> CachedSplit:
+        kept_when_read[split] = len(list(rules.glob("*.safetensors")))
+        return cached(of, split)
+
+    def noting_tasks(thing: Any) -> Any:
+        tasks.append(thing)
+        return put(thing)
+
+    def noting_splits(*arguments: Any) -> Any:
+        fitted.extend(arguments[:3])
+        return said_by_rules(*arguments)
+
+    monkeypatch.setattr(Prepared, "cached", noted)
+    monkeypatch.setattr(ray, "put", noting_tasks)
+    monkeypatch.setattr("distcel.comparison.said_by_rules", noting_splits)
+    found = compare_run(prepared, pool, beyond=True, gradients=False)
+
+    n_kept = len(list(rules.glob("*.safetensors")))
+    assert kept_when_read == {"train": 0, "valid": 0, "test": n_kept}
+    assert n_kept > len(found.curve)
+    (task,) = (thing for thing in tasks if isinstance(thing, SelectionTask))
+    for split, name in [(task.train, "train"), (task.valid, "valid")]:
+        np.testing.assert_array_equal(split.labels_S, labels[name])
+    for split, name in zip(fitted, ("train", "valid", "test"), strict=True):
+        np.testing.assert_array_equal(split.labels_S, labels[name])
+    n_valid = len(labels["valid"])
+    for accuracy in found.valid_curve.values():
+        assert accuracy * n_valid == pytest.approx(round(accuracy * n_valid))
+    seen = {name: size for name, size in found.measures.slice_sizes.items() if size}
+    assert seen == {"male": len(labels["test"]), "Black": len(labels["test"])}

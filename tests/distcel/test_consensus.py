@@ -3,6 +3,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 
 from distcel.consensus import (
     SL_PENALTIES,
@@ -219,6 +221,78 @@ def test_greedy_selection_leaves_out_what_harms() -> None:
     greedy = accuracy(GreedySelection(), train, test)
     assert greedy > accuracy(UnweightedAverage(), train, test)
     assert greedy > accuracy(TopLearners(1), train, test)
+
+
+def greedy_by_definition(split: CachedSplit, n_rounds: int) -> list[int]:
+    """The learners of the earliest most accurate of the rounds, repetitions and all."""
+    chosen: list[int] = []
+    best: tuple[float, list[int]] = -1.0, []
+
+    def score(learner: int) -> tuple[float, float]:
+        mean = split.probs_SNC[:, [*chosen, learner]].astype(float).mean(1)
+        own = mean[np.arange(len(mean)), split.labels_S]
+        return float((mean.argmax(1) == split.labels_S).mean()), float(np.log(own).mean())
+
+    for _ in range(n_rounds):
+        added = max(range(split.probs_SNC.shape[1]), key=score)
+        accuracy, _ = score(added)
+        chosen.append(added)
+        if accuracy > best[0]:
+            best = accuracy, [*chosen]
+    return best[1]
+
+
+def test_greedy_selection_is_caruanas() -> None:
+    lengths = set()
+    for seed in range(6):
+        fitted, test = split_of(seed, 60), split_of(99)
+        members = greedy_by_definition(fitted, 50)
+        expected = test.probs_SNC[:, members].mean(1)
+        np.testing.assert_allclose(GreedySelection().fit(fitted)(test), expected, rtol=1e-5)
+        lengths.add((len(members) > 3, len(set(members)) < len(members), len(members) < 50))
+    assert (True, True, True) in lengths  # the examples tell all of it apart
+
+
+def test_the_top_learners_are_the_most_accurate_ones() -> None:
+    fitted, test = split_of(0), split_of(1)
+    accuracies = (fitted.probs_SNC.argmax(-1) == fitted.labels_S[:, None]).mean(0)
+    first, second, *_ = np.argsort(-accuracies)
+    expected = test.probs_SNC[:, [first, second]].mean(1)
+    np.testing.assert_allclose(TopLearners(2).fit(fitted)(test), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.3])
+def test_the_super_learner_minimises_its_formula(penalty: float) -> None:
+    fitted, test = split_of(0, 60), split_of(1)
+    rows = np.arange(len(fitted.labels_S))
+
+    def loss(weights: np.ndarray) -> float:
+        logits = np.einsum("snc,n->sc", fitted.probs_SNC.astype(float), weights)
+        own = logits[rows, fitted.labels_S]
+        cross_entropy = (np.log(np.exp(logits).sum(1)) - own).mean()
+        return float(cross_entropy + penalty / 2 * ((weights - 1) ** 2).sum())
+
+    weights = minimize(loss, np.ones(6)).x
+    logits = torch.from_numpy(np.einsum("snc,n->sc", test.probs_SNC, weights))
+    expected = class_probabilities(logits)
+    found = SuperLearner(penalty).fit(fitted)(test)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
+
+
+@pytest.mark.parametrize("inverse_penalty", [0.01, 0.3])
+def test_stacking_is_a_regression_on_standardised_logarithms(inverse_penalty: float) -> None:
+    fitted, test = split_of(0), split_of(1)
+
+    def logarithms(split: CachedSplit) -> np.ndarray:
+        return np.log(np.maximum(split.probs_SNC, 1e-4)).reshape(len(split.labels_S), -1)
+
+    mean, deviation = logarithms(fitted).mean(0), logarithms(fitted).std(0)
+    model = LogisticRegression(C=inverse_penalty, max_iter=3000, tol=1e-6)
+    model.fit((logarithms(fitted) - mean) / deviation, fitted.labels_S)
+    expected = model.predict_proba((logarithms(test) - mean) / deviation)
+    found = LogisticStacking(inverse_penalty).fit(fitted)(test)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
 def test_stacking_uses_a_learner_that_is_always_wrong() -> None:

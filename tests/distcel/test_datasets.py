@@ -1,6 +1,8 @@
+import inspect
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -70,6 +72,29 @@ def test_images_are_decoded_once_and_again_when_the_data_change(tmp_path: Path) 
     changed, files = load()
     assert len(files) == 6
     assert changed.digest != first.digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"image_size": 12}, {"valid_share": 0.3}, {"test_share": 0.4}, {"max_samples": 300}, {}],
+    ids=str,
+)
+def test_other_images_or_splits_are_no_old_ones(tmp_path: Path, changes: dict[str, float]) -> None:
+    before = load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
+    other = replace(DIGITS, **changes)  # type: ignore[arg-type]
+    after = load_splits(other, tmp_path, tmp_path / "cache", seed=0 if changes else 1)
+    assert after.digest != before.digest
+    assert load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0).digest == before.digest
+
+
+def test_images_are_decoded_again_when_the_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
+    source = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda thing: dedent(source(thing)) + "\nNEW = 1")
+    load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
+    assert len(list((tmp_path / "cache").glob("train-*.arrow"))) == 2
 
 
 def test_a_damaged_file_of_images_is_decoded_again(tmp_path: Path) -> None:

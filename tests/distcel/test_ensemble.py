@@ -1,3 +1,5 @@
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from distcel.checks import InvalidInputError
 from distcel.ensemble import DeviceSplit, SelectionTraining, smart_ensemble
 from distcel.predictions import CachedSplit
+from distcel.quadrature import exact_product
 from distcel.training import DivergedError
 from distcel.types import Gradient, Recipe, SelectionParams
 from tests import data
@@ -63,6 +66,25 @@ def test_the_prediction_is_equations_8_to_12() -> None:
         normalised = scores / scores.square().sum().sqrt()
         chosen = normalised.argsort(descending=True)[:2]
         torch.testing.assert_close(found, probs[chosen].sum(0))
+
+
+def test_epsilon_is_relative_to_scores_of_norm_one() -> None:
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = nn.Parameter(torch.tensor([[3.0, 2.5, 2.0, -4.0]]))
+
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            return self.scores
+
+    net, upstream = Scores(), torch.tensor([[1.0, -2.0, 0.5, 3.0]])
+    mask = smart_ensemble(net, replace(PARAMS, k=2, epsilon=0.2), 4, 4).select(torch.zeros(1))
+    (found,) = torch.autograd.grad((mask * upstream).sum(), net.scores)
+    normalised = net.scores / net.scores.square().sum().sqrt()
+    through_layer = exact_product(normalised.detach(), upstream, 2, 0.2)
+    (expected,) = torch.autograd.grad(normalised, net.scores, through_layer)
+    torch.testing.assert_close(found, expected)
+    assert found.abs().max() > 0.01
 
 
 def test_scores_of_zero_are_no_nan() -> None:
@@ -129,6 +151,18 @@ def test_the_same_seed_gives_bitwise_the_same_training() -> None:
         return [selection.run_epoch().train_loss for _ in range(2)]
 
     assert run(0) == run(0) != run(1)
+
+
+def test_a_training_that_is_over_frees_its_memory_at_once() -> None:
+    selection = training(specialists(0), specialists(1))
+    selection.run_epoch()
+    gone = weakref.ref(selection)
+    gc.disable()  # on a GPU the next trial wants the memory before Python looks for cycles
+    try:
+        del selection
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_k_above_n_is_refused() -> None:

@@ -110,13 +110,24 @@ def test_a_killed_actors_learner_goes_on_from_its_last_epoch(
                 file.write(f"{spec.name} {event.epoch}\n")
             if event.epoch == 3 and not (tmp_path / "died").exists():
                 (tmp_path / "died").touch()
-                time.sleep(1)  # for the driver to keep the state of the second epoch
+                while not (tmp_path / "kept").exists():
+                    time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     longer = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, epochs=4))
     monkeypatch.setattr(fleet_module, "_SECONDS_BETWEEN_STATES", 0.0)
     undisturbed = Launch(splits, tmp_path / "undisturbed", WorkerPool(1, 1.0, 0.0), longer, 1)
     undisturbed.train()
+    keep_state = PredictionCache.keep_state
+
+    def kept(cache: PredictionCache, spec: LearnerSpec, key: str, state: bytes) -> None:
+        keep_state(cache, spec, key, state)
+        states.append(state)
+        if len(states) == 2:  # the second epoch's
+            (tmp_path / "kept").touch()
+
+    states: list[bytes] = []
+    monkeypatch.setattr(PredictionCache, "keep_state", kept)
     monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(note))
     disturbed = Launch(splits, tmp_path / "disturbed", WorkerPool(1, 1.0, 0.0), longer, 1)
     disturbed.train()

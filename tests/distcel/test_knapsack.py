@@ -187,6 +187,17 @@ class TestEveryGradient:
         assert torch.equal(layer(scores), top_k_mask(scores, 3))
         assert torch.equal(layer.generator.get_state(), before)
 
+    def test_it_is_the_gradient_that_was_asked_for(self, gradient: Gradient) -> None:
+        scores, upstream = scores_and_upstream(5, 9)
+        drawn = 20, torch.Generator().manual_seed(5)
+        expected = {
+            "exact": lambda: exact_product(scores, upstream, 3, 0.1),
+            "conditional": lambda: conditional_product(scores, upstream, 3, 0.1, *drawn),
+            "paper": lambda: paper_product(scores, upstream, 3, 0.1, *drawn),
+        }
+        found = gradient_of(self.layer(gradient, 3), scores, upstream)
+        assert found.equal(expected[gradient]())
+
     def test_the_same_seed_gives_the_same_gradient(self, gradient: Gradient) -> None:
         scores, upstream = scores_and_upstream(5, 9)
         first = gradient_of(self.layer(gradient, 3), scores, upstream)

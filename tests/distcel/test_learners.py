@@ -1,10 +1,13 @@
+import inspect
 from dataclasses import replace
+from textwrap import dedent
 
 import numpy as np
 import pytest
 import torch
 
-from distcel.datasets import Splits, load_splits
+from distcel import networks, training, training_state
+from distcel.datasets import Splits, load_splits, specialised_indices
 from distcel.learners import LearnerData, Progress, learner_key, train_learner
 from distcel.networks import NetworkPlan
 from distcel.predictions import TrainedLearner
@@ -70,6 +73,49 @@ def test_the_same_seed_gives_bitwise_the_same_learner(splits: Splits) -> None:
         np.testing.assert_array_equal(value, again.weights[name])
     np.testing.assert_array_equal(first.probs_by_split["test"], again.probs_by_split["test"])
     assert not np.array_equal(first.probs_by_split["test"], other.probs_by_split["test"])
+
+
+def test_learners_of_the_same_seed_begin_differently(splits: Splits) -> None:
+    slow = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, lr=1e-9))
+    first, second = (train(splits, slow, index, seed=0).weights for index in (0, 1))
+    assert not any(np.allclose(first[name], second[name]) for name in first if "weight" in name)
+
+
+def test_a_learner_is_trained_on_augmented_images_where_its_recipe_says_so(splits: Splits) -> None:
+    flipping = replace(EXPERIMENT.learner_recipe, augmentation="flip")
+    plain, flipped = (
+        train(splits, replace(EXPERIMENT, learner_recipe=recipe), 0, 0).weights
+        for recipe in (EXPERIMENT.learner_recipe, flipping)
+    )
+    assert not any(np.allclose(plain[name], flipped[name]) for name in plain if "weight" in name)
+
+
+@pytest.mark.parametrize(
+    "part", [networks, training, training_state, specialised_indices, train_learner]
+)
+def test_a_learner_is_trained_anew_when_its_code_changes(
+    part: object, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> str:
+        spec = learner_specs(splits.class_names)[0]
+        return learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
+
+    before, source = key(), inspect.getsource
+
+    def changed(one: object) -> str:
+        return dedent(source(one)) + "\nNEW = 1" * (one is part)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inspect, "getsource", changed)
+    assert key() != before
+
+
+def test_a_learner_is_trained_anew_by_another_torch(
+    splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = learner_specs(splits.class_names)[0]
+    before = learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
+    monkeypatch.setattr(torch, "__version__", "2.99")
+    assert learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0) != before
 
 
 def test_the_key_changes_with_everything_that_determines_a_learner(splits: Splits) -> None:

@@ -85,6 +85,15 @@ def test_resnet18_starts_from_a_file_but_for_its_last_layer(suffix: str, tmp_pat
     assert network.description() != given.description()
 
 
+def test_weights_of_any_type_are_described() -> None:
+    def described(value: float) -> object:
+        weights = {"a": torch.full((2, 3), value, dtype=torch.bfloat16), "b": torch.tensor(7)}
+        plan = NetworkPlan(Architecture("resnet18"), (3, 32, 32), (0.5,) * 3, (0.2,) * 3, weights)
+        return plan.description()
+
+    assert described(0.5) == described(0.5) != described(0.25)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
 def test_unusable_weights_name_the_flag_for_random_ones(
     content: bytes | None, tmp_path: Path

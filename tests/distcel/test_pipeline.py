@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from distcel import pipeline
 
 
@@ -10,3 +12,15 @@ def test_run_directories_tell_their_searches_apart(tmp_path: Path) -> None:
     assert first != second
     (tmp_path / "a").rename(tmp_path / "moved")
     assert pipeline._own_id(tmp_path / "moved") == first
+
+
+@pytest.mark.parametrize("content", [b"", b"0123456789abcdeg", b"\xff" * 16, b"0" * 17])
+def test_a_damaged_id_is_put_aside_and_made_again(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "id").write_bytes(content)
+    made = pipeline._own_id(tmp_path)
+    assert "put aside as id.damaged" in capsys.readouterr().out
+    assert (tmp_path / "id.damaged").read_bytes() == content
+    assert pipeline._own_id(tmp_path) == made
+    assert capsys.readouterr().out == ""

@@ -82,13 +82,23 @@ def test_a_search_begins_anew_when_its_code_changes(
     part: object, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared, source = prepare(EXPERIMENT, options), inspect.getsource
-    before = prepared.search_key
 
     def changed(one: object) -> str:
         return dedent(source(one)) + "\nNEW = 1" * (one is part)  # type: ignore[arg-type]
 
     monkeypatch.setattr(inspect, "getsource", changed)
-    assert replace(prepared).search_key != before
+    before = prepared.search_key  # what the launch runs, though its files are edited meanwhile
+    assert prepare(EXPERIMENT, options).search_key != before
+    monkeypatch.undo()
+    assert prepare(EXPERIMENT, options).search_key == before
+
+
+def test_a_first_trial_outside_the_space_is_refused_before_anything_is_trained(
+    options: Options,
+) -> None:
+    far = replace(EXPERIMENT, first_trial=replace(EXPERIMENT.first_trial, epsilon=99.0))
+    with pytest.raises(InvalidInputError, match="within the space, but got The value 99"):
+        prepare(far, options)
 
 
 def test_a_title_says_what_is_asked_for() -> None:

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from distcel import sample_tables
 from distcel.sample_tables import read_samples, write_samples
 
 
@@ -19,6 +21,19 @@ def test_a_table_is_read_by_pyarrow_alone(tmp_path: Path) -> None:
     assert table["label"].to_pylist() == [0, 1, 2, 3]
     assert table["probabilities"].to_pylist() == values.tolist()
     assert table.schema.metadata[b"learner"] == b"cat"
+
+
+def test_more_than_2_to_the_31_values_are_a_table_too() -> None:
+    lists = pa.FixedSizeListArray.from_arrays(pa.nulls(2**31 + 2**16), 2**16)  # of no memory
+    table = pa.table({"image": lists})
+    for options in (pa.ipc.IpcWriteOptions(), sample_tables._MANY_VALUES):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+            if options is sample_tables._MANY_VALUES:
+                writer.write_table(table)
+            else:
+                with pytest.raises(pa.ArrowCapacityError):
+                    writer.write_table(table)
 
 
 def test_a_table_comes_back_as_it_was_without_a_copy(tmp_path: Path) -> None:

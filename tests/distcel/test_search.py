@@ -11,7 +11,7 @@ from distcel.refit import refit
 from distcel.search import SearchSettings, _searcher, run_search
 from distcel.selection import SelectionTask
 from distcel.space import search_space
-from distcel.trial_record import TrialRecord
+from distcel.trial_record import EpochResult, TrialRecord
 from distcel.trials import TrialStore, best_trial
 from distcel.types import Architecture, Experiment, Recipe, SelectionParams, first_point
 from distcel.worker_pool import WorkerPool
@@ -150,6 +150,24 @@ def test_a_failed_trial_counts_and_is_not_repeated(
     records = search(task, tmp_path, 2)
     assert records[0] == failed
     assert [record.state for record in records] == ["FAILED", "COMPLETE"]
+
+
+def test_a_launch_tells_the_study_what_earlier_ones_found(tmp_path: Path) -> None:
+    store, params = TrialStore(tmp_path), replace(EXPERIMENT.first_trial, k=3)
+    epoch = EpochResult(1, 1.0, 1.0, 0.625, 0.1, 1)
+    store.keep(TrialRecord(0, params, "COMPLETE", (epoch,)))
+    store.keep(TrialRecord(1, params, "FAILED", (), "a weight became NaN"))
+    settings = SearchSettings(
+        search_space(EXPERIMENT, 4, {}), EXPERIMENT.first_trial, 3, seed=0, num_samples=9
+    )
+    study = _searcher(settings, store)._ot_study
+    assert study is not None
+    found = study.trials
+    assert [(trial.state.name, trial.value) for trial in found] == [
+        ("COMPLETE", 0.625),
+        ("FAIL", None),
+    ]
+    assert [trial.params["k"] for trial in found] == [3, 3]
 
 
 def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: Path) -> None:

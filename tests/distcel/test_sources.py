@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -9,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distcel.checks import InvalidInputError
+from distcel.image_files import image_files
 from distcel.sample_formats import Source
 from distcel.sources import (
     AGE_CLASSES,
@@ -209,6 +212,32 @@ def test_the_stamp_follows_links_notices_changes_and_ignores_results(tmp_path: P
     (elsewhere / "out").symlink_to(tmp_path)
     with pytest.raises(InvalidInputError, match="links that stay in the data directory"):
         source_stamp(folder)
+
+
+def test_images_behind_a_link_count_once(tmp_path: Path) -> None:
+    data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
+    data.write_images(tmp_path / "bee" / "more", ("old",), 3, 3, 20, 7)
+    (tmp_path / "ant" / "others").symlink_to(tmp_path / "bee" / "more")
+    (tmp_path / "ant" / "again").symlink_to(tmp_path / "bee" / "more" / "old")
+    (tmp_path / "ant" / "loop").symlink_to(tmp_path / "ant")
+    assert len(image_files(tmp_path / "ant")) == 2 + 3
+    assert image_files(tmp_path / "cow") == []
+
+
+def test_a_folder_that_may_not_be_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.write_images(tmp_path, ("ant", "bee", "cow"), 2, 3, 20, 0)
+    scandir = os.scandir
+
+    def forbidding(path: str) -> object:  # root may read what nobody may
+        if Path(path) == tmp_path / "cow":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    with pytest.raises(InvalidInputError, match=r"folders that may be read, .*cow' \(Permission"):
+        read_source("folder", tmp_path)
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from distcel import standalone
 from distcel.checks import InvalidInputError
+from distcel.image_files import decode_images
 from distcel.standalone import load_ensemble
 from distcel.types import VoteName
 from tests import data
@@ -27,12 +29,17 @@ def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
     torch.testing.assert_close(loaded(images), expected)
 
 
-def test_files_are_classified_at_any_size(saved_ensemble: Path, tmp_path: Path) -> None:
+def test_files_are_classified_at_any_size(
+    saved_ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standalone, "_BATCH", 4)
     data.write_images(tmp_path / "photos", NAMES, 2, 3, 40, 0)
     paths = sorted((tmp_path / "photos").rglob("*.png"))
     found = load_ensemble(saved_ensemble).classify(paths)
-    assert len(found) == 6
-    assert set(found) <= set(NAMES)
+    images = torch.from_numpy(decode_images(paths, "RGB", 16))
+    said = load_ensemble(saved_ensemble)(images).argmax(-1)
+    assert found == [NAMES[index] for index in said]
+    assert len(set(found)) > 1
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InvalidInputError, match=r"broken\.png"):
         load_ensemble(saved_ensemble).classify([tmp_path / "broken.png"])

@@ -48,6 +48,43 @@ def test_every_optimizer_learns_a_separable_problem(recipe: Recipe) -> None:
     assert accuracy(predict(network, points), labels) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (
+            replace(RECIPE, momentum=0.9, weight_decay=0.01),
+            {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.01},
+        ),
+        (replace(RECIPE, optimizer="adam", weight_decay=0.02), {"lr": 0.5, "weight_decay": 0.02}),
+        (
+            replace(RECIPE, optimizer="adadelta", weight_decay=0.03),
+            {"lr": 0.5, "weight_decay": 0.03},
+        ),
+    ],
+    ids=lambda value: getattr(value, "optimizer", ""),
+)
+def test_the_optimizer_has_what_the_recipe_says(recipe: Recipe, expected: dict[str, float]) -> None:
+    run, _, _ = training(recipe)
+    (group,) = run.optimizer.param_groups
+    assert {name: group[name] for name in expected} == expected
+    assert type(run.optimizer).__name__.lower() == recipe.optimizer
+
+
+def test_batch_norm_trains_in_every_epoch_though_valid_is_measured_between() -> None:
+    points, labels = separable()
+    norm = nn.BatchNorm1d(2)
+    network = nn.Sequential(norm, nn.Linear(2, 2))
+
+    def loss(batch: Tensor, _: torch.Generator) -> Tensor:
+        return cross_entropy(network(points[batch]), labels[batch])
+
+    run = Training(network, loss, torch.arange(len(points)), RECIPE, seed=0)
+    for _ in range(2):
+        run.run_epoch()
+        predict(network, points)
+    assert norm.num_batches_tracked == 2 * run.n_batches
+
+
 def test_an_epoch_sees_every_sample_once_in_batches_of_nearly_one_size() -> None:
     seen: list[Tensor] = []
     network = nn.Linear(1, 1)

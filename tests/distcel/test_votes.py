@@ -13,6 +13,7 @@ from tests.distcel.test_gating import task_of
 
 N, C = 4, 4
 PROBS = torch.from_numpy(specialists(0).probs_SNC)
+# Two random learners of four for each image.
 MASKS = torch.from_numpy(
     np.random.default_rng(0).permuted(np.eye(N)[:2].sum(0) * np.ones((160, 1)), axis=1)
 ).float()

@@ -89,7 +89,9 @@ def test_any_recipe_and_architecture(lr: Any, epochs: Any, momentum: Any, channe
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))
-def test_any_fixed_value_on_the_command_line(pairs: list[str]) -> None:
+def test_any_fixed_value_is_taken_or_refused_in_one_line(
+    pairs: list[str],
+) -> None:
     for prefix in ("", "k=", "epsilon=", "gradient="):
         or_refused(partial(cluster._fixed, [prefix + pair for pair in pairs]))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LEFT_BY_A_KILL = Path("runs/digits-quick-seed0/learners/weights/.partial-of-a-killed-launch")
 
 
 def command_line(script: str, *arguments: object) -> list[str]:
@@ -30,6 +31,8 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
     folder = tmp_path_factory.mktemp("launched")
     outputs = []
     for _ in range(2):
+        (folder / LEFT_BY_A_KILL).parent.mkdir(parents=True, exist_ok=True)
+        (folder / LEFT_BY_A_KILL).touch()
         ran = launch("cluster.py", folder=folder)
         assert (ran.returncode, ran.stderr) == (0, "")
         outputs.append(ran.stdout)

@@ -66,6 +66,13 @@ def test_the_smart_ensemble_beats_the_unweighted_average(
     assert accuracy["e2e_cel"] > accuracy["unweighted_average"]
 
 
+def test_what_a_killed_launch_left_half_written_is_removed(
+    launched: tuple[Path, list[str]],
+) -> None:
+    assert (launched[0] / "learners" / "weights").is_dir()
+    assert list(launched[0].rglob(".partial-*")) == []
+
+
 def test_results_json_is_what_the_readme_says(launched: tuple[Path, list[str]]) -> None:
     run_dir, _ = launched
     results = json.loads((run_dir / "results.json").read_text())

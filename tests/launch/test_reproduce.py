@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from mlflow import MlflowClient
 from distcel.checks import RunFailedError
 from distcel.worker_pool import WorkerPool
 from launch import cluster, reproduce
-from tests.launch.conftest import launch
+from tests.launch.conftest import ROOT, launch
 
 QUICK = ("--seeds", "1", "--results-file", "RESULTS.md")
 Curve = dict[int, dict[str, float]]
@@ -149,6 +151,29 @@ def test_another_launch_in_between_is_noticed(
     with pytest.raises(RunFailedError, match="another launch has replaced its results"):
         reproduce._outcome(reproduce.parser().parse_args([]), [], 0, pool)
     file.write_text(of_this_launch)
+
+
+def test_a_launch_ends_when_the_reproduction_that_started_it_is_killed() -> None:
+    launched = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    starter = "import sys; from launch import reproduce; reproduce._launch(sys.argv[1:])"
+    command = [sys.executable, "-c", starter, sys.executable, "-c", launched]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(next(line for line in process.stdout if line.strip().isdigit()))
+        process.kill()
+    deadline = time.monotonic() + 60
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    """A process that has ended may be there, as a zombie, until somebody asks how it did."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_a_tracking_uri_is_in_no_command_that_is_written_down() -> None:
