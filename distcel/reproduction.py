@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from distcel.figures import draw_figure_2, draw_pareto
+from distcel.outcome_json import as_json
 from distcel.outcomes import (
     CURVES,
     SeedOutcome,
@@ -20,7 +20,6 @@ from distcel.outcomes import (
 from distcel.reproduction_report import report
 from distcel.storage import content_key, write_atomically, write_json
 from distcel.tracked import TrackedReproduction
-from distcel.trained_rules import TrainedRule
 from distcel.types import Published
 
 
@@ -39,33 +38,11 @@ def write(
     draw_pareto(title, outcomes, folder)
     results = {
         "command": command,
-        "seeds": [_as_json(outcome) for outcome in outcomes],
+        "seeds": [as_json(outcome) for outcome in outcomes],
         "cost": [asdict(point) for point in cost_points(outcomes)],
     }
     write_json(folder / "results.json", results)
     return text
-
-
-def _as_json(outcome: SeedOutcome) -> dict[str, Any]:
-    measures = asdict(outcome.comparison.measures)
-    gradients, learned = outcome.comparison.gradients, outcome.comparison.learned_vote
-    return {
-        "results": dict(outcome.results),
-        **measures,
-        "curve": {str(k): dict(v) for k, v in outcome.comparison.curve.items()},
-        "valid_curve": {str(k): v for k, v in outcome.comparison.valid_curve.items()},
-        "multiply_adds": asdict(outcome.comparison.cost),
-        "settings": dict(outcome.comparison.settings),
-        "trained": {title: _facts(rule) for title, rule in outcome.comparison.trained.items()},
-        "learned_vote": asdict(learned) if learned else None,
-        "gradients": asdict(gradients) if gradients else None,
-        "diverged": list(outcome.comparison.diverged),
-        "seconds": dict(outcome.comparison.seconds),
-    }
-
-
-def _facts(rule: TrainedRule) -> dict[str, float]:
-    return {name: value for name, value in vars(rule).items() if name != "probs_SC"}
 
 
 def tracked(

@@ -1,4 +1,7 @@
-"""A Markdown file of several reproductions: a section each and, before them, all on one page."""
+"""A Markdown file of several reproductions: a section each and, before them, all on one page.
+
+The `results.json` in `figures/NAME/` are the truth; sections and summary are views of them.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from typing import Any
 from distcel.learned_vote import LEARNED_VOTE
 from distcel.markdown import markdown
 from distcel.measures import LEARNERS, ORACLE, SMART
+from distcel.outcome_json import from_json
 from distcel.outcomes import mean_and_deviation
+from distcel.reproduction_report import report
 from distcel.storage import write_atomically
 from distcel.trained_rules import BRIEF_SINGLE, EQ_7, SINGLE
+from distcel.types import Published
 
 SUMMARY = "All sections"
 _FIGURE = re.compile(r"\]\(figures/([^/)]+)/figure2\.svg\)")
@@ -35,6 +41,9 @@ _CAPTION = (
 def put_section(file: Path, report_folder: Path, name: str) -> None:
     """Put a report into the file as the section of its title, and sum all reports up.
 
+    Every section is laid out anew from its results.json, so that all of them look as this
+    version's do; one that has none, or another version's, stays as it is.
+
     Args:
         file: Markdown, made where it is not there yet.
         report_folder: where `reproduction.write` left the report.
@@ -44,20 +53,37 @@ def put_section(file: Path, report_folder: Path, name: str) -> None:
     figures = file.parent / "figures"
     for file_name in ("figure2.svg", "pareto.svg", "results.json"):
         _copy(report_folder / file_name, figures / name / file_name)
-    heading, report = (report_folder / "report.md").read_text().split("\n", 1)
-    title, body = heading.removeprefix("# "), report.replace("](./", f"](figures/{name}/")
-    text = file.read_text() if file.is_file() else "# Results\n"
-    head, *parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    heading, text = (report_folder / "report.md").read_text().split("\n", 1)
+    title, body = heading.removeprefix("# "), text.replace("](./", f"](figures/{name}/")
+    before = file.read_text() if file.is_file() else "# Results\n"
+    head, *parts = re.split(r"^## (.+)\n", before, flags=re.MULTILINE)
     sections = list(zip(parts[::2], parts[1::2], strict=True))
     sections = [section for section in sections if section[0] != SUMMARY]
     headings = [heading for heading, _ in sections]
     place = headings.index(title) if title in headings else len(sections)
     sections[place : place + 1] = [(title, body)]
+    sections = [(heading, _laid_out(body, figures)) for heading, body in sections]
     if summed := _summary(sections, figures):
         sections.insert(0, (SUMMARY, summed))
     parts = [head, *(f"## {heading}\n\n{body.lstrip()}" for heading, body in sections)]
     content = "\n\n".join(part.strip("\n") for part in parts) + "\n"
     write_atomically(file, lambda out: out.write(content.encode()))
+
+
+def _laid_out(body: str, figures: Path) -> str:
+    """The section's report, from its results.json if that can be read."""
+    link = _FIGURE.search(body)
+    if link is None:
+        return body
+    try:
+        results = json.loads((figures / link[1] / "results.json").read_text())
+        paper = results["seeds"][0]["results"]["paper"]
+        published = Published(**paper) if paper else None
+        outcomes = [from_json(seed) for seed in results["seeds"]]
+        text = report(results["command"], outcomes, published)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return body  # of another version, or changed by hand
+    return text.replace("](./", f"](figures/{link[1]}/")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -37,9 +37,9 @@ LAYERS = [
     {"pipeline", "learned_vote"},
     {"comparison"},
     {"outcomes"},
-    {"seed_tables", "gradient_table", "figures", "results_file", "reproduction_notes"},
+    {"seed_tables", "gradient_table", "figures", "reproduction_notes", "outcome_json"},
     {"reproduction_report"},
-    {"reproduction"},
+    {"reproduction", "results_file"},
 ]
 USERS = {
     "ray": {

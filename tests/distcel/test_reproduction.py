@@ -77,6 +77,7 @@ def outcome(
         "versions": {"torch": "2"},
         "commit": "0123abc, changed",
         "note": "Preset so and so.",
+        "paper": None,
         "machine": "an abacus",
         "ended": "2026-11-23T12:00:00+00:00",
     }

@@ -3,7 +3,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from distcel.results_file import put_section
+from distcel.reproduction import write
+from distcel.results_file import _laid_out, _summary, put_section
+from tests.distcel.test_reproduction import outcomes
 
 PAPER = {"e2e_cel": 0.91, "unweighted_average": 0.85}
 ACCURACY = {"e2e-CEL": 0.9, "SL": 0.8, "UA": 0.7, "oracle": 0.99, "mean base learner": 0.98}
@@ -117,3 +119,25 @@ def test_a_row_is_of_the_folder_that_its_section_links_to(tmp_path: Path) -> Non
         report = report_of(tmp_path / name, title, [seed(0, None, **{"e2e-CEL": accuracy})])
         put_section(file, report, name)
     assert cells(file.read_text(), "a")["e2e-CEL"] == "90.00"
+
+
+def test_all_sections_are_laid_out_anew_from_their_results(tmp_path: Path) -> None:
+    file = tmp_path / "RESULTS.md"
+    for name in "ab":
+        write(tmp_path / name, f"{name}, preset quick", f"of {name}", outcomes({}), None)
+        put_section(file, tmp_path / name, f"{name}-quick")
+    before = file.read_text()
+    file.write_text(before.replace("Table 4, every rule", "Table 4, of an earlier version"))
+    put_section(file, tmp_path / "b", "b-quick")
+    assert file.read_text() == before
+    assert before.count("](figures/a-quick/figure2.svg)") == 1
+
+
+def test_the_projects_own_results_are_what_a_command_left() -> None:
+    root = Path(__file__).parents[2]
+    _, *parts = re.split(r"^## (.+)\n", (root / "RESULTS.md").read_text(), flags=re.MULTILINE)
+    sections = list(zip(parts[::2], parts[1::2], strict=True))
+    assert len(sections) > 2
+    for title, body in sections:
+        assert _laid_out(body, root / "figures").strip() == body.strip(), title
+    assert _summary(sections[1:], root / "figures") == sections[0][1].strip()
