@@ -14,7 +14,7 @@ from distcel import pipeline
 from distcel.checks import InvalidInputError
 from distcel.predictions import CachedSplit
 from distcel.prepare import Options, Prepared, prepare
-from distcel.sources import READERS
+from distcel.sources import FER2013_CLASSES, READERS
 from distcel.space import search_space
 from distcel.standalone import load_ensemble
 from distcel.types import Gradient, SplitName, first_point
@@ -22,12 +22,21 @@ from distcel.worker_pool import WorkerPool
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import data
 
+
+def write_fer2013(folder: Path) -> None:
+    """PrivateTest has half as many of three classes: its accuracy is another, whatever is said."""
+    data.write_fer2013_folders(folder)
+    for name in FER2013_CLASSES[4:]:
+        for path in sorted((folder / "test" / name).glob("PrivateTest_*"))[::2]:
+            path.unlink()
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "digits": lambda folder: folder.mkdir(),
     "mnist": data.write_idx,
     "fashion_mnist": data.write_idx,
     "cifar10": data.write_cifar10,
-    "fer2013": data.write_fer2013_folders,
+    "fer2013": write_fer2013,
     "utkface": data.write_utkface,
     "folder": lambda folder: data.write_images(folder, ("ant", "bee", "cow"), 20, 3, 40, 0),
 }
