@@ -92,5 +92,6 @@ def _at_most(most: int, ks: BaseDistribution) -> tuple[BaseDistribution, int]:
         few = sorted({min(k, most) for k in ks.choices})  # type: ignore[type-var]
         return CategoricalDistribution(few), few[-1]  # type: ignore[return-value]
     assert isinstance(ks, IntDistribution), "k is a whole number"
-    high = min(ks.high, most)
-    return IntDistribution(min(ks.low, most), high, log=ks.log), high
+    low, high = min(ks.low, most), min(ks.high, most)
+    high -= (high - low) % ks.step
+    return IntDistribution(low, high, log=ks.log, step=ks.step), high

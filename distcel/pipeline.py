@@ -236,5 +236,6 @@ def _keep(
     save_ensemble(run_dir / "ensemble", prepared.plan, best.params, names, weights, learners)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
+    description = report.partition("\n\n")[2]  # without the title, which the run has for a name
     shape = prepared.splits.image_shape
-    return Outcome(report, metrics, files, run_dir / "ensemble", shape, len(names))
+    return Outcome(description, metrics, files, run_dir / "ensemble", shape, len(names))

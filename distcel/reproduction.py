@@ -85,6 +85,6 @@ def tracked(
 
 
 def _papers_tables(report: str) -> str:
-    """The report's beginning: MLflow refuses a description as long as all of it."""
-    tables = report[: report.index("\n\nTable 4")]
+    """The report's beginning but for its title: MLflow refuses a description as long as all."""
+    tables = report[report.index("\n\n") + 2 : report.index("\n\nTable 4")]
     return f"{tables}\n\nThe other tables and the figures are artifacts of this run."

@@ -55,6 +55,13 @@ def test_a_fixed_k_is_kept_as_far_as_a_third(run: Prepared, fixed: int, found: l
     assert own.search.first.k == found[0]
 
 
+def test_a_step_of_k_is_kept(run: Prepared) -> None:
+    space = run.search.space | {"k": IntDistribution(1, 5, step=2)}
+    own = _restricted(replace(run, search=replace(run.search, space=space)))
+    assert own.search.space["k"] == IntDistribution(1, 1, step=2)  # of 1, 3 and 5, at most 2
+    assert own.search.first.k == 1
+
+
 def test_what_is_found_is_kept(
     run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_mlflow_is_told_the_means(tmp_path: Path) -> None:
     found = tracked("title", "digits", outcomes({}), tmp_path, tmp_path)
     assert found.metrics["accuracy/e2e-CEL"] == pytest.approx(0.75)
     assert found.curves["e2e-CEL"] == pytest.approx({1: 0.51, 2: 0.80, 3: 0.79, 6: 0.87})
+    assert found.description.startswith("`command`\n\n")
     tables = [part for part in found.description.split("\n\n") if part.startswith("Table ")]
     assert [table[:7] for table in tables] == ["Table 1", "Table 2", "Table 3"]
     assert {path.name for path in found.files} >= {"report.md", "results.json", "pareto.png"}

@@ -109,6 +109,9 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
         assert set(run.data.params) == {"k", "epsilon", "m", "lr", "gradient", "vote"}
         history = client.get_metric_history(run.info.run_id, "valid_accuracy")
         assert [metric.step for metric in history] == list(range(1, len(history) + 1))
+    title, _, tables = (run_dir / "report.md").read_text().partition("\n\n")
+    assert title == f"# {parent.info.run_name}"
+    assert parent.data.tags["mlflow.note.content"] == tables
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"report.md", "results.json"} <= artifacts
     assert "test_e2e_cel" in parent.data.metrics
