@@ -42,7 +42,8 @@ def folders_below(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _refuse(error: OSError) -> None:
-    if isinstance(error, PermissionError):
+    on_any_disk = Path(error.filename).name == "lost+found"  # and root's alone
+    if isinstance(error, PermissionError) and not on_any_disk:
         found = f"{error.filename!r} ({error.strerror})"
         raise invalid("folders that may be read", found, "change who may read it, or remove it")
 
