@@ -77,13 +77,12 @@ def _laid_out(body: str, figures: Path) -> str:
         return body
     try:
         results = json.loads((figures / link[1] / "results.json").read_text())
-        paper = results["seeds"][0]["results"]["paper"]
+        command, paper = results["command"], results["seeds"][0]["results"]["paper"]
         published = Published(**paper) if paper else None
         outcomes = [from_json(seed) for seed in results["seeds"]]
-        text = report(results["command"], outcomes, published)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return body  # of another version, or changed by hand
-    return text.replace("](./", f"](figures/{link[1]}/")
+    return report(command, outcomes, published).replace("](./", f"](figures/{link[1]}/")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
         np.testing.assert_array_equal(split.labels_S, labels[name])
     for split, name in zip(fitted, ("train", "valid", "test"), strict=True):
         np.testing.assert_array_equal(split.labels_S, labels[name])
-    n_valid = len(labels["valid"])
-    for accuracy in found.valid_curve.values():
-        assert accuracy * n_valid == pytest.approx(round(accuracy * n_valid))
+    run = json.loads((prepared.options.run_dir / "results.json").read_text())
+    assert found.valid_curve[run["best"]["k"]] == run["valid_accuracy"]
+    assert found.curve[run["best"]["k"]][SMART] == run["accuracy"]["e2e_cel"]
     seen = {name: size for name, size in found.measures.slice_sizes.items() if size}
     assert seen == {"male": len(labels["test"]), "Black": len(labels["test"])}

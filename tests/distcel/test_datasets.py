@@ -1,8 +1,7 @@
-import inspect
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -88,11 +87,10 @@ def test_other_images_or_splits_are_no_old_ones(tmp_path: Path, changes: dict[st
 
 
 def test_images_are_decoded_again_when_the_code_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, change_code: Callable[[object], None]
 ) -> None:
     load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
-    source = inspect.getsource
-    monkeypatch.setattr(inspect, "getsource", lambda thing: dedent(source(thing)) + "\nNEW = 1")
+    change_code(None)
     load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
     assert len(list((tmp_path / "cache").glob("train-*.arrow"))) == 2
 

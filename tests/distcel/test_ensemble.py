@@ -42,6 +42,17 @@ def selection_net(n_learners: int = 4) -> nn.Module:
     )
 
 
+class Scores(nn.Module):
+    """A selection net that scores every image as it is told to."""
+
+    def __init__(self, scores_BN: torch.Tensor) -> None:
+        super().__init__()
+        self.scores_BN = nn.Parameter(scores_BN)
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.scores_BN
+
+
 def training(
     train: CachedSplit,
     valid: CachedSplit,
@@ -69,20 +80,13 @@ def test_the_prediction_is_equations_8_to_12() -> None:
 
 
 def test_epsilon_is_relative_to_scores_of_norm_one() -> None:
-    class Scores(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scores = nn.Parameter(torch.tensor([[3.0, 2.5, 2.0, -4.0]]))
-
-        def forward(self, _: torch.Tensor) -> torch.Tensor:
-            return self.scores
-
-    net, upstream = Scores(), torch.tensor([[1.0, -2.0, 0.5, 3.0]])
+    net = Scores(torch.tensor([[3.0, 2.5, 2.0, -4.0]]))
+    upstream = torch.tensor([[1.0, -2.0, 0.5, 3.0]])
     mask = smart_ensemble(net, replace(PARAMS, k=2, epsilon=0.2), 4, 4).select(torch.zeros(1))
-    (found,) = torch.autograd.grad((mask * upstream).sum(), net.scores)
-    normalised = net.scores / net.scores.square().sum().sqrt()
+    (found,) = torch.autograd.grad((mask * upstream).sum(), net.scores_BN)
+    normalised = net.scores_BN / net.scores_BN.square().sum().sqrt()
     through_layer = exact_product(normalised.detach(), upstream, 2, 0.2)
-    (expected,) = torch.autograd.grad(normalised, net.scores, through_layer)
+    (expected,) = torch.autograd.grad(normalised, net.scores_BN, through_layer)
     torch.testing.assert_close(found, expected)
     assert found.abs().max() > 0.01
 

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
 from distcel.ensemble import DeviceSplit, SelectionTraining
@@ -16,18 +16,14 @@ from distcel.selection import SelectionTask
 from distcel.trained_network import TrainedNetwork
 from distcel.types import Architecture, Experiment, Recipe, SelectionParams
 from search_spaces.common import selection_space
-from tests.distcel.test_ensemble import CPU, PARAMS, RECIPE, selection_net, specialists
-
-
-class Scores(nn.Module):
-    """A selection net that scores every image as it is told to."""
-
-    def __init__(self, scores_BN: Tensor) -> None:
-        super().__init__()
-        self.scores_BN = nn.Parameter(scores_BN)
-
-    def forward(self, _: Tensor) -> Tensor:
-        return self.scores_BN
+from tests.distcel.test_ensemble import (
+    CPU,
+    PARAMS,
+    RECIPE,
+    Scores,
+    selection_net,
+    specialists,
+)
 
 
 def task_of(epochs: int) -> SelectionTask:

@@ -1,6 +1,5 @@
-import inspect
+from collections.abc import Callable
 from dataclasses import replace
-from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -94,18 +93,14 @@ def test_a_learner_is_trained_on_augmented_images_where_its_recipe_says_so(split
     "part", [networks, training, training_state, specialised_indices, train_learner]
 )
 def test_a_learner_is_trained_anew_when_its_code_changes(
-    part: object, splits: Splits, monkeypatch: pytest.MonkeyPatch
+    part: object, splits: Splits, change_code: Callable[[object], None]
 ) -> None:
     def key() -> str:
         spec = learner_specs(splits.class_names)[0]
         return learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
 
-    before, source = key(), inspect.getsource
-
-    def changed(one: object) -> str:
-        return dedent(source(one)) + "\nNEW = 1" * (one is part)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(inspect, "getsource", changed)
+    before = key()
+    change_code(part)
     assert key() != before
 
 

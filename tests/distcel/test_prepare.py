@@ -1,7 +1,6 @@
-import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -36,7 +35,7 @@ def keys(prepared: Prepared) -> tuple[str, str]:
 
 
 def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
-    options: Options, monkeypatch: pytest.MonkeyPatch
+    options: Options, change_code: Callable[[object], None]
 ) -> None:
     first = keys(prepare(EXPERIMENT, options))
     same = replace(EXPERIMENT, space=dict(list(EXPERIMENT.space.items())[::-1]), note="x")
@@ -61,8 +60,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
         changed(space={**EXPERIMENT.space, "lr": FloatDistribution(0.1, high)}),
         keys(prepare(EXPERIMENT, replace(options, fixed={"k": 3}))),
     ]
-    source = inspect.getsource
-    monkeypatch.setattr(inspect, "getsource", lambda thing: dedent(source(thing)) + "\nNEW = 1")
+    change_code(None)
     of_learners.append(keys(prepare(EXPERIMENT, options)))
 
     assert len({learner for learner, _ in [first, *of_learners]}) == 1 + len(of_learners)
@@ -79,14 +77,13 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
     ],
 )
 def test_a_search_begins_anew_when_its_code_changes(
-    part: object, options: Options, monkeypatch: pytest.MonkeyPatch
+    part: object,
+    options: Options,
+    change_code: Callable[[object], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared, source = prepare(EXPERIMENT, options), inspect.getsource
-
-    def changed(one: object) -> str:
-        return dedent(source(one)) + "\nNEW = 1" * (one is part)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(inspect, "getsource", changed)
+    prepared = prepare(EXPERIMENT, options)
+    change_code(part)
     before = prepared.search_key  # what the launch runs, though its files are edited meanwhile
     assert prepare(EXPERIMENT, options).search_key != before
     monkeypatch.undo()

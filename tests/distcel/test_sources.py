@@ -214,6 +214,26 @@ def test_the_stamp_follows_links_notices_changes_and_ignores_results(tmp_path: P
         source_stamp(folder)
 
 
+def test_a_row_of_a_fer2013_csv_that_breaks_off_is_named(tmp_path: Path) -> None:
+    data.write_fer2013_csv(tmp_path / "fer2013.csv", "pixels,Usage,emotion")
+    with (tmp_path / "fer2013.csv").open("a") as file:
+        file.write("1 2 3,Training\n")
+    with pytest.raises(InvalidInputError, match=r"in every row, but got data row 84 of"):
+        read_source("fer2013", tmp_path)
+
+
+def test_a_fer2013_csv_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidding(path: Path, *_: object, **__: object) -> None:  # root may read any file
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    data.write_fer2013_csv(tmp_path / "fer2013.csv", "emotion,pixels,Usage")
+    monkeypatch.setattr(Path, "open", forbidding)
+    with pytest.raises(InvalidInputError, match="Permission denied"):
+        read_source("fer2013", tmp_path)
+
+
 def test_images_behind_a_link_count_once(tmp_path: Path) -> None:
     data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
     data.write_images(tmp_path / "bee" / "more", ("old",), 3, 3, 20, 7)
