@@ -19,8 +19,9 @@ from distcel.duplicates import kept_of_each
 from distcel.image_files import Images
 from distcel.sample_formats import Indices, Pool
 from distcel.sample_tables import read_samples, write_samples
+from distcel.source_code import code_of
 from distcel.sources import read_source, source_stamp
-from distcel.storage import DamagedFileError, code_of, content_key, put_aside
+from distcel.storage import DamagedFileError, content_key, put_aside
 from distcel.types import SPLIT_NAMES, Experiment, LearnerSpec, SplitName
 
 _READING = (duplicates, image_files, sample_formats, sources, sys.modules[__name__])

@@ -24,8 +24,8 @@ from distcel.checks import RunFailedError
 from distcel.learners import Progress
 from distcel.predictions import CachedSplit
 from distcel.selection import SelectionTask, TaskRef
+from distcel.source_code import code_of
 from distcel.storage import (
-    code_of,
     content_key,
     is_intact,
     read_sealed,

@@ -18,7 +18,8 @@ from distcel import networks, training, training_state
 from distcel.datasets import Splits, specialised_indices
 from distcel.networks import NetworkPlan
 from distcel.predictions import TrainedLearner
-from distcel.storage import code_of, content_key
+from distcel.source_code import code_of
+from distcel.storage import content_key
 from distcel.training import Training, augment, predict, to_tensor
 from distcel.training_state import load_training, save_training
 from distcel.types import Experiment, LearnerSpec, SplitName

@@ -21,8 +21,9 @@ from distcel.machine import describe_commit
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
 from distcel.search import SearchSettings, stopping_rule
+from distcel.source_code import code_of
 from distcel.space import require_within, search_space
-from distcel.storage import code_of, content_key
+from distcel.storage import content_key
 from distcel.types import (
     Experiment,
     LearnerSpec,
@@ -80,7 +81,6 @@ class Prepared:
         folds: of `crossfit`, with the keys of the copies; else none.
         plan: how networks are built.
         search: what is searched.
-        search_code: of everything that a trial runs, as it was when the launch began.
         commit: of the code, as `machine.describe_commit` says it.
     """
 
@@ -92,7 +92,6 @@ class Prepared:
     folds: tuple[Fold, ...]
     plan: NetworkPlan
     search: SearchSettings
-    search_code: tuple[str, ...]
     commit: str | None
 
     @property
@@ -142,8 +141,8 @@ class Prepared:
         keys: list[object] = [*self.keys]
         if self.options.selector_split != "train":
             keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
-        of_torch, code = torch.__version__, self.search_code
-        return content_key([keys, recipe, space, self.options.seed, of_torch, code])
+        code = [code_of(part) for part in _OF_A_TRIAL]
+        return content_key([keys, recipe, space, self.options.seed, torch.__version__, code])
 
 
 def run_title(
@@ -194,7 +193,6 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         tuple(folds),
         plan,
         search,
-        search_code=tuple(code_of(part) for part in _OF_A_TRIAL),
         commit=describe_commit(),
     )
 

@@ -5,10 +5,13 @@ The `results.json` in `figures/NAME/` are the truth; sections and summary are vi
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,23 @@ def put_section(file: Path, report_folder: Path, name: str) -> None:
         name: of the section's folder, in `figures` beside the file, for its figures and its
             results.json.
     """
+    with _alone_in(file.parent):
+        _put_section(file, report_folder, name)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two reproductions may end at once, and each reads the file and then replaces it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # of a file system that locks no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _put_section(file: Path, report_folder: Path, name: str) -> None:
     figures = file.parent / "figures"
     for file_name in ("figure2.svg", "pareto.svg", "results.json"):
         _copy(report_folder / file_name, figures / name / file_name)

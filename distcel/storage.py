@@ -8,17 +8,13 @@ one step replaces both: a record is JSON with a digest, a sealed file begins wit
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
 import os
 import shutil
 import tempfile
-import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +26,6 @@ from distcel.checks import RunFailedError
 
 PARTIAL = ".partial-"  # what files are called until they are whole
 _DIGEST_SIZE = 16
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
 class DamagedFileError(RunFailedError):
@@ -44,23 +39,6 @@ class DamagedFileError(RunFailedError):
 def content_key(description: object) -> str:
     """The digest, 24 hexadecimal digits, of a JSON-serialisable description in canonical form."""
     return hashlib.blake2b(_canonical(description), digest_size=12).hexdigest()
-
-
-def code_of(thing: Any) -> str:
-    """The source of a module, function or method without comments and docstrings: what it does.
-
-    For keys: a night's base learners outlive the change of a docstring.
-    """
-    return _without_docstrings(textwrap.dedent(inspect.getsource(thing)))
-
-
-@cache
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
 
 
 def put_aside(error: DamagedFileError) -> None:

@@ -26,6 +26,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, ViewType
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from distcel.source_code import write_copy
 from distcel.tracked import Outcome, SearchIdentity, TrackedReproduction
 from distcel.trial_record import TrialRecord
 
@@ -194,19 +195,19 @@ class Tracker:
     def _log_model(self, outcome: Outcome) -> None:
         images = TensorSpec(np.dtype(np.uint8), (-1, *outcome.image_shape))
         probs = TensorSpec(np.dtype(np.float32), (-1, outcome.n_classes))
-        here = Path(__file__)
         with TemporaryDirectory() as folder, warnings.catch_warnings():
             # MLflow asks for an input example and for type hints; the signature says it all.
             warnings.simplefilter("ignore", UserWarning)
             import mlflow.pyfunc  # a second of its own
 
+            package = write_copy(Path(folder))
             mlflow.pyfunc.save_model(
                 path=f"{folder}/model",
-                python_model=str(here.with_name("mlflow_model.py")),
+                python_model=str(package / "mlflow_model.py"),
                 artifacts={"ensemble": str(outcome.ensemble)},
                 signature=ModelSignature(Schema([images]), Schema([probs])),
                 pip_requirements=[*_MODEL_NEEDS],
-                code_paths=[str(here.parent)],
+                code_paths=[str(package)],
             )
             self.client.log_artifacts(self.parent_id, f"{folder}/model", "model")
 

@@ -8,14 +8,15 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 
-import distcel
-import search_spaces
 from distcel.checks import invalid
+from distcel.source_code import write_copy
 
 
 @contextmanager
@@ -23,36 +24,44 @@ def connect(address: str | None) -> Iterator[str]:
     """Be connected while the context is open; yields the dashboard's address.
 
     Args:
-        address: of a running cluster, whose workers get this code; None starts one here.
+        address: of a running cluster; None starts one here. Its workers get this process's code.
+
+    Raises:
+        InvalidInputError: there is no cluster at the address.
     """
-    if address is None:
-        _keep_token_private()
-        context = ray.init(
-            address="local",
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    else:
-        try:
-            context = ray.init(
-                address=address,
-                runtime_env={"py_modules": [distcel, search_spaces]},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            reason = " ".join(str(error).split())  # of other versions Ray tells in several lines
-            remedy = "start one with `ray start --head` or leave --address out"
-            rule = "a Ray cluster that answers at --address"
-            raise invalid(rule, f"{address!r} ({reason})", remedy) from None
+    with TemporaryDirectory() as folder:
+        code = {"py_modules": [str(write_copy(Path(folder)))]}
+        context = _start_cluster(code) if address is None else _join_cluster(address, code)
     try:
         url = context.dashboard_url  # empty where the cluster was started without one
         sign_in = "(sign in with what `ray get-auth-token` prints)"
         yield f"http://{url} {sign_in}" if url else "none on this cluster"
     finally:
         ray.shutdown()
+
+
+def _start_cluster(code: dict[str, Any]) -> Any:
+    _keep_token_private()
+    return ray.init(
+        address="local",
+        runtime_env=code,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _join_cluster(address: str, code: dict[str, Any]) -> Any:
+    try:
+        return ray.init(
+            address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split())  # of other versions Ray tells in several lines
+        remedy = "start one with `ray start --head` or leave --address out"
+        rule = "a Ray cluster that answers at --address"
+        raise invalid(rule, f"{address!r} ({reason})", remedy) from None
 
 
 def _keep_token_private() -> None:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import from the rows above its own.
 LAYERS = [
-    {"checks", "quadrature"},
+    {"checks", "quadrature", "source_code"},
     {"types"},
     {
         "worker_pool",

@@ -1,8 +1,12 @@
 import json
 import re
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import pytest
+
+from distcel import results_file
 from distcel.reproduction import write
 from distcel.results_file import _laid_out, _summary, put_section
 from tests.distcel.test_reproduction import outcomes
@@ -131,6 +135,26 @@ def test_all_sections_are_laid_out_anew_from_their_results(tmp_path: Path) -> No
     put_section(file, tmp_path / "b", "b-quick")
     assert file.read_text() == before
     assert before.count("](figures/a-quick/figure2.svg)") == 1
+
+
+def test_two_reproductions_that_end_at_once_are_both_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "RESULTS.md"
+    folders = {title: report_of(tmp_path / title, title, [seed(0, None)]) for title in "ab"}
+    second = Thread(target=put_section, args=(file, folders["b"], "b-quick"))
+
+    def summary(*arguments: Any) -> str:
+        if second.ident is None:  # the first one has read the file, which is not there yet
+            second.start()
+            second.join(timeout=1)
+        return _summary(*arguments)
+
+    monkeypatch.setattr(results_file, "_summary", summary)
+    put_section(file, folders["a"], "a-quick")
+    second.join()
+    headings = re.findall(r"^## (.+)$", file.read_text(), flags=re.MULTILINE)
+    assert headings == ["All sections", "a", "b"]
 
 
 def test_the_projects_own_results_are_what_a_command_left() -> None:

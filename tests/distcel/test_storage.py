@@ -1,5 +1,4 @@
 import errno
-import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from safetensors.numpy import load
 
 from distcel.storage import (
     DamagedFileError,
-    code_of,
     content_key,
     read_record,
     read_sealed,
@@ -87,25 +85,6 @@ def test_equal_descriptions_have_equal_keys_whatever_their_order() -> None:
     assert content_key({"a": 1, "b": [2, 3]}) == content_key({"b": [2, 3], "a": 1})
     assert content_key({"a": 1}) != content_key({"a": 2})
     assert content_key([1, 23]) != content_key([12, 3])
-
-
-def shown(monkeypatch: pytest.MonkeyPatch, source: str) -> str:
-    monkeypatch.setattr(inspect, "getsource", lambda _: source)
-    return code_of(None)
-
-
-def test_code_is_the_same_with_other_comments_and_docstrings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bare = "class A:\n    def f(self):\n        pass\n\ndef g(x):\n    return f'{x}'\n"
-    told = (
-        '"""Module."""\nclass A:\n    """Class."""\n    def f(self):\n        """Method."""\n'
-        '# why\ndef g(x):\n    """What.\n\n    More."""\n    return f"{x}"  # so\n'
-    )
-    assert shown(monkeypatch, told) == shown(monkeypatch, bare)
-    for change in ("return f'{x}!'", "return f'{x}'\n    'no docstring'", "return (x, 'x')"):
-        other = bare.replace("return f'{x}'", change)
-        assert shown(monkeypatch, other) != shown(monkeypatch, bare)
 
 
 def test_a_sealed_file_is_the_old_or_the_new_one_wherever_its_writer_dies(
