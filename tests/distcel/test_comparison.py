@@ -18,7 +18,7 @@ from distcel.types import SplitName
 from distcel.worker_pool import WorkerPool
 from search_spaces import load_experiment
 from tests import data
-from tests.distcel.test_consensus import split_of
+from tests.distcel.cached_splits import split_of
 
 
 def sure(classes_S: np.ndarray) -> Draws:

@@ -6,7 +6,7 @@ pytest.importorskip("deslib", reason="the extra [deslib] is not installed")
 from distcel.consensus import ConsensusRule, PluralityVote, UnweightedAverage
 from distcel.meta_des import MetaDES
 from distcel.predictions import CachedSplit
-from tests.distcel.test_consensus import accuracy, split_of, two_regions
+from tests.distcel.cached_splits import accuracy, split_of, two_regions
 
 RULE: ConsensusRule = MetaDES()
 

@@ -8,7 +8,7 @@ from distcel.report import evaluate, learner_accuracies, tables
 from distcel.trial_record import EpochResult, TrialRecord
 from distcel.types import SelectionParams, learner_specs
 from search_spaces import load_experiment
-from tests.distcel.test_consensus import split_of
+from tests.distcel.cached_splits import split_of
 
 SPECS = learner_specs(("a", "b", "c"))
 BEST = TrialRecord(

@@ -13,8 +13,8 @@ from distcel.outcomes import SeedOutcome, cost_points
 from distcel.reproduction import tracked, write
 from distcel.trial_record import EpochResult, TrialRecord
 from distcel.types import SelectionParams
+from tests.distcel.cached_splits import split_of
 from tests.distcel.test_comparison import sure
-from tests.distcel.test_consensus import split_of
 
 TEST = split_of(0, n_samples=40)
 NAMES = ("cat", "dog", "a|b", "fish")

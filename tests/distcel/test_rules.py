@@ -4,7 +4,7 @@ from distcel.consensus import SuperLearner
 from distcel.predictions import CachedSplit
 from distcel.rules import CHOSEN_ON_VALID, OWN_K, rules, said_by_rules
 from distcel.static_rules import LogisticStacking, TopLearners
-from tests.distcel.test_consensus import accuracy, split_of
+from tests.distcel.cached_splits import accuracy, split_of
 
 
 def told_by(split: CachedSplit, learner: int) -> CachedSplit:
