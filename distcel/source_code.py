@@ -16,7 +16,7 @@ from typing import Any
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 _PACKAGE = Path(__file__).parent
-_AS_IMPORTED = {path: path.read_text() for path in _PACKAGE.glob("*.py")}
+_AS_IMPORTED = {path: path.read_text() for path in _PACKAGE.glob("[!.]*.py")}
 
 for _path, _text in _AS_IMPORTED.items():
     # `inspect` reads sources through this cache, and never again where there is no time of change.

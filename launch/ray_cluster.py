@@ -30,7 +30,9 @@ def connect(address: str | None) -> Iterator[str]:
         InvalidInputError: there is no cluster at the address.
     """
     with TemporaryDirectory() as folder:
-        code = {"py_modules": [str(write_copy(Path(folder)))]}
+        write_copy(Path(folder))
+        # Not py_modules: workers would look for distcel in the driver's current folder first.
+        code = {"working_dir": folder}
         context = _start_cluster(code) if address is None else _join_cluster(address, code)
     try:
         url = context.dashboard_url  # empty where the cluster was started without one
