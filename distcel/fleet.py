@@ -100,6 +100,7 @@ class Fleet:
         self.experiment, self.splits, self.cache = experiment, splits, cache
         self.pool, self.plan, self.seed = pool, plan, seed
         self.n_started = 0
+        self._data: Any = None
         self._deaths: Counter[str] = Counter()
         self._pending: deque[tuple[LearnerSpec, str]] = deque()
         self._starting: dict[Any, Any] = {}
@@ -148,7 +149,7 @@ class Fleet:
         busy = [actor for actor, _, _ in self._running.values()]
         for actor in [*self._idle, *busy, *self._starting.values()]:
             ray.kill(actor)
-        del self._data
+        self._data = None
 
     def _start_actor(self) -> None:
         self.n_started += 1
@@ -208,11 +209,14 @@ class Fleet:
 
     def _bury(self, actor: Any, learner: str, error: ray.exceptions.RayError) -> None:
         whose = f"learner {learner}: its" if learner else "before its first learner an"
+        ray.kill(actor)
+        if isinstance(error, ray.exceptions.OutOfMemoryError) and (self._running or self._idle):
+            print(f"{whose} node was low on memory, it goes on with one actor less")
+            return
         self._deaths[learner] += 1
         if self._deaths[learner] == MAX_DEATHS:
             raise died_too_often(f"{whose} actor", error)
         print(f"{whose} actor died, another one takes its place")
-        ray.kill(actor)
         self._start_actor()
 
     def _note(self, spec: LearnerSpec, key: str, progress: Progress) -> None:

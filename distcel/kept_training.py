@@ -111,7 +111,6 @@ def _file_name(title: str, rule: TrainableRule) -> str:
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}-{key}.safetensors"
 
 
-@ray.remote(max_retries=0)
 def _train_on_worker(
     rule: TrainableRule, task: SelectionTask, state: bytes | None
 ) -> Iterator[Progress | TrainedNetwork]:
@@ -133,13 +132,13 @@ class _Job:
 
     def start(self) -> Any:
         """Submit it, to go on from its last state."""
-        options: Any = _train_on_worker.options(
-            num_returns="streaming",
-            num_cpus=self.pool.num_cpus,
-            num_gpus=self.pool.num_gpus,
-            name=self.title,
+        # Ray ends a worker, and so frees its GPU, after a task of which it is told here of the GPU.
+        with_resources = ray.remote(
+            max_retries=0, num_cpus=self.pool.num_cpus, num_gpus=self.pool.num_gpus
         )
-        return options.remote(self.rule, self.task, read_sealed(self._state_path))
+        task: Any = with_resources(_train_on_worker)
+        named = task.options(num_returns="streaming", name=self.title)
+        return named.remote(self.rule, self.task, read_sealed(self._state_path))
 
     def keep(self, event: Progress | TrainedNetwork) -> bool:
         """Keep what it brings; returns whether it is more than a sign of life."""

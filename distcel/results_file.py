@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,20 +52,18 @@ def put_section(file: Path, report_folder: Path, name: str) -> None:
         name: of the section's folder, in `figures` beside the file, for its figures and its
             results.json.
     """
-    with _alone_in(file.parent):
+    with _alone_in(file.parent / "figures"):
         _put_section(file, report_folder, name)
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Two reproductions may end at once, and each reads the file and then replaces it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # of a file system that locks no folders
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _put_section(file: Path, report_folder: Path, name: str) -> None:

@@ -89,6 +89,9 @@ def run_search(
         if remaining <= 0 or seconds <= 0:
             break
         shutil.rmtree(folder, ignore_errors=True)
+        if not store.snapshot():
+            # Tune starts trials in any order: a kill before this one has begun is not to lose it.
+            store.keep(TrialRecord(store.next_number(), settings.first, "RUNNING"))
         recorder = Recorder(store)
         try:
             _tuner(task, settings, recorder, pool, folder, remaining, seconds).fit()
@@ -157,15 +160,13 @@ def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     finished = store.finished()
-    points = [] if store.snapshot() else [settings.first]
-    points += [record.params for record in store.running()]
     # A sampler of the same seed would propose the first launch's points again.
-    seed = settings.seed + 1000 * len(store.snapshot())
+    seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
     searcher = OptunaSearch(
         settings.space,
         metric=METRIC,
         mode="max",
-        points_to_evaluate=[point.as_dict() for point in points],
+        points_to_evaluate=[record.params.as_dict() for record in store.running()],
         sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
     )
     for record in finished:

@@ -189,7 +189,8 @@ class Tracker:
         self.client.log_batch(self.parent_id, metrics=metrics)
         for path in outcome.files:
             self.client.log_artifact(self.parent_id, str(path))
-        self._log_model(outcome)
+        if self._ended_ms is None:  # else an earlier launch logged the same one
+            self._log_model(outcome)
         self._end("FINISHED", self._ended_ms)
 
     def _log_model(self, outcome: Outcome) -> None:

@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 
-from distcel.checks import invalid
+from distcel.checks import RunFailedError, invalid
 from distcel.source_code import write_copy
 
 
@@ -28,6 +28,7 @@ def connect(address: str | None) -> Iterator[str]:
 
     Raises:
         InvalidInputError: there is no cluster at the address.
+        RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
     with TemporaryDirectory() as folder:
         write_copy(Path(folder))
@@ -38,20 +39,29 @@ def connect(address: str | None) -> Iterator[str]:
         url = context.dashboard_url  # empty where the cluster was started without one
         sign_in = "(sign in with what `ray get-auth-token` prints)"
         yield f"http://{url} {sign_in}" if url else "none on this cluster"
+    except ray.exceptions.RayError as error:
+        if isinstance(error, ray.exceptions.RayTaskError):  # a defect of ours, with its traceback
+            raise
+        raise RunFailedError(
+            f"Ray failed ({_in_one_line(error)}): the same command carries on"
+        ) from error
     finally:
         ray.shutdown()
 
 
 def _start_cluster(code: dict[str, Any]) -> Any:
     _keep_token_private()
-    return ray.init(
-        address="local",
-        runtime_env=code,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        return ray.init(
+            address="local",
+            runtime_env=code,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises a bare one where a process of its own does not start
+        raise RunFailedError(f"Ray does not start here ({_in_one_line(error)})") from error
 
 
 def _join_cluster(address: str, code: dict[str, Any]) -> Any:
@@ -60,10 +70,13 @@ def _join_cluster(address: str, code: dict[str, Any]) -> Any:
             address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split())  # of other versions Ray tells in several lines
         remedy = "start one with `ray start --head` or leave --address out"
         rule = "a Ray cluster that answers at --address"
-        raise invalid(rule, f"{address!r} ({reason})", remedy) from None
+        raise invalid(rule, f"{address!r} ({_in_one_line(error)})", remedy) from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())  # of other versions, for one, Ray tells in several
 
 
 def _keep_token_private() -> None:

@@ -79,16 +79,17 @@ def main() -> int:
 def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     of_cluster = _parsed(passed_on)
     _require_consistent(arguments, of_cluster)
-    for seed in range(arguments.seeds):
-        status = _launch([sys.executable, cluster.__file__, *passed_on, "--seed", str(seed)])
-        if status != 0:
-            return status
 
-    from distcel import reproduction, results_file
+    # With what functions below import, before the launches: the code may be edited meanwhile.
+    from distcel import comparison, reproduction, results_file, tracking  # noqa: F401
     from distcel.prepare import run_title
     from distcel.workers import cluster_pool
     from launch.ray_cluster import connect
 
+    for seed in range(arguments.seeds):
+        status = _launch([sys.executable, cluster.__file__, *passed_on, "--seed", str(seed)])
+        if status != 0:
+            return status
     with connect(of_cluster.address):
         unwind_on_signals()
         pool = cluster_pool(of_cluster.gpus_per_worker)
@@ -161,12 +162,12 @@ def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
 def _launch(command: list[str]) -> int:
     """Run a launch to its end; a signal that stops this process stops it as well."""
     print(f"$ {_without_uri(command)}")
-    process = subprocess.Popen(command, preexec_fn=_end_with_parent)
+    # Out of reach of the terminal's Ctrl-C: whatever stops this process stops the launch once.
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)
     try:
         return process.wait()
-    except Stopped as stop:
-        if stop.number != signal.SIGINT:  # which the terminal sends to both
-            process.terminate()
+    except Stopped:
+        process.terminate()
         process.wait()
         raise
 
@@ -195,6 +196,9 @@ def _outcome(
     with run_lock(options.run_dir):
         prepared = prepare(load_experiment(of_cluster.dataset, of_cluster.preset), options)
         results = json.loads((options.run_dir / "results.json").read_text())
+        if not prepared.search_folder.is_dir():
+            reason = "the code was edited before its launch: run the same command again"
+            raise RunFailedError(f"{options.run_dir}: {reason}")
         best = best_trial(TrialStore(prepared.search_folder / "trials").snapshot())
         asked_for = (results["fixed"], results["best"])
         if asked_for != (dict(options.fixed), best.params.as_dict()):

@@ -171,6 +171,37 @@ def test_an_actor_that_dies_over_and_over_ends_the_training(
         launch.train()
 
 
+@pytest.mark.parametrize("n_actors", [1, 2])
+def test_an_actor_that_is_lost_for_want_of_memory_is_replaced_if_it_was_the_last(
+    n_actors: int,
+    splits: Splits,
+    pool: WorkerPool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost_once(spec: LearnerSpec, _: Progress | TrainedLearner) -> None:
+        if len(spec.classes) == 1 and not (tmp_path / "lost").exists():  # these come last
+            (tmp_path / "lost").touch()
+            raise ray.exceptions.OutOfMemoryError("low on memory")  # as the driver hears of it
+
+    monkeypatch.setattr(fleet_module, "BaseLearnerActor", watched(lost_once))
+    launch = Launch(splits, tmp_path / "cache", WorkerPool(n_actors, 1.0, 0.0))
+    assert launch.train() == 12
+    assert (tmp_path / "lost").exists()
+    assert launch.fleet.n_started == 2
+
+
+def test_a_signal_while_the_images_are_handed_to_ray_is_not_hidden(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Launch(splits, tmp_path, WorkerPool(1, 1.0, 0.0)).train()
+
+
 def test_actors_and_their_calls_bear_names_for_the_dashboard(
     splits: Splits, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

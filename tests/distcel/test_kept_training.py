@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray
 import torch
@@ -67,6 +68,7 @@ class Failing:
             os._exit(1)
         result = EpochResult(1, 0.0, 0.0, 1.0, 0.0, 1)
         facts = {"n_begun": np.array([n_begun]), "state": np.array([len(state or b"")])}
+        facts["pid"] = np.array([os.getpid()])
         yield TrainedNetwork(facts, 1.0, (result,))
         if self.how == "after its last words":
             while not any(begun.parent.glob("*.safetensors")):
@@ -131,10 +133,8 @@ def test_a_dead_workers_rule_goes_on_from_its_state(
     monkeypatch.setattr(kept_training, "MAX_DEATHS", 2)  # a kept state makes up for a death
     rule = Failing(str(tmp_path), "death", times=3, states=True)
     network = train({"dying": rule}, ref, pool, tmp_path)["dying"]
-    assert {name: int(value[0]) for name, value in network.weights.items()} == {
-        "n_begun": 4,
-        "state": 3,
-    }
+    assert int(network.weights["n_begun"][0]) == 4
+    assert int(network.weights["state"][0]) == 3
 
 
 def test_a_rule_whose_worker_dies_after_its_last_words_is_not_trained_again(
@@ -157,6 +157,16 @@ def test_a_rule_whose_workers_die_over_and_over_ends_the_launch_when_the_others_
     with pytest.raises(RunFailedError, match="dying: its worker died 2 times, the last time of"):
         train_missing(rules, ref, pool, tmp_path)
     assert len(list(tmp_path.glob("single-*.safetensors"))) == 1
+
+
+def test_a_worker_frees_its_gpu_by_ending(pool: WorkerPool, ref: TaskRef, tmp_path: Path) -> None:
+    rule = Failing(str(tmp_path), "death", times=0)
+    network = train({"brief": rule}, ref, WorkerPool(1, 1.0, 0.5), tmp_path)["brief"]
+    psutil.wait_procs(
+        [process for process in psutil.process_iter() if process.pid == network.weights["pid"][0]],
+        timeout=60,
+    )
+    assert not psutil.pid_exists(int(network.weights["pid"][0]))
 
 
 def test_what_is_lost_for_want_of_memory_waits_for_another_to_end(

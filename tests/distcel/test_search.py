@@ -6,6 +6,7 @@ import pytest
 import ray
 from optuna.distributions import FloatDistribution
 
+from distcel import search as search_module
 from distcel.networks import NetworkPlan
 from distcel.refit import refit
 from distcel.search import SearchSettings, _searcher, run_search
@@ -75,6 +76,22 @@ def test_the_search_begins_with_the_papers_point_and_is_repeatable(
     network, whole = refit(ray.put(task), full, ONE_AT_A_TIME, tmp_path / "refit")
     assert [e.valid_accuracy for e in whole.epochs] == [e.valid_accuracy for e in full.epochs]
     assert network.weights["selection_net.body.11.weight"].shape[0] == 4
+
+
+def test_a_kill_before_any_trial_has_begun_does_not_lose_the_papers_point(
+    task: SelectionTask, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(search_module, "_tuner", kill)
+    with pytest.raises(Killed):
+        search(task, tmp_path, 4)
+    (kept,) = TrialStore(tmp_path / "trials").running()
+    assert (kept.number, kept.params) == (0, EXPERIMENT.first_trial)
 
 
 def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
@@ -175,6 +192,7 @@ def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: 
     settings = SearchSettings(
         search_space(EXPERIMENT, 4, {}), EXPERIMENT.first_trial, 3, seed=0, num_samples=9
     )
+    store.keep(TrialRecord(0, settings.first, "RUNNING"))
     first = _searcher(settings, store)
     drawn = [SelectionParams(**(first.suggest(str(i)) or {})) for i in range(4)]
     for number, params in enumerate(drawn[:2]):  # of which the launch began two

@@ -137,21 +137,23 @@ def test_the_parent_gets_the_tables_and_ends(
 def test_a_launch_that_finds_all_done_makes_the_run_no_longer(
     open_tracker: Callable[[], Tracker], saved_ensemble: Path
 ) -> None:
-    def ended_after(records: list[TrialRecord], accuracy: float) -> int:
+    def ended_after(records: list[TrialRecord], accuracy: float) -> tuple[int, int]:
         tracker = open_tracker()
         tracker.update(records)
         metrics = {"test_e2e_cel": accuracy}
         tracker.finish(Outcome("", metrics, [], saved_ensemble, (3, 16, 16), 3))
         info = tracker.client.get_run(tracker.parent_id).info
         assert info.status == "FINISHED"
-        return int(info.end_time)
+        model = Path(info.artifact_uri.removeprefix("file://")) / "model" / "MLmodel"
+        return int(info.end_time), model.stat().st_mtime_ns  # hundreds of megabytes lie beside it
 
     done = TrialRecord(0, PARAMS, "COMPLETE", epochs(2))
     first = ended_after([done], 0.5)
     assert ended_after([done], 0.5) == first
     added = ended_after([done, replace(done, number=1)], 0.5)
-    assert added > first
-    assert ended_after([done, replace(done, number=1)], 0.75) > added
+    other = ended_after([done, replace(done, number=1)], 0.75)
+    assert first[0] < added[0] < other[0]
+    assert first[1] < added[1] < other[1]
 
 
 def test_what_a_user_adds_to_the_description_stays_as_long_as_the_results_do(

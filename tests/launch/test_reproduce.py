@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -151,16 +152,25 @@ def test_another_launch_in_between_is_noticed(
     with pytest.raises(RunFailedError, match="another launch has replaced its results"):
         reproduce._outcome(reproduce.parser().parse_args([]), [], 0, pool)
     file.write_text(of_this_launch)
+    search = file.parent / "search"
+    search.rename(file.parent / "search of other code")
+    with pytest.raises(RunFailedError, match="the code was edited before its launch"):
+        reproduce._outcome(reproduce.parser().parse_args([]), [], 0, pool)
+    (file.parent / "search of other code").rename(search)
 
 
-def test_a_launch_ends_when_the_reproduction_that_started_it_is_killed() -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_launch_ends_with_the_reproduction_that_started_it(number: signal.Signals) -> None:
     launched = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
-    starter = "import sys; from launch import reproduce; reproduce._launch(sys.argv[1:])"
+    starter = (
+        "import sys; from launch import reproduce, signals; signals.unwind_on_signals(); "
+        "reproduce._launch(sys.argv[1:])"
+    )
     command = [sys.executable, "-c", starter, sys.executable, "-c", launched]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pid = int(next(line for line in process.stdout if line.strip().isdigit()))
-        process.kill()
+        process.send_signal(number)
     deadline = time.monotonic() + 60
     while _runs(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
