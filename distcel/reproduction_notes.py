@@ -9,7 +9,11 @@ from distcel.outcomes import SeedOutcome
 from distcel.rules import SETTINGS
 from distcel.trained_rules import EQ_7
 
-SUPER_LEARNER = "SL has one weight a learner; the paper does not say what its own has."
+SUPER_LEARNER = (
+    "SL is the softmax of the outputs' sum, weighted with one free number a learner; the paper "
+    "does not say what its own is. RS asks as many learners as each seed's e2e-CEL, the paper's as "
+    "many as its own."
+)
 _CALIBRATION = (
     "Calibration error: the expected one, of 15 bins of the confidence in the chosen class. What "
     "sums the outputs of k learners has the softmax of that sum (Eq. 11) for its confidence, at "
@@ -21,8 +25,9 @@ _EQ_7 = (
     "with the 1/epsilon that it leaves out and a baseline that lowers its variance."
 )
 _BEYOND = (
-    "The learned vote of few hears each learner through a matrix of its own, with k at most n/3, "
-    "and has a search of its own of as many trials.",
+    "The learned vote of few is the sum of the selected learners' log-probabilities, each through "
+    "a matrix and a bias of its own, with k at most n/3; it has a search of its own of as many "
+    "trials.",
     "Soft gating is the mean of all n, weighted by the net's softmax; straight-through top-k has "
     "e2e-CEL's k.",
     "A single network has the selection net's architecture and classifies alone: the brief one "
@@ -31,9 +36,15 @@ _BEYOND = (
     "valid, e2e-CEL after its last.",
 )
 _LRS = (
-    "All trained rules but the learned vote have the selection net's recipe and, of a few learning "
-    "rates, the one that is best on valid: e2e-CEL's and, where lr was searched, those at a "
-    "quarter and three quarters of its range."
+    "All trained rules but the learned vote and the longer single network have the selection net's "
+    "recipe and, of a few learning rates, the one that is best on valid: e2e-CEL's, for e2e-CEL by "
+    "Eq. 7 the first trial's as well, and, where lr was searched, those at a quarter and three "
+    "quarters of its range. e2e-CEL has more trials than these, but none at which only lr differs."
+)
+_SEEN = (
+    "SL and stacking are fitted, as the selection net is, on predictions of the samples that the "
+    "base learners were trained on; by their definition it would be others, as with "
+    "`--selector-split crossfit`."
 )
 _HELD_OUT = (
     "What is fitted on valid has valid alone here too, though the learners have not seen the "
@@ -66,8 +77,9 @@ def of_searches(outcomes: Sequence[SeedOutcome]) -> str:
     point = ", ".join(f"{name} = {value}" for name, value in first.items())
     return (
         f"Trials of each seed's search: {trials}, the first at {point}, the others at random until "
-        "ten are complete and then TPE's. ASHA may stop one after a third of its epochs, and the "
-        "best one is trained for all of them."
+        "ten are complete and then TPE's. ASHA may stop one after a third of its epochs, which "
+        "then counts as it is, though more epochs might have made it the best; the best one is "
+        "trained for all of them."
     )
 
 
@@ -78,5 +90,5 @@ def of_rules(outcomes: Sequence[SeedOutcome]) -> str:
     points += [_EQ_7] if EQ_7 in trained else []
     points += _BEYOND if set(trained) - {EQ_7} else ()
     points += [_LRS] if trained else []
-    points += [_HELD_OUT] if outcomes[0].results["selector_split"] != "train" else []
+    points.append(_SEEN if outcomes[0].results["selector_split"] == "train" else _HELD_OUT)
     return bullets(points)

@@ -21,6 +21,7 @@ from distcel.outcomes import (
 from distcel.report import table_3
 from distcel.rules import CHOSEN_ON_VALID, FITTED_ON
 from distcel.significance import Difference
+from distcel.trained_rules import TrainedRule
 from distcel.types import Published
 
 
@@ -116,9 +117,13 @@ def chosen_on_valid(outcomes: Sequence[SeedOutcome]) -> str:
         if title in settings[0]
     ]
     for title in dict.fromkeys(title for of_seed in trained for title in of_seed):
-        lrs = [f"{of_seed[title].lr:.3g}" if title in of_seed else "-" for of_seed in trained]
-        rows.append((title, ["learning rate", *lrs]))
+        cells = [_lr_and_accuracy(of_seed.get(title)) for of_seed in trained]
+        rows.append((title, ["learning rate (accuracy on valid)", *cells]))
     return markdown(["rule", "what", *_seeds(outcomes)], rows) if rows else ""
+
+
+def _lr_and_accuracy(rule: TrainedRule | None) -> str:
+    return f"{rule.lr:.3g} ({100 * rule.valid_accuracy:.2f})" if rule else "-"
 
 
 def class_accuracy(outcomes: Sequence[SeedOutcome]) -> str:

@@ -142,15 +142,25 @@ def test_the_notes_are_of_the_rules_that_are_there() -> None:
         return report("command", [replace(found, comparison=comparison)], None)
 
     eq_7, beyond = "is e2e-CEL at the first trial's", "A single network has"
-    lrs = "of a few learning rates"
+    lrs, what = "of a few learning rates", "learning rate (accuracy on valid)"
     assert [part in trained() for part in (eq_7, beyond, lrs)] == [False, False, False]
     text = trained(**{EQ_7: 0.25})
     assert [part in text for part in (eq_7, beyond, lrs)] == [True, False, True]
-    assert row(text, EQ_7, "Table 6") == ["learning rate", "0.25"]
+    assert row(text, EQ_7, "Table 6") == [what, "0.25 (50.00)"]
     text = trained(single_network=0.5, soft_gating=0.125)
     assert [part in text for part in (eq_7, beyond, lrs)] == [False, True, True]
-    assert row(text, "single network", "Table 6") == ["learning rate", "0.5"]
-    assert row(text, "soft gating", "Table 6") == ["learning rate", "0.125"]
+    assert row(text, "single network", "Table 6") == [what, "0.5 (50.00)"]
+    assert row(text, "soft gating", "Table 6") == [what, "0.125 (50.00)"]
+
+
+def test_the_notes_say_what_samples_the_rules_are_fitted_on() -> None:
+    seen, held_out = "were trained on; by their definition", "has valid alone here too"
+    for split, expected in (("train", [True, False]), ("crossfit", [False, True])):
+        (found, *_) = outcomes({})
+        text = report(
+            "c", [replace(found, results=found.results | {"selector_split": split})], None
+        )
+        assert [part in text for part in (seen, held_out)] == expected
 
 
 def test_the_report_says_what_other_choices_of_k_would_have_given() -> None:
