@@ -20,7 +20,7 @@ from distcel.learners import learner_key
 from distcel.machine import describe_commit
 from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.predictions import CachedSplit, PredictionCache
-from distcel.search import SearchSettings, stopping_rule
+from distcel.search import SearchSettings, StoppingRule
 from distcel.source_code import code_of
 from distcel.space import require_within, search_space
 from distcel.storage import content_key
@@ -34,7 +34,7 @@ from distcel.types import (
 )
 
 _OF_A_TRIAL = (
-    *(knapsack, quadrature, votes, ensemble, selection, training, stopping_rule),
+    *(knapsack, quadrature, votes, ensemble, selection, training, StoppingRule),
     *(PredictionCache.load, cross_fitted),
 )
 

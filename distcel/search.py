@@ -12,6 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import ray
@@ -26,7 +27,7 @@ from distcel.checks import RunFailedError
 from distcel.recorder import NotKeptError, Recorder, say_complete
 from distcel.selection import METRIC, SelectionTrial, TaskRef
 from distcel.trial_record import TrialRecord
-from distcel.trials import TrialStore
+from distcel.trials import TrialStore, first_params
 from distcel.types import SelectionParams
 from distcel.worker_pool import WorkerPool
 
@@ -119,6 +120,7 @@ def _tuner(
 ) -> tune.Tuner:
     resources = {"cpu": pool.num_cpus, "gpu": pool.num_gpus}
     trainable = tune.with_resources(tune.with_parameters(SelectionTrial, task=task), resources)
+    first = first_params(recorder.store.snapshot(), settings.first)
     trainable.__qualname__ = SelectionTrial.__name__  # what the Ray dashboard shows
     return tune.Tuner(
         trainable,
@@ -126,7 +128,7 @@ def _tuner(
             metric=METRIC,
             mode="max",
             search_alg=_searcher(settings, recorder.store),
-            scheduler=stopping_rule(settings.max_epochs),
+            scheduler=StoppingRule(settings.max_epochs, first),
             num_samples=num_samples,
             max_concurrent_trials=min(pool.size, num_samples),
             time_budget_s=seconds if seconds < math.inf else None,
@@ -143,14 +145,27 @@ def _tuner(
     )
 
 
-def stopping_rule(max_epochs: int) -> AsyncHyperBandScheduler:
+class StoppingRule(AsyncHyperBandScheduler):
     """ASHA, which may stop a trial after a third of its epochs; the next rung is the last epoch.
 
     With OneCycleLR the order of trials after their first epochs is not that of the last one: the
-    learning rate has yet to rise and fall.
+    learning rate has yet to rise and fall. So that no search is worse on valid than the point that
+    it begins with, that one has all its epochs.
+
+    Args:
+        max_epochs: of a trial that is not stopped.
+        first: the parameters of the trial that never is.
     """
-    max_t = max(max_epochs, 2)
-    return AsyncHyperBandScheduler(max_t=max_t, grace_period=-(-max_t // 3), reduction_factor=3)
+
+    def __init__(self, max_epochs: int, first: SelectionParams) -> None:
+        self._first = first.as_dict()
+        max_t = max(max_epochs, 2)
+        super().__init__(max_t=max_t, grace_period=-(-max_t // 3), reduction_factor=3)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """As Tune asks for it."""
+        action = super().on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if trial.config == self._first else action
 
 
 def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:

@@ -10,7 +10,7 @@ from distcel.checks import InvalidInputError
 from distcel.crossfit import cross_fitted
 from distcel.predictions import PredictionCache
 from distcel.prepare import Options, Prepared, prepare, run_title
-from distcel.search import stopping_rule
+from distcel.search import StoppingRule
 from search_spaces import load_experiment
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
@@ -72,7 +72,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
 @pytest.mark.parametrize(
     "part",
     [
-        *(knapsack, quadrature, votes, ensemble, selection, training, stopping_rule),
+        *(knapsack, quadrature, votes, ensemble, selection, training, StoppingRule),
         *(PredictionCache.load, cross_fitted),
     ],
 )
@@ -82,9 +82,8 @@ def test_a_search_begins_anew_when_its_code_changes(
     change_code: Callable[[object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepared = prepare(EXPERIMENT, options)
+    before = prepare(EXPERIMENT, options).search_key
     change_code(part)
-    before = prepared.search_key  # what the launch runs, though its files are edited meanwhile
     assert prepare(EXPERIMENT, options).search_key != before
     monkeypatch.undo()
     assert prepare(EXPERIMENT, options).search_key == before

@@ -158,7 +158,7 @@ def test_the_notes_say_what_samples_the_rules_are_fitted_on() -> None:
     for split, expected in (("train", [True, False]), ("crossfit", [False, True])):
         (found, *_) = outcomes({})
         text = report(
-            "c", [replace(found, results=found.results | {"selector_split": split})], None
+            "c", [replace(found, results={**found.results, "selector_split": split})], None
         )
         assert [part in text for part in (seen, held_out)] == expected
 

@@ -147,15 +147,19 @@ def test_a_time_budget_ends_the_search_with_what_there_is(
 def test_a_hopeless_trial_is_stopped_early(
     task: SelectionTask, pool: WorkerPool, tmp_path: Path
 ) -> None:
-    # A learning rate that changes nothing, after one that learns.
+    # Learning rates that change nothing, after one that learns; the planned first one is spared.
     longer = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=9))
-    both = replace(longer, space={**EXPERIMENT.space, "lr": FloatDistribution(1e-9, 1.0)})
-    store = TrialStore(tmp_path / "trials")
-    for number, lr in enumerate((1.0, 1e-9)):
-        params = SelectionParams(k=1, epsilon=1.0, m=20, lr=lr, gradient="exact")
+    learning = SelectionParams(k=1, epsilon=1.0, m=20, lr=1.0, gradient="exact")
+    spared, stopped = replace(learning, lr=2e-9), replace(learning, lr=1e-9)
+    space = {**EXPERIMENT.space, "lr": FloatDistribution(1e-9, 1.0)}
+    experiment, store = (
+        replace(longer, space=space, first_trial=spared),
+        TrialStore(tmp_path / "trials"),
+    )
+    for number, params in enumerate((learning, spared, stopped), 1):
         store.keep(TrialRecord(number, params, "RUNNING"))
-    records = search(replace(task, experiment=both), tmp_path, 2)
-    assert [len(record.epochs) for record in records] == [9, 3]  # a third
+    records = search(replace(task, experiment=experiment), tmp_path, 3)
+    assert [len(record.epochs) for record in records] == [9, 9, 3]  # a third
 
 
 def test_a_failed_trial_counts_and_is_not_repeated(
