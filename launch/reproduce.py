@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from distcel.tracked import TrackedReproduction
     from distcel.worker_pool import WorkerPool
 
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec a thread's lock may be held for good
+
 
 def parser() -> argparse.ArgumentParser:
     """The flags that cluster.py does not have."""
@@ -178,7 +180,7 @@ def _end_with_parent() -> None:
     It would go on and keep its run directory locked, and the same command could not carry on.
     """
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    _LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _outcome(
