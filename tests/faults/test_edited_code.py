@@ -8,59 +8,51 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from distcel.kept_training import _file_name
+from distcel.prepare import prepare
+from distcel.refit import SmartRule
+from distcel.trials import TrialStore, best_trial
+from launch import cluster
+from search_spaces import load_experiment
 
 ROOT = Path(__file__).parents[2]
 ON_WORKERS = ("learners", "networks", "training", "selection", "refit", "trained_network")
 EDIT = "raise RuntimeError('edited')\n"
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of the packages, to be edited."""
+def test_a_launch_goes_on_with_the_code_that_it_began_with(tmp_path: Path) -> None:
     for package in ("distcel", "launch", "search_spaces"):
         shutil.copytree(ROOT / package, tmp_path / package)
     (tmp_path / "distcel" / ".#learners.py").symlink_to("who@where")  # an editor holds it
-    return tmp_path
-
-
-def started(checkout: Path, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout)},
+    flags = ("--preset", "smoke", "--num-samples", "2")
+    launched = subprocess.Popen(
+        [sys.executable, "launch/cluster.py", *flags],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def made(checkout: Path) -> set[Path]:
-    """What no launch makes a second time."""
-    run_dir = checkout / "runs" / "digits-smoke-seed0"
-    return {path for name in ("learners", "search") for path in (run_dir / name).rglob("*.*")}
-
-
-def test_a_launch_goes_on_with_the_code_that_it_began_with(checkout: Path) -> None:
-    command = ("launch/cluster.py", "--preset", "smoke", "--num-samples", "2")
-    first = started(checkout, *command)
-    assert first.stdout is not None
-    assert first.stdout.readline().startswith("Ray: ")
-    files = [checkout / "distcel" / f"{name}.py" for name in ON_WORKERS]
-    before = [file.read_text() for file in files]
-    for file, text in zip(files, before, strict=True):
-        file.write_text(text.replace("\nimport ", f"\n{EDIT}import ", 1))
-    out, error = first.communicate(timeout=300)
-    assert (first.returncode, error) == (0, "")
+    assert launched.stdout is not None
+    assert launched.stdout.readline().startswith("Ray: ")
+    for name in ON_WORKERS:
+        file = tmp_path / "distcel" / f"{name}.py"
+        file.write_text(file.read_text().replace("\nimport ", f"\n{EDIT}import ", 1))
+    out, error = launched.communicate(timeout=300)
+    assert (launched.returncode, error) == (0, "")
     assert "55 base learners trained" in out
-    (logged,) = (checkout / "runs" / "mlflow-artifacts").glob("*/artifacts/model/code/distcel")
+    (logged,) = (tmp_path / "runs" / "mlflow-artifacts").glob("*/artifacts/model/code/distcel")
     assert not any(EDIT in file.read_text() for file in logged.glob("*.py"))
 
-    for file, text in zip(files, before, strict=True):
-        file.write_text(text)
-    everything = made(checkout)
-    again = started(checkout, *command)
-    out, error = again.communicate(timeout=300)
-    assert (again.returncode, error) == (0, "")
-    assert "0 base learners trained, 55 from the cache" in out
-    assert made(checkout) == everything
+    # Everything is kept under the keys of the code before the edit, which this process has.
+    run_dir = tmp_path / "runs" / "digits-smoke-seed0"
+    options = cluster.options(cluster.parser().parse_args([*flags, "--run-dir", str(run_dir)]))
+    prepared = prepare(load_experiment("digits", "smoke"), options)
+    assert all(
+        prepared.cache.holds(*job) for job in zip(prepared.specs, prepared.keys, strict=True)
+    )
+    trials = TrialStore(prepared.search_folder / "trials").snapshot()
+    assert [trial.state for trial in trials] == ["COMPLETE", "COMPLETE"]
+    best = best_trial(trials)
+    refit = _file_name(f"refit of trial {best.number}", SmartRule(best.params))
+    assert (prepared.search_folder / "refit" / refit).is_file()

@@ -1,9 +1,10 @@
-"""The README's first command, run once for all the tests that look at what it leaves."""
+"""Launches that are run once for all the tests that look at what they leave."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,20 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
         assert (ran.returncode, ran.stderr) == (0, "")
         outputs.append(ran.stdout)
     return folder / "runs" / "digits-quick-seed0", outputs
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """A brief reproduction with cross-fitted predictions and all that there is."""
+
+    runs: Path
+    output: str
+
+
+@pytest.fixture(scope="session")
+def cross_fitted(tmp_path_factory: pytest.TempPathFactory) -> CrossFitted:
+    folder = tmp_path_factory.mktemp("crossfit")
+    flags = ["--preset", "smoke", "--selector-split", "crossfit", "--beyond", "--gradients"]
+    ran = launch("reproduce.py", "--seeds", "1", *flags, folder=folder)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return CrossFitted(folder / "runs", ran.stdout)

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from distcel.checks import RunFailedError
 from distcel.worker_pool import WorkerPool
 from launch import cluster, reproduce
-from tests.launch.conftest import ROOT, launch
+from tests.launch.conftest import ROOT, CrossFitted, launch
 
 QUICK = ("--seeds", "1", "--results-file", "RESULTS.md")
 Curve = dict[int, dict[str, float]]
@@ -196,29 +196,21 @@ def test_a_tracking_uri_is_in_no_command_that_is_written_down() -> None:
     assert reproduce._without_uri(["--mlflow-uri=http://me:secret@host", "--beyond"]) == "--beyond"
 
 
-@pytest.fixture(scope="module")
-def cross_fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a brief reproduction with all that there is."""
-    folder = tmp_path_factory.mktemp("crossfit")
-    flags = ["--preset", "smoke", "--selector-split", "crossfit", "--beyond", "--gradients"]
-    ran = command(folder, "--seeds", "1", *flags)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return folder / "runs" / "reproduce-digits-smoke-crossfit"
-
-
-def test_a_selector_split_is_a_reproduction_of_its_own(cross_fitted: Path) -> None:
-    report = (cross_fitted / "report.md").read_text()
+def test_a_selector_split_is_a_reproduction_of_its_own(cross_fitted: CrossFitted) -> None:
+    folder = cross_fitted.runs / "reproduce-digits-smoke-crossfit"
+    report = (folder / "report.md").read_text()
     assert report.startswith("# digits, preset smoke, selector split crossfit\n")
-    (seed,) = json.loads((cross_fitted / "results.json").read_text())["seeds"]
+    (seed,) = json.loads((folder / "results.json").read_text())["seeds"]
     assert seed["results"]["selector_split"] == "crossfit"
     # The rules that reproduce.py fits once more are fitted on the same predictions.
     assert seed["accuracy"]["e2e-CEL"] == seed["results"]["accuracy"]["e2e_cel"]
     assert seed["accuracy"]["SL"] == pytest.approx(seed["results"]["accuracy"]["super_learner"])
 
 
-def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> None:
-    report = (cross_fitted / "report.md").read_text()
-    (seed,) = json.loads((cross_fitted / "results.json").read_text())["seeds"]
+def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: CrossFitted) -> None:
+    folder = cross_fitted.runs / "reproduce-digits-smoke-crossfit"
+    report = (folder / "report.md").read_text()
+    (seed,) = json.loads((folder / "results.json").read_text())["seeds"]
     beyond = {"soft gating", "straight-through top-k", "single network", "brief single network"}
     beyond |= {"e2e-CEL by Eq. 7"}  # which any reproduction has
     assert set(seed["trained"]) == beyond
@@ -237,7 +229,7 @@ def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: Path) -> No
         valid, test = run["epochs"][-1]["valid_accuracy"], run["test_accuracy"]
         assert re.search(rf"\| {title} +\| {100 * valid:.2f} +\| {100 * test:.2f} ", report), title
     assert len(seed["gradients"]["runs"]) == 8
-    assert_mlflow_has(cross_fitted, "digits, preset smoke, selector split crossfit")
+    assert_mlflow_has(folder, "digits, preset smoke, selector split crossfit")
 
 
 @pytest.mark.parametrize(
