@@ -77,9 +77,9 @@ def of_searches(outcomes: Sequence[SeedOutcome]) -> str:
     point = ", ".join(f"{name} = {value}" for name, value in first.items())
     return (
         f"Trials of each seed's search: {trials}, the first at {point}, the others at random until "
-        "ten are complete and then TPE's. ASHA may stop one, but not the first, after a third of "
-        "its epochs, which then counts as it is, though more epochs might have made it the best; "
-        "the best one is trained for all of them."
+        "ten are complete and then TPE's. ASHA may stop one after a third of its epochs, which "
+        "then counts as it is, though more epochs might have made it the best; the best one is "
+        "trained for all of them."
     )
 
 
