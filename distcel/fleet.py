@@ -211,7 +211,7 @@ class Fleet:
         whose = f"learner {learner}: its" if learner else "before its first learner an"
         ray.kill(actor)
         if isinstance(error, ray.exceptions.OutOfMemoryError) and (self._running or self._idle):
-            print(f"{whose} node was low on memory, it goes on with one actor less")
+            print(f"{whose} node was low on memory, one actor fewer goes on")
             return
         self._deaths[learner] += 1
         if self._deaths[learner] == MAX_DEATHS:

@@ -153,10 +153,8 @@ def test_a_hopeless_trial_is_stopped_early(
     learning = SelectionParams(k=1, epsilon=1.0, m=20, lr=1.0, gradient="exact")
     spared, stopped = replace(learning, lr=2e-9), replace(learning, lr=1e-9)
     space = {**EXPERIMENT.space, "lr": FloatDistribution(1e-9, 1.0)}
-    experiment, store = (
-        replace(longer, space=space, first_trial=spared),
-        TrialStore(tmp_path / "trials"),
-    )
+    experiment = replace(longer, space=space, first_trial=spared)
+    store = TrialStore(tmp_path / "trials")
     for number, params in enumerate((learning, spared, stopped), 1):
         store.keep(TrialRecord(number, params, "RUNNING"))
     records = search(replace(task, experiment=experiment), tmp_path, 3)
