@@ -18,34 +18,34 @@ import ray
 import torch
 from torch import Tensor
 
-from distcel.consensus import consensus_rules, said_by
-from distcel.crossfit import hold_out
-from distcel.datasets import Splits
-from distcel.fleet import Fleet
-from distcel.live_updates import LiveUpdates
-from distcel.machine import describe_machine
-from distcel.predictions import PredictionCache
+from distcel.data.crossfit import hold_out
+from distcel.data.splits import Splits
+from distcel.execute.pool import WorkerPool
 from distcel.prepare import Prepared
-from distcel.refit import SmartRule, refit_best
-from distcel.report import Evaluation, evaluate, tables
-from distcel.search import run_search
-from distcel.selection import SelectionTask
-from distcel.standalone import save_ensemble
-from distcel.storage import (
+from distcel.report.launch import Evaluation, evaluate, tables
+from distcel.rules.consensus import consensus_rules, said_by
+from distcel.search.refit import SmartRule, refit_best
+from distcel.search.selection import SelectionTask
+from distcel.search.trials import TrialStore, first_params
+from distcel.search.tune import run_search
+from distcel.serve.ensemble import save_ensemble
+from distcel.storage.files import (
     DamagedFileError,
     content_key,
     put_aside,
     write_atomically,
     write_json,
 )
-from distcel.tracked import Outcome, SearchIdentity
-from distcel.trained_network import TrainedNetwork
-from distcel.trial_record import TrialRecord
-from distcel.trials import TrialStore, first_params
-from distcel.worker_pool import WorkerPool
+from distcel.storage.machine import describe_machine
+from distcel.tracking.live import LiveUpdates
+from distcel.tracking.records import Outcome, SearchIdentity
+from distcel.train.cache import PredictionCache
+from distcel.train.fleet import Fleet
+from distcel.train.trained_network import TrainedNetwork
+from distcel.train.trial_record import TrialRecord
 
 if TYPE_CHECKING:
-    from distcel.tracking import Tracker
+    from distcel.tracking.mlflow import Tracker
 
 _PACKAGES = (
     *("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"),
@@ -132,7 +132,7 @@ def _test(
 
 
 def _tracker(prepared: Prepared) -> Tracker:
-    from distcel.tracking import Tracker
+    from distcel.tracking.mlflow import Tracker
 
     options = prepared.options
     tags = {

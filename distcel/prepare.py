@@ -12,19 +12,13 @@ from typing import Any
 import torch
 from optuna.distributions import distribution_to_json
 
-from distcel import ensemble, knapsack, quadrature, selection, training, votes
-from distcel.checks import require
-from distcel.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
-from distcel.datasets import Splits, load_splits
-from distcel.learners import learner_key
-from distcel.machine import describe_commit
-from distcel.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
-from distcel.predictions import CachedSplit, PredictionCache
-from distcel.search import SearchSettings, StoppingRule
-from distcel.source_code import code_of
-from distcel.space import require_within, search_space
-from distcel.storage import content_key
-from distcel.types import (
+from distcel.core import ensemble, knapsack, quadrature, votes
+from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
+from distcel.data.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
+from distcel.data.splits import Splits, load_splits
+from distcel.experiment.errors import require
+from distcel.experiment.space import require_within, search_space
+from distcel.experiment.types import (
     Experiment,
     LearnerSpec,
     SelectorSplit,
@@ -32,6 +26,14 @@ from distcel.types import (
     first_point,
     learner_specs,
 )
+from distcel.search import selection
+from distcel.search.tune import SearchSettings, StoppingRule
+from distcel.storage.files import content_key
+from distcel.storage.machine import describe_commit
+from distcel.storage.provenance import code_of
+from distcel.train import loop as training
+from distcel.train.cache import CachedSplit, PredictionCache
+from distcel.train.learner import learner_key
 
 _OF_A_TRIAL = (
     *(knapsack, quadrature, votes, ensemble, selection, training, StoppingRule),

@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from distcel.checks import (
+from distcel.cli.exit_status import OneLineParser, exit_status
+from distcel.cli.signals import unwind_on_signals
+from distcel.experiment.errors import (
     invalid,
     require,
     require_choice,
     require_count,
     require_positive,
 )
-from distcel.types import SelectorSplit
-from launch.exit_status import OneLineParser, exit_status
-from launch.signals import unwind_on_signals
+from distcel.experiment.types import SelectorSplit
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
 if TYPE_CHECKING:
+    from distcel.experiment.types import Experiment
     from distcel.prepare import Options
-    from distcel.types import Experiment
 
 _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "vote": str}
 
@@ -116,11 +116,11 @@ def _launch(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, experiment, fixed)
 
     from distcel import pipeline
+    from distcel.execute.cluster import connect
+    from distcel.execute.workers import cluster_pool
     from distcel.prepare import prepare
-    from distcel.run_lock import run_lock
-    from distcel.storage import remove_partial_files
-    from distcel.workers import cluster_pool
-    from launch.ray_cluster import connect
+    from distcel.storage.files import remove_partial_files
+    from distcel.storage.lock import run_lock
 
     chosen = options(arguments)
     with run_lock(chosen.run_dir):
@@ -173,10 +173,10 @@ def options(arguments: argparse.Namespace) -> Options:
 def _dry_run(arguments: argparse.Namespace, experiment: Experiment, fixed: dict[str, Any]) -> int:
     import torch
 
-    from distcel.datasets import draw_splits
-    from distcel.estimate import count_samples, describe
-    from distcel.types import first_point, learner_specs
-    from distcel.worker_pool import WorkerPool
+    from distcel.data.splits import draw_splits
+    from distcel.execute.pool import WorkerPool
+    from distcel.experiment.types import first_point, learner_specs
+    from distcel.train.estimate import count_samples, describe
 
     class_names, pools = draw_splits(experiment, arguments.data_dir, arguments.seed)
     specs = learner_specs(class_names)

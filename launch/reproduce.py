@@ -21,16 +21,16 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from distcel.checks import RunFailedError, invalid, require, require_count
+from distcel.cli.exit_status import OneLineParser, exit_status
+from distcel.cli.signals import Stopped, unwind_on_signals
+from distcel.experiment.errors import RunFailedError, invalid, require, require_count
 from launch import cluster
-from launch.exit_status import OneLineParser, exit_status
-from launch.signals import Stopped, unwind_on_signals
 from search_spaces import load_experiment
 
 if TYPE_CHECKING:
-    from distcel.outcomes import SeedOutcome
-    from distcel.tracked import TrackedReproduction
-    from distcel.worker_pool import WorkerPool
+    from distcel.evaluate.outcomes import SeedOutcome
+    from distcel.execute.pool import WorkerPool
+    from distcel.tracking.records import TrackedReproduction
 
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec a thread's lock may be held for good
 
@@ -83,10 +83,13 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     _require_consistent(arguments, of_cluster)
 
     # With what functions below import, before the launches: the code may be edited meanwhile.
-    from distcel import comparison, reproduction, results_file, tracking  # noqa: F401
+    from distcel.evaluate import compare as comparison  # noqa: F401
+    from distcel.execute.cluster import connect
+    from distcel.execute.workers import cluster_pool
     from distcel.prepare import run_title
-    from distcel.workers import cluster_pool
-    from launch.ray_cluster import connect
+    from distcel.report import reproduction
+    from distcel.report import results_page as results_file
+    from distcel.tracking import mlflow as tracking  # noqa: F401
 
     for seed in range(arguments.seeds):
         status = _launch([sys.executable, cluster.__file__, *passed_on, "--seed", str(seed)])
@@ -153,7 +156,7 @@ def _without_uri(words: Sequence[str]) -> str:
 
 
 def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
-    from distcel.tracking import log_reproduction
+    from distcel.tracking.mlflow import log_reproduction
 
     try:
         log_reproduction(mlflow_uri, reproduction)
@@ -187,11 +190,11 @@ def _outcome(
     arguments: argparse.Namespace, passed_on: list[str], seed: int, pool: WorkerPool
 ) -> SeedOutcome:
     """What one seed's run directory holds, with what is measured beside it."""
-    from distcel.comparison import compare_run
-    from distcel.outcomes import SeedOutcome
+    from distcel.evaluate.compare import compare_run
+    from distcel.evaluate.outcomes import SeedOutcome
     from distcel.prepare import prepare
-    from distcel.run_lock import run_lock
-    from distcel.trials import TrialStore, best_trial
+    from distcel.search.trials import TrialStore, best_trial
+    from distcel.storage.lock import run_lock
 
     of_cluster = _parsed([*passed_on, "--seed", str(seed)])
     options = cluster.options(of_cluster)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from distcel.checks import require
+from distcel.experiment.errors import require
 
 if TYPE_CHECKING:
-    from distcel.types import Experiment
+    from distcel.experiment.types import Experiment
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "fer2013", "utkface", "folder")
 PRESET_NAMES = ("smoke", "quick", "paper")

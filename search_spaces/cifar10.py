@@ -13,7 +13,7 @@ published one, Adadelta at 0.001, stays far behind.
 
 from dataclasses import replace
 
-from distcel.types import Architecture, Experiment, Published, Recipe, SelectionParams
+from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
 from search_spaces.common import selection_space, smoke
 
 _PAPER = Experiment(

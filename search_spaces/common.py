@@ -9,7 +9,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from distcel.types import Experiment
+from distcel.experiment.types import Experiment
 
 
 def selection_space(lowest_lr: float, highest_lr: float) -> dict[str, BaseDistribution]:

@@ -9,7 +9,7 @@ with the schedule of the learners.
 
 from dataclasses import replace
 
-from distcel.types import Architecture, Experiment, Recipe, SelectionParams
+from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
 from search_spaces.common import selection_space, smoke
 
 _QUICK = Experiment(

@@ -6,7 +6,7 @@ The paper reports 66.31 % with k = 13 of 28. It gives neither batch size nor aug
 a flip with a small crop are used here. Full width and 70 epochs for 28 learners want a GPU.
 
 Preset quick, six learners, seed 0, valid accuracy specialised / complementary / overall in %
-(`python -m tests.benchmarks.recipes fer2013`): batch 64 without augmentation 79.9 / 37.6 / 45.7,
+(`python -m benchmarks.recipes fer2013`): batch 64 without augmentation 79.9 / 37.6 / 45.7,
 flip 79.5 / 37.0 / 45.3, flip and crop 79.9 / 31.4 / 40.8; batch 128 79.9 / 37.0 / 45.3,
 78.8 / 35.9 / 44.3, 79.0 / 29.5 / 38.9. Three epochs are too few for crops; what 70 make of them has
 not been measured here.
@@ -14,7 +14,7 @@ not been measured here.
 
 from dataclasses import replace
 
-from distcel.types import Architecture, Experiment, Published, Recipe, SelectionParams
+from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
 from search_spaces.common import selection_space, smoke
 
 _PAPER = Experiment(

@@ -7,7 +7,7 @@ Images are resized to 64x64 pixels. The numbers are a start: change them here fo
 
 from dataclasses import replace
 
-from distcel.types import Architecture, Experiment, Recipe, SelectionParams
+from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
 from search_spaces.common import selection_space, smoke
 
 _QUICK = Experiment(

@@ -6,14 +6,14 @@ The paper reports 90.97 % with k = 7 of 15. It gives neither batch size nor spli
 and 20 % for test are used here. ResNet18 starts from ImageNet weights; full size wants a GPU.
 
 Preset quick, six learners, seed 0, valid accuracy specialised / complementary / overall in %
-(`python -m tests.benchmarks.recipes utkface`): batch 64 without augmentation 74.4 / 61.6 / 65.5,
+(`python -m benchmarks.recipes utkface`): batch 64 without augmentation 74.4 / 61.6 / 65.5,
 flip 84.7 / 48.4 / 60.4, flip and crop 82.1 / 44.6 / 57.1; batch 128 83.9 / 47.0 / 59.0,
 81.7 / 47.7 / 59.6, 77.6 / 38.7 / 50.8. Flip at batch 64 makes the best specialists.
 """
 
 from dataclasses import replace
 
-from distcel.types import Architecture, Experiment, Published, Recipe, SelectionParams
+from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
 from search_spaces.common import selection_space, smoke
 
 _PAPER = Experiment(

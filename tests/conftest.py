@@ -12,12 +12,12 @@ import ray
 import torch
 from hypothesis import settings
 
-from distcel.ensemble import SmartEnsemble, smart_ensemble
-from distcel.networks import NetworkPlan
-from distcel.standalone import save_ensemble
-from distcel.types import Architecture, SelectionParams, learner_specs
-from distcel.worker_pool import WorkerPool
-from tests.data import SHARED_DATA
+from distcel.core.ensemble import SmartEnsemble, smart_ensemble
+from distcel.core.networks import NetworkPlan
+from distcel.execute.pool import WorkerPool
+from distcel.experiment.types import Architecture, SelectionParams, learner_specs
+from distcel.serve.ensemble import save_ensemble
+from tests.made_data import SHARED_DATA
 
 PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
 NAMES = ("ant", "bee", "cow")

@@ -19,12 +19,12 @@ import torch
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
-from distcel.ensemble import SelectionTraining
-from distcel.networks import NetworkPlan
-from distcel.selection import SelectionTask
-from distcel.types import SelectionParams
-from tests.distcel.test_ensemble import specialists
-from tests.distcel.test_search import EXPERIMENT, search
+from distcel.core.ensemble import SelectionTraining
+from distcel.core.networks import NetworkPlan
+from distcel.experiment.types import SelectionParams
+from distcel.search.selection import SelectionTask
+from tests.core.test_ensemble import specialists
+from tests.search.test_tune import EXPERIMENT, search
 
 ALLOWED, TAKEN = 3_000_000_000, 6_000_000_000  # bytes above what is in use
 

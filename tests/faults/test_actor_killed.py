@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcel import fleet as fleet_module
-from distcel.datasets import Splits
-from distcel.learners import Progress
-from distcel.predictions import TrainedLearner
-from distcel.types import LearnerSpec
-from distcel.worker_pool import WorkerPool
-from tests.distcel.test_fleet import EXPERIMENT, Launch, splits, watched  # noqa: F401
+from distcel.data.splits import Splits
+from distcel.execute.pool import WorkerPool
+from distcel.experiment.types import LearnerSpec
+from distcel.train import fleet as fleet_module
+from distcel.train.cache import TrainedLearner
+from distcel.train.learner import Progress
+from tests.train.test_fleet import EXPERIMENT, Launch, splits, watched  # noqa: F401
 
 N_LEARNERS, N_EPOCHS = 4, 60
 

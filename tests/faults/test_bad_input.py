@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from distcel.checks import InvalidInputError
-from distcel.image_files import decode_images
-from distcel.sample_tables import read_samples
-from distcel.sources import read_source
-from distcel.storage import DamagedFileError, content_key, write_checked
-from distcel.trial_record import EpochResult
-from distcel.trials import TrialStore
-from distcel.types import Architecture, Gradient, Recipe, SelectionParams, VoteName
+from distcel.data.images import decode_images
+from distcel.data.readers import read_source
+from distcel.data.tables import read_samples
+from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.types import Architecture, Gradient, Recipe, SelectionParams, VoteName
+from distcel.search.trials import TrialStore
+from distcel.storage.files import DamagedFileError, content_key, write_checked
+from distcel.train.trial_record import EpochResult
 from launch import cluster
 
 SCALARS = st.one_of(
@@ -232,7 +232,7 @@ def test_a_link_that_leaves_the_data_directory_is_refused(tmp_path: Path) -> Non
 
 
 def test_networks_are_loaded_without_unpickling(tmp_path: Path) -> None:
-    from distcel.networks import imagenet_weights
+    from distcel.core.networks import imagenet_weights
 
     class Owned:
         def __reduce__(self) -> tuple[object, ...]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcel.datasets import Splits, load_splits
-from distcel.predictions import PredictionCache, TrainedLearner, Weights
-from distcel.sample_tables import read_samples
-from distcel.storage import DamagedFileError, read_record, write_record
-from distcel.types import SPLIT_NAMES, LearnerSpec
+from distcel.data.splits import Splits, load_splits
+from distcel.data.tables import read_samples
+from distcel.experiment.types import SPLIT_NAMES, LearnerSpec
+from distcel.storage.files import DamagedFileError, read_record, write_record
+from distcel.train.cache import PredictionCache, TrainedLearner, Weights
 from search_spaces import load_experiment
 
 SPEC = LearnerSpec("3+5", (3, 5))

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from distcel.ensemble import SelectionTraining
-from distcel.selection import SelectionTask
-from distcel.trials import best_trial
-from distcel.types import SelectionParams
-from distcel.worker_pool import WorkerPool
-from tests.distcel.test_search import search, task  # noqa: F401
+from distcel.core.ensemble import SelectionTraining
+from distcel.execute.pool import WorkerPool
+from distcel.experiment.types import SelectionParams
+from distcel.search.selection import SelectionTask
+from distcel.search.trials import best_trial
+from tests.search.test_tune import search, task  # noqa: F401
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

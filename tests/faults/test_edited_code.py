@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distcel.kept_training import _file_name
 from distcel.prepare import prepare
-from distcel.refit import SmartRule
-from distcel.trials import TrialStore, best_trial
+from distcel.rules.kept_training import _file_name
+from distcel.search.refit import SmartRule
+from distcel.search.trials import TrialStore, best_trial
 from launch import cluster
 from search_spaces import load_experiment
 

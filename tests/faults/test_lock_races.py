@@ -13,8 +13,8 @@ from pathlib import Path
 _REACH = """
 import sys, time
 from pathlib import Path
-from distcel.run_lock import run_lock
-from distcel.checks import InvalidInputError
+from distcel.storage.lock import run_lock
+from distcel.experiment.errors import InvalidInputError
 print("ready", flush=True)
 first = float(sys.stdin.readline())
 for race in range(int(sys.argv[2])):

@@ -20,11 +20,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from distcel.live_updates import LiveUpdates
-from distcel.tracked import Outcome, SearchIdentity
-from distcel.tracking import Tracker
-from distcel.trial_record import EpochResult, TrialRecord
-from distcel.types import SelectionParams
+from distcel.experiment.types import SelectionParams
+from distcel.tracking.live import LiveUpdates
+from distcel.tracking.mlflow import Tracker
+from distcel.tracking.records import Outcome, SearchIdentity
+from distcel.train.trial_record import EpochResult, TrialRecord
 
 N_TRIALS, N_EPOCHS = 6, 4
 Mode = Literal["healthy", "slow", "500", "loses answers"]
@@ -178,7 +178,7 @@ def everything_once(server: Server, key: str) -> bool:
     experiment = client.get_experiment_by_name("distcel faults")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], "", ViewType.ACTIVE_ONLY, 1000)
-    runs = [run for run in found if run.data.tags["distcel.search"] == key]
+    runs = [run for run in found if run.data.tags["distcel.search.tune"] == key]
     ended = all(run.info.status == "FINISHED" for run in runs)
     trials = [run for run in runs if "distcel.trial" in run.data.tags]
     numbers = sorted(int(run.data.tags["distcel.trial"]) for run in trials)

@@ -21,19 +21,20 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from distcel.datasets import load_splits
-from distcel.kept_training import train_missing
-from distcel.networks import NetworkPlan
-from distcel.refit import SmartRule
-from distcel.search import SearchSettings, run_search
-from distcel.selection import SelectionTask
-from distcel.space import search_space
-from distcel.trained_network import TrainedNetwork
-from distcel.trials import TrialStore
-from distcel.types import first_point
-from distcel.workers import cluster_pool
-from tests.distcel import test_fleet, test_search
-from tests.distcel.test_ensemble import specialists
+from distcel.core.networks import NetworkPlan
+from distcel.data.splits import load_splits
+from distcel.execute.workers import cluster_pool
+from distcel.experiment.space import search_space
+from distcel.experiment.types import first_point
+from distcel.rules.kept_training import train_missing
+from distcel.search.refit import SmartRule
+from distcel.search.selection import SelectionTask
+from distcel.search.trials import TrialStore
+from distcel.search.tune import SearchSettings, run_search
+from distcel.train.trained_network import TrainedNetwork
+from tests.core.test_ensemble import specialists
+from tests.search import test_tune as test_search
+from tests.train import test_fleet
 
 N_LEARNERS, N_TRIALS = 12, 12
 

@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from launch import cluster
-from tests import data
+from tests import made_data as data
 
 
 def _ants(folder: Path) -> None:

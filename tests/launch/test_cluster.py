@@ -13,9 +13,9 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from distcel.machine import describe_commit
-from distcel.sample_tables import read_samples
-from distcel.standalone import load_ensemble
+from distcel.data.tables import read_samples
+from distcel.serve.ensemble import load_ensemble
+from distcel.storage.machine import describe_commit
 from launch import cluster
 from tests.launch.conftest import CrossFitted, command_line, launch
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from distcel.checks import RunFailedError
-from distcel.worker_pool import WorkerPool
+from distcel.execute.pool import WorkerPool
+from distcel.experiment.errors import RunFailedError
 from launch import cluster, reproduce
 from tests.launch.conftest import ROOT, CrossFitted, launch
 

@@ -11,16 +11,16 @@ from mlflow import MlflowClient
 
 import search_spaces
 from distcel import pipeline
-from distcel.checks import InvalidInputError
-from distcel.predictions import CachedSplit
+from distcel.data.readers import FER2013_CLASSES, READERS
+from distcel.execute.pool import WorkerPool
+from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.space import search_space
+from distcel.experiment.types import Gradient, SplitName, first_point
 from distcel.prepare import Options, Prepared, prepare
-from distcel.sources import FER2013_CLASSES, READERS
-from distcel.space import search_space
-from distcel.standalone import load_ensemble
-from distcel.types import Gradient, SplitName, first_point
-from distcel.worker_pool import WorkerPool
+from distcel.serve.ensemble import load_ensemble
+from distcel.train.cache import CachedSplit
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment
-from tests import data
+from tests import made_data as data
 
 
 def write_fer2013(folder: Path) -> None:

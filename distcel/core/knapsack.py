@@ -1,0 +1,190 @@
+"""The knapsack layer (Eqs. 4-7): hard top-k forward, a smoothed gradient backward.
+
+Forward it is K(c), the 0/1 mask b with sum(b) = k that maximises <c, b>. Backward it uses the
+Jacobian J(c) of P(c) = E[K(c + epsilon z)], z standard normal (Eq. 5), computed in one of three
+ways. J is symmetric, its rows sum to 0 and <g, J g> >= 0, so J g is the gradient for upstream g.
+
+The layer needs nothing but torch. Shapes: B rows, N learners, M noise samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distcel.core.quadrature import exact_product
+from distcel.experiment.errors import require, require_choice, require_count, require_positive
+from distcel.experiment.types import Gradient
+
+_BLOCK_ELEMENTS = 1 << 20  # of noise at once: a few megabytes, which the allocator reuses
+
+
+def top_k_mask(scores_BN: Tensor, k: int) -> Tensor:
+    """K(c): the 0/1 mask of each row's k largest scores (Eq. 4); ties still give exactly k ones.
+
+    Args:
+        scores_BN: scores, shape (B, N).
+        k: how many are selected, 1 <= k <= N.
+
+    Returns:
+        Tensor: shape (B, N), of the scores' dtype.
+
+    Raises:
+        InvalidInputError: k outside 1..N.
+    """
+    n = scores_BN.shape[-1]
+    require(1 <= k <= n, f"1 <= k <= n = {n}", k, "give a k in the range")
+    chosen_BK = scores_BN.topk(k, dim=-1, sorted=False).indices
+    return torch.zeros_like(scores_BN).scatter_(-1, chosen_BK, 1.0)
+
+
+class KnapsackLayer(nn.Module):
+    """Selects k of N learners from their scores; the gradient is smoothed, the mask is hard.
+
+    Args:
+        k: how many learners are selected.
+        epsilon: temperature of the smoothing, in the scores' unit.
+        m: noise samples a row; `exact` needs none and ignores it.
+        gradient: `exact` (quadrature, no draws), `conditional` (Rao-Blackwellised draws) or
+            `paper` (Eq. 7 with 1/epsilon and a baseline, as `paper_product` has it).
+        generator: source of the draws, torch's default one if None.
+
+    Raises:
+        InvalidInputError: k or m below 1, epsilon not positive and finite, unknown gradient.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        epsilon: float,
+        m: int,
+        gradient: Gradient = "exact",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        require_count("k", k)
+        require_positive("epsilon", epsilon)
+        require_count("m", m)
+        require_choice("gradient", gradient, Gradient)
+        self.k, self.epsilon, self.m = k, epsilon, m
+        self.gradient: Gradient = gradient
+        self.generator = generator
+
+    def forward(self, scores_BN: Tensor) -> Tensor:
+        """The 0/1 mask, shape (B, N), of the k best scores in each row; nothing is sampled here."""
+        mask_BN: Tensor = _SmoothedTopK.apply(scores_BN, self.k, self._jacobian_product)
+        return mask_BN
+
+    def _jacobian_product(self, scores_BN: Tensor, upstream_BN: Tensor) -> Tensor:
+        if self.gradient == "exact":
+            return exact_product(scores_BN, upstream_BN, self.k, self.epsilon)
+        sampled = conditional_product if self.gradient == "conditional" else paper_product
+        return sampled(scores_BN, upstream_BN, self.k, self.epsilon, self.m, self.generator)
+
+    def extra_repr(self) -> str:
+        """The hyperparameters, for printing."""
+        return f"k={self.k}, epsilon={self.epsilon}, m={self.m}, gradient={self.gradient!r}"
+
+
+class _SmoothedTopK(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, scores_BN: Tensor, k: int, product: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        ctx.save_for_backward(scores_BN)
+        ctx.k, ctx.product = k, product
+        return top_k_mask(scores_BN, k)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_BN: Tensor) -> tuple[Tensor, None, None]:
+        (scores_BN,) = ctx.saved_tensors
+        if ctx.k == scores_BN.shape[-1]:  # the mask is constant
+            return torch.zeros_like(scores_BN), None, None
+        return ctx.product(scores_BN, upstream_BN), None, None
+
+
+def paper_product(
+    scores_BN: Tensor,
+    upstream_BN: Tensor,
+    k: int,
+    epsilon: float,
+    m: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """J(c) g by Eq. 7: the mean over m draws of <g, K(c + epsilon z)> z / epsilon.
+
+    Contracted with g first, so no Jacobian is formed. The leave-one-out mean of <g, K> is
+    subtracted as a baseline: unbiased, and of less variance. Eq. 7 leaves the 1/epsilon
+    out; with it, epsilon is not tangled with the learning rate.
+
+    Returns:
+        Tensor: shape (B, N).
+    """
+    value_B1 = scores_BN.new_zeros(scores_BN.shape[0], 1)
+    noise_BN = torch.zeros_like(scores_BN)
+    product_BN = torch.zeros_like(scores_BN)
+    for noise_MBN in _noise(scores_BN, m, generator):
+        chosen_MBK = (scores_BN + epsilon * noise_MBN).topk(k, dim=-1, sorted=False).indices
+        value_MB = upstream_BN.expand_as(noise_MBN).gather(-1, chosen_MBK).sum(-1)
+        value_B1 += value_MB.sum(0)[:, None]
+        noise_BN += noise_MBN.sum(0)
+        product_BN += torch.einsum("mb,mbn->bn", value_MB, noise_MBN)
+    if m > 1:
+        product_BN = (product_BN - value_B1 * noise_BN / m) * (m / (m - 1))
+    return product_BN / (m * epsilon)
+
+
+def conditional_product(
+    scores_BN: Tensor,
+    upstream_BN: Tensor,
+    k: int,
+    epsilon: float,
+    m: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """J(c) g from m draws with each learner's own noise integrated out (Rao-Blackwell).
+
+    Given the other noises, learner i is selected when its score passes t_i, the k-th largest of
+    the other perturbed scores: dP(i in)/dc_i = phi((c_i - t_i) / epsilon) / epsilon, and the
+    learner j at t_i loses as much. For a selected i, j is the (k+1)-th best; else the k-th. Half
+    of each pair's flow is booked from either side, so every estimate is a Laplacian as J itself
+    is. The relative error is a small multiple of 1/sqrt(m): 2 at N = 55, 5 at N = 200.
+
+    Returns:
+        Tensor: shape (B, N).
+    """
+    product_BN = torch.zeros_like(scores_BN)
+    for noise_MBN in _noise(scores_BN, m, generator):
+        upstream_MBN = upstream_BN.expand_as(noise_MBN)
+        top = (scores_BN + epsilon * noise_MBN).topk(k + 1, dim=-1)
+        last_in_MB1, first_out_MB1 = top.indices[..., k - 1 : k], top.indices[..., k:]
+        selected_MBN = torch.zeros_like(noise_MBN, dtype=torch.bool)
+        selected_MBN.scatter_(-1, top.indices[..., :k], True)
+        threshold_MBN = torch.where(selected_MBN, top.values[..., k:], top.values[..., k - 1 : k])
+        tied_upstream_MBN = torch.where(
+            selected_MBN,
+            upstream_MBN.gather(-1, first_out_MB1),
+            upstream_MBN.gather(-1, last_in_MB1),
+        )
+        density_MBN = torch.exp(-0.5 * ((scores_BN - threshold_MBN) / epsilon).square())
+        flow_MBN = density_MBN * (upstream_MBN - tied_upstream_MBN)
+        selected_flow_MB1 = flow_MBN.where(selected_MBN, 0.0).sum(-1, keepdim=True)
+        flow_MB1 = flow_MBN.sum(-1, keepdim=True)
+        flow_MBN.scatter_add_(-1, first_out_MB1, -selected_flow_MB1)
+        flow_MBN.scatter_add_(-1, last_in_MB1, selected_flow_MB1 - flow_MB1)
+        product_BN += flow_MBN.sum(0)
+    return product_BN / (2 * m * epsilon * math.sqrt(2 * math.pi))
+
+
+def _noise(scores_BN: Tensor, m: int, generator: torch.Generator | None) -> Iterator[Tensor]:
+    """M draws of standard normal noise a row, in blocks that bound the memory."""
+    block = max(1, _BLOCK_ELEMENTS // scores_BN.numel())
+    for start in range(0, m, block):
+        shape = (min(block, m - start), *scores_BN.shape)
+        yield torch.randn(
+            shape, dtype=scores_BN.dtype, device=scores_BN.device, generator=generator
+        )

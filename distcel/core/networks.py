@@ -1,0 +1,218 @@
+"""The networks of the paper's appendix, from uint8 images to scores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from distcel.experiment.errors import invalid, require
+from distcel.experiment.types import Architecture
+
+# Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Network(nn.Module):
+    """Standardises uint8 images (B, channels, height, width) and scores them: (B, outputs)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", 255 * torch.tensor(mean).reshape(-1, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).reshape(-1, 1, 1))
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Scores, before any softmax."""
+        scores: Tensor = self.body((images_BCHW - self.mean) / self.std)
+        return scores
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """How every network of a run is built, but for its number of outputs and its seed.
+
+    Attributes:
+        architecture: family and widths.
+        image_shape: channels, height, width.
+        mean: of each channel over the train split (or ImageNet's), in [0, 1].
+        std: likewise.
+        imagenet_weights: state dict of torchvision's resnet18 to start from, or None.
+    """
+
+    architecture: Architecture
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    imagenet_weights: dict[str, Tensor] | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Everything that determines the networks, as JSON; the weights by their digest."""
+        digest = hashlib.blake2b(digest_size=12)
+        for name, value in sorted((self.imagenet_weights or {}).items()):
+            as_bytes = value.cpu().contiguous().reshape(-1).view(torch.uint8)  # of bfloat16 too
+            digest.update(name.encode() + as_bytes.numpy().tobytes())
+        return {
+            "architecture": asdict(self.architecture),
+            "image_shape": self.image_shape,
+            "mean": self.mean,
+            "std": self.std,
+            "imagenet_weights": digest.hexdigest() if self.imagenet_weights else None,
+        }
+
+    def build(self, n_outputs: int, seed: int) -> Network:
+        """A network on the CPU; the same seed gives the same initial weights.
+
+        Args:
+            n_outputs: C for a base learner, N for a selection net.
+            seed: of the initial weights; torch's own generator is left as it was.
+
+        Raises:
+            InvalidInputError: the images or the ImageNet weights do not fit the architecture.
+        """
+        family, channels = self.architecture.family, self.architecture.channels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if family == "lenet":
+                body = _lenet(channels, self.image_shape, n_outputs)
+            elif family == "resnet9":
+                body = _resnet9(channels, self.image_shape, n_outputs)
+            else:
+                body = _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
+        # Channels last: up to half as fast again on a CPU, and what tensor cores want.
+        return Network(body, self.mean, self.std).to(memory_format=torch.channels_last)
+
+
+def _lenet(
+    channels: tuple[int, ...], image_shape: tuple[int, int, int], n_outputs: int
+) -> nn.Module:
+    """Two 5x5 convolutions and three linear layers: the paper's MNIST and CIFAR-10 learner."""
+    first, second = channels
+    depth, *sides = image_shape
+    height, width = (((side - 4) // 2 - 4) // 2 for side in sides)
+    require(
+        min(height, width) >= 1, "image sides >= 16 for lenet", sides, "set a larger image_size"
+    )
+    return nn.Sequential(
+        nn.Conv2d(depth, first, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(first, second, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(second * height * width, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, n_outputs),
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+def _convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
+    layers = [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
+    return nn.Sequential(*layers, *[nn.MaxPool2d(2)] * pool)
+
+
+def _resnet9(
+    channels: tuple[int, ...], image_shape: tuple[int, int, int], n_outputs: int
+) -> nn.Module:
+    """Eight 3x3 convolutions with batch norm and one linear layer: the paper's FER2013 learner.
+
+    Widths (64, 128, 256, 512) give its 64, 128, 128, 128, 256, 512, 512, 512.
+    """
+    depth, *sides = image_shape
+    require(min(sides) >= 8, "image sides >= 8 for resnet9", sides, "set a larger image_size")
+    first, second, third, fourth = channels
+    return nn.Sequential(
+        _convolution(depth, first),
+        _convolution(first, second, pool=True),
+        _Residual(_convolution(second, second), _convolution(second, second)),
+        _convolution(second, third, pool=True),
+        _convolution(third, fourth, pool=True),
+        _Residual(_convolution(fourth, fourth), _convolution(fourth, fourth)),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(fourth, n_outputs),
+    )
+
+
+def _resnet18(
+    image_shape: tuple[int, int, int], n_outputs: int, weights: dict[str, Tensor] | None
+) -> nn.Module:
+    """Torchvision's ResNet18, the paper's UTKFace learner; its last layer is always fresh."""
+    from torchvision.models import resnet18
+
+    require(image_shape[0] == 3, "3 channels for resnet18", image_shape[0], "give colour images")
+    network: nn.Module = resnet18(num_classes=n_outputs)
+    if weights is not None:
+        own = network.state_dict()
+        given = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+        fits = {name: tuple(v.shape) for name, v in given.items()} == {
+            name: tuple(v.shape) for name, v in own.items() if not name.startswith("fc.")
+        }
+        remedy = "give a file saved from torchvision's resnet18"
+        require(fits, "the weights of torchvision's resnet18", sorted(weights)[:3], remedy)
+        network.load_state_dict(given, strict=False)
+    return network
+
+
+def imagenet_weights(source: str) -> dict[str, Tensor] | None:
+    """ResNet18's ImageNet weights.
+
+    Args:
+        source: `torchvision` (its cache, or else a download), `none`, or a file of a state dict,
+            safetensors or what torch.save wrote.
+
+    Raises:
+        InvalidInputError: they cannot be had from there.
+    """
+    if source == "none":
+        return None
+    weights: Any
+    try:
+        if source == "torchvision":
+            from torchvision.models import ResNet18_Weights
+
+            weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
+        elif source.endswith(".safetensors"):
+            weights = load_file(source)
+        else:
+            weights = torch.load(source, map_location="cpu", weights_only=True)
+        if not all(isinstance(value, Tensor) for value in dict(weights).values()):
+            raise ValueError("it is no state dict")
+    except (
+        *(OSError, RuntimeError, ValueError, TypeError, EOFError),
+        *(SafetensorError, UnpicklingError),
+    ) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        remedy = "give --imagenet-weights FILE, or --imagenet-weights none for random ones"
+        raise invalid("ImageNet weights of ResNet18", f"{source!r} ({reason})", remedy) from None
+    return dict(weights)

@@ -1,0 +1,209 @@
+"""Samples as they are found: in IDX files, in FER2013's table, in folders of images.
+
+Nothing is extracted or unpickled; an image is decoded when it is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distcel.data.images import Images, decode_images, image_files, resize_images
+from distcel.experiment.errors import invalid, require
+
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
+
+_MAX_IDX_BYTES = 2**28  # five times MNIST's largest file
+_OTHER_SPLITS = {"val", "valid", "validation", "training", "testing"}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples before they are split: ids of length S, labels (S,) and how to read their images.
+
+    `read` takes indices of samples, shape (B,), and the side to resize to (None keeps it), and
+    gives images (B, channels, H, W): only what ends up in a split is decoded.
+    """
+
+    sample_ids: tuple[str, ...]
+    labels: Labels
+    read: Callable[[Indices, int | None], Images]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it was found; `test` is None where it comes without a test split."""
+
+    class_names: tuple[str, ...]
+    train: Pool
+    test: Pool | None
+
+
+def array_pool(sample_ids: tuple[str, ...], labels: Labels, images: Images) -> Pool:
+    """Samples whose images are in memory, (S, channels, H, W)."""
+    return Pool(sample_ids, labels, lambda chosen, size: resize_images(images[chosen], size))
+
+
+def file_pool(folder: Path, paths: list[Path], labels: Labels, mode: str) -> Pool:
+    """Samples whose images are files in a folder, of Pillow's mode `L` or `RGB`.
+
+    Raises:
+        InvalidInputError: a file's name is not in UTF-8.
+    """
+    ids = tuple(path.relative_to(folder).as_posix() for path in paths)
+    for sample_id in ids:
+        encodable = sample_id.encode(errors="replace").decode() == sample_id
+        require(encodable, "file names in UTF-8", sample_id, f"rename it in {folder}")
+
+    def read(chosen: Indices, image_size: int | None) -> Images:
+        return decode_images([paths[i] for i in chosen], mode, image_size)
+
+    return Pool(ids, labels, read)
+
+
+def numbered(prefix: str, count: int) -> tuple[str, ...]:
+    """Sample ids of samples that have no names."""
+    return tuple(f"{prefix}/{i:05d}" for i in range(count))
+
+
+def idx_reader(class_names: tuple[str, ...]) -> Callable[[Path], Source | None]:
+    """A reader of a folder of MNIST's four files, which gives None where one is missing."""
+
+    def read(folder: Path) -> Source | None:
+        pools = []
+        for split, prefix in (("train", "train"), ("test", "t10k")):
+            images_path = _either(folder / f"{prefix}-images-idx3-ubyte")
+            labels_path = _either(folder / f"{prefix}-labels-idx1-ubyte")
+            if images_path is None or labels_path is None:
+                return None
+            images, labels = _idx_array(images_path, 3), _idx_array(labels_path, 1)
+            consistent = len(images) == len(labels) and labels.max(initial=0) < len(class_names)
+            require(consistent, "one label 0-9 an image", str(labels_path), "download it again")
+            ids = numbered(split, len(labels))
+            pools.append(array_pool(ids, labels.astype(np.int64), images[:, None]))
+        return Source(class_names, pools[0], pools[1])
+
+    return read
+
+
+def _either(path: Path) -> Path | None:
+    compressed = path.with_name(path.name + ".gz")
+    return next((p for p in (compressed, path) if p.is_file()), None)
+
+
+def _idx_array(path: Path, rank: int) -> Images:
+    """An IDX file: two zero bytes, type 8 (uint8), the rank, big-endian sides, then the bytes."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(_MAX_IDX_BYTES + 1)
+        if len(content) > _MAX_IDX_BYTES:
+            raise ValueError(f"it holds more than {_MAX_IDX_BYTES} bytes")
+        if content[:4] != bytes((0, 0, 8, rank)):
+            raise ValueError("it does not begin as an IDX file of bytes")
+        shape = np.frombuffer(content, dtype=">u4", count=rank, offset=4)
+        return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        found = f"{str(path)!r} ({error})"
+        raise invalid("a readable IDX file of bytes", found, "download it again") from None
+
+
+def fer2013_csv(path: Path, class_names: tuple[str, ...]) -> Source:
+    """Columns emotion, pixels (2,304 numbers) and Usage; sample ids are Usage_row.
+
+    Raises:
+        InvalidInputError: a row is not of this kind, or none is of train or of test.
+    """
+    rows: dict[bool, list[tuple[str, int, Images]]] = {True: [], False: []}
+    number = 0
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for number, row in enumerate(csv.DictReader(file)):
+                usage, label, image = _fer2013_row(row, len(class_names))
+                rows[usage == "Training"].append((f"{usage}_{number}", label, image))
+    except (
+        *(csv.Error, KeyError, ValueError, AttributeError, OverflowError),
+        *(TypeError, OSError),
+    ) as error:
+        rule = "an emotion 0-6, a Usage and 2304 pixels 0-255 in every row"
+        found = f"data row {number} of {path} ({error})"
+        raise invalid(rule, found, "download it again") from None
+    for is_train, part in ((True, "Training"), (False, "PublicTest or PrivateTest")):
+        require(len(rows[is_train]) > 0, f"rows with Usage {part}", str(path), "download it again")
+    pools = []
+    for is_train in (True, False):
+        ids, labels, images = zip(*rows[is_train], strict=True)
+        pools.append(array_pool(ids, np.array(labels, np.int64), np.stack(images)))
+    return Source(class_names, pools[0], pools[1])
+
+
+def _fer2013_row(raw: dict[str, str], n_classes: int) -> tuple[str, int, Images]:
+    row = {(key or "").strip(): value for key, value in raw.items()}
+    usage, label = row["Usage"].strip(), int(row["emotion"])
+    pixels = np.array(row["pixels"].split(), dtype=np.int64)
+    if usage not in ("Training", "PublicTest", "PrivateTest"):
+        raise ValueError(f"Usage {usage!r}")
+    if not 0 <= label < n_classes:
+        raise ValueError(f"emotion {label}")
+    if pixels.shape != (48 * 48,) or pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"{pixels.size} pixels")
+    return usage, label, pixels.astype(np.uint8).reshape(1, 48, 48)
+
+
+def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) -> Source | None:
+    """`{train,test}/<class>/*`; also `<class>/*` where the class names are not given.
+
+    Returns:
+        Source: None where the folder has no such subfolders.
+
+    Raises:
+        InvalidInputError: there is a folder of another class or split, or one is missing.
+    """
+    children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
+    _require_no_other_split(folder, set(children), class_names is None)
+    if "train" in children:
+        train, test = (_files_by_class(children.get(name)) for name in ("train", "test"))
+        if class_names is not None:
+            rule = "images in train and in test"
+            require(bool(train and test), rule, str(folder), "get the whole data set")
+    elif class_names is None:
+        train, test = _files_by_class(folder), {}
+    else:
+        return None
+    if not train:
+        return None
+    names = class_names or tuple(train)
+    strangers = sorted((set(train) | set(test)) - set(names))
+    require(not strangers, f"classes among {names}", strangers, f"rename them in {folder}")
+
+    def pool(files: dict[str, list[Path]]) -> Pool:
+        labelled = [(path, c) for c, name in enumerate(names) for path in files.get(name, [])]
+        labels = np.array([label for _, label in labelled], np.int64)
+        return file_pool(folder, [path for path, _ in labelled], labels, mode)
+
+    return Source(names, pool(train), pool(test) if test else None)
+
+
+def _require_no_other_split(folder: Path, children: set[str], may_be_classes: bool) -> None:
+    others = sorted(_OTHER_SPLITS & children)
+    if others and ("train" in children or children <= _OTHER_SPLITS | {"test"}):
+        remedy = f"rename them in {folder}; the valid split is drawn from train"
+        raise invalid("split folders named train and test", repr(others), remedy)
+    if may_be_classes and "test" in children and "train" not in children:
+        remedy = f"add train to {folder}, or rename test if it is a class"
+        raise invalid("train beside test", repr(sorted(children)), remedy)
+
+
+def _files_by_class(folder: Path | None) -> dict[str, list[Path]]:
+    """The image files of each subfolder that has any."""
+    if folder is None:
+        return {}
+    files = {child.name: image_files(child) for child in sorted(folder.iterdir())}
+    return {name: paths for name, paths in files.items() if paths and not name.startswith(".")}

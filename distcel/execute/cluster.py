@@ -1,0 +1,92 @@
+"""Connects to Ray: a local cluster with its dashboard on 127.0.0.1, or one that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+from distcel.experiment.errors import RunFailedError, invalid
+from distcel.storage.provenance import write_copy
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[str]:
+    """Be connected while the context is open; yields the dashboard's address.
+
+    Args:
+        address: of a running cluster; None starts one here. Its workers get this process's code.
+
+    Raises:
+        InvalidInputError: there is no cluster at the address.
+        RunFailedError: Ray does not start, or fails: a full disk or object store, say.
+    """
+    with TemporaryDirectory() as folder:
+        write_copy(Path(folder))
+        # Not py_modules: workers would look for distcel in the driver's current folder first.
+        code = {"working_dir": folder}
+        context = _start_cluster(code) if address is None else _join_cluster(address, code)
+    try:
+        url = context.dashboard_url  # empty where the cluster was started without one
+        sign_in = "(sign in with what `ray get-auth-token` prints)"
+        yield f"http://{url} {sign_in}" if url else "none on this cluster"
+    except ray.exceptions.RayError as error:
+        if isinstance(error, ray.exceptions.RayTaskError):  # a defect of ours, with its traceback
+            raise
+        raise RunFailedError(
+            f"Ray failed ({_in_one_line(error)}): the same command carries on"
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _start_cluster(code: dict[str, Any]) -> Any:
+    _keep_token_private()
+    try:
+        return ray.init(
+            address="local",
+            runtime_env=code,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises a bare one where a process of its own does not start
+        raise RunFailedError(f"Ray does not start here ({_in_one_line(error)})") from error
+
+
+def _join_cluster(address: str, code: dict[str, Any]) -> Any:
+    try:
+        return ray.init(
+            address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        remedy = "start one with `ray start --head` or leave --address out"
+        rule = "a Ray cluster that answers at --address"
+        raise invalid(rule, f"{address!r} ({_in_one_line(error)})", remedy) from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())  # of other versions, for one, Ray tells in several
+
+
+def _keep_token_private() -> None:
+    """Ray would write its token, which lets one run anything here, for everybody to read."""
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), open(path, "x", opener=_for_the_owner) as file:
+        file.write(secrets.token_hex(32))
+    path.chmod(0o600)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,220 @@
+"""Frozen records that validate themselves. Nothing heavy is imported here.
+
+Shapes are written as suffixes, with this legend throughout the project:
+S samples of a split, B samples of a batch, N base learners, C classes, M noise samples.
+Images are uint8 of shape (S, channels, height, width); probabilities are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+from distcel.experiment.errors import (
+    require,
+    require_choice,
+    require_count,
+    require_non_negative,
+    require_positive,
+)
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Gradient = Literal["exact", "conditional", "paper"]
+VoteName = Literal["sum", "learned"]
+Optimizer = Literal["adadelta", "adam", "sgd"]
+Schedule = Literal["constant", "step", "one_cycle"]
+Augmentation = Literal["none", "flip", "crop", "flip_crop"]
+SplitName = Literal["train", "holdout", "valid", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")  # holdout is drawn from train
+SelectorSplit = Literal["train", "holdout", "crossfit"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network's family and the widths of its convolutions.
+
+    `lenet` takes two widths, `resnet9` four; `resnet18` is torchvision's and takes none.
+    """
+
+    family: Literal["lenet", "resnet9", "resnet18"]
+    channels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0}
+        known = isinstance(self.family, str) and self.family in widths
+        require(known, f"family in {sorted(widths)}", self.family, "choose one")
+        count = widths[self.family]
+        fits = isinstance(self.channels, tuple) and len(self.channels) == count
+        require(fits, f"{count} channel widths for {self.family}", self.channels, "give that many")
+        for width in self.channels:
+            require_count("channel width", width)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained: optimizer, schedule and batches, all by cross entropy.
+
+    `step` multiplies the learning rate by gamma after every epoch (the paper's StepLR has 0.9);
+    `one_cycle` is OneCycleLR, one step a batch, with `lr` as its maximum.
+    """
+
+    optimizer: Optimizer
+    lr: float
+    epochs: int
+    batch_size: int
+    schedule: Schedule = "constant"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    augmentation: Augmentation = "none"
+    gamma: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_choice("optimizer", self.optimizer, Optimizer)
+        require_choice("schedule", self.schedule, Schedule)
+        require_choice("augmentation", self.augmentation, Augmentation)
+        require_positive("lr", self.lr)
+        require_count("epochs", self.epochs)
+        require_count("batch_size", self.batch_size)
+        require_non_negative("momentum", self.momentum)
+        require_non_negative("weight_decay", self.weight_decay)
+        require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
+        heeded = self.optimizer == "sgd" or self.momentum == 0
+        require(heeded, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}")
+        require_positive("gamma", self.gamma)
+        require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """A base learner, named after the one or two classes that it specialises in."""
+
+    name: str
+    classes: tuple[int, ...]
+
+
+def learner_specs(class_names: tuple[str, ...]) -> tuple[LearnerSpec, ...]:
+    """One spec per class and per pair of classes: n = c + C(c, 2).
+
+    Raises:
+        InvalidInputError: fewer than two classes, which leave nothing to select.
+    """
+    count = len(class_names)
+    require(count >= 2, "at least two classes", list(class_names), "add images of another class")
+    groups = [(i,) for i in range(count)] + list(combinations(range(count), 2))
+    return tuple(LearnerSpec("+".join(class_names[i] for i in group), group) for group in groups)
+
+
+@dataclass(frozen=True)
+class SelectionParams:
+    """A point of the search space.
+
+    k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
+    gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
+    vote is how the selected are heard: the paper's sum, or a learned one (`distcel.core.votes`).
+    """
+
+    k: int
+    epsilon: float
+    m: int
+    lr: float
+    gradient: Gradient
+    vote: VoteName = "sum"
+
+    def __post_init__(self) -> None:
+        require_count("k", self.k)
+        require_positive("epsilon", self.epsilon)
+        require_count("m", self.m)
+        require_positive("lr", self.lr)
+        require_choice("gradient", self.gradient, Gradient)
+        require_choice("vote", self.vote, VoteName)
+
+    def require_k_within(self, n_learners: int) -> None:
+        """Raise InvalidInputError unless 1 <= k <= n_learners."""
+        require(
+            self.k <= n_learners, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient, vote."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The paper's numbers for one data set: Tables 1 and 2 as fractions, Table 3 as a count."""
+
+    specialised: float
+    complementary: float
+    overall: float
+    e2e_cel: float
+    super_learner: float
+    unweighted_average: float
+    plurality_vote: float
+    random_selection: float
+    k: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything about one data set and preset that decides a run's results, but for the seed.
+
+    Attributes:
+        dataset: name of the reader in `distcel.data.readers`.
+        image_size: side in pixels that images are resized to; None keeps their own.
+        specialty_share: fraction of a base learner's training samples that belong to its classes.
+        architecture: of the base learners and of the selection net alike, as in the paper.
+        learner_recipe: how a base learner is trained.
+        selector_recipe: how the selection net is trained; each trial brings its own lr. It alone
+            sees augmented images: the cached predictions are of the images as they are.
+        space: Optuna distribution of each of epsilon, m, lr and gradient; where it names neither, k
+            is 1..n on a logarithmic scale and the vote the paper's sum.
+        first_trial: the point that the search begins with, the paper's own where it has one.
+        num_samples: trials of the search.
+        published: the paper's numbers, where it has any for this data set.
+        valid_share: fraction of the training samples that becomes the valid split.
+        test_share: fraction that becomes the test split, where the data set comes without one.
+        max_samples: cap on the samples of each split, drawn by class; None keeps all.
+        note: how this differs from the published recipe, or what that leaves open.
+    """
+
+    dataset: str
+    image_size: int | None
+    specialty_share: float
+    architecture: Architecture
+    learner_recipe: Recipe
+    selector_recipe: Recipe
+    space: Mapping[str, BaseDistribution] = field(hash=False)
+    first_trial: SelectionParams
+    num_samples: int
+    published: Published | None = None
+    valid_share: float = 0.1
+    test_share: float = 0.2
+    max_samples: int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("specialty_share", "valid_share", "test_share"):
+            share = getattr(self, name)
+            require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
+        require_count("num_samples", self.num_samples)
+        if self.image_size is not None:
+            require_count("image_size", self.image_size)
+
+
+def first_point(
+    experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
+) -> SelectionParams:
+    """Trial 0: the experiment's own point, k at most n and the fixed values in place.
+
+    Raises:
+        InvalidInputError: a fixed value is out of its range.
+    """
+    own = experiment.first_trial.as_dict()
+    own["k"] = min(own["k"], n_learners)
+    point = SelectionParams(**(own | dict(fixed)))
+    point.require_k_within(n_learners)
+    return point

@@ -1,0 +1,197 @@
+"""The rules that the smart ensemble is compared with: all vote on the same cached predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from distcel.train.cache import CachedSplit
+
+# Maps any split to class probabilities (S, C).
+FittedRule = Callable[[CachedSplit], Tensor]
+# The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
+Draws = NDArray[np.floating[Any]]
+RANDOM_DRAWS = 20
+SL_PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
+RULE_TITLES = {
+    "e2e_cel": "e2e-CEL",
+    "super_learner": "SL",
+    "unweighted_average": "UA",
+    "plurality_vote": "PV",
+    "random_selection": "RS",
+}
+_AHEAD = 1e-6  # of a vote's share: tells equal ones apart, and moves no confidence to speak of
+
+
+class ConsensusRule(Protocol):
+    """Combines the base learners' predictions into one."""
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Learn from a split; the result maps any split to class probabilities (S, C)."""
+        ...
+
+
+def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) -> Tensor:
+    """Each class's share of the votes, (S, C), the winner's a hair above one with as many."""
+    shares_SC = votes_SC / votes_SC.sum(1, keepdims=True)
+    shares_SC[np.arange(len(shares_SC)), winners_S] += _AHEAD
+    return torch.from_numpy(shares_SC / (1 + _AHEAD))
+
+
+def class_probabilities(logits_SC: Tensor) -> Tensor:
+    """The softmax of the logits, in double precision: close logits stay apart."""
+    return logits_SC.double().softmax(-1)
+
+
+@dataclass(frozen=True)
+class UnweightedAverage:
+    """The mean of the learners' softmax outputs."""
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Nothing is learnt."""
+        del fitted
+        return lambda split: torch.from_numpy(split.probs_SNC.mean(1))
+
+
+@dataclass(frozen=True)
+class PluralityVote:
+    """The share of the learners that rank a class first; ties go to the higher mean softmax."""
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Nothing is learnt."""
+        del fitted
+
+        def vote(split: CachedSplit) -> Tensor:
+            n_samples, n_learners, n_classes = split.probs_SNC.shape
+            counts_SC = np.zeros((n_samples, n_classes))
+            choices_SN = split.probs_SNC.argmax(-1)
+            for c in range(n_classes):
+                counts_SC[:, c] = (choices_SN == c).sum(1)
+            # A mean is below 1, so it decides between equal counts only.
+            winners_S = (counts_SC + split.probs_SNC.mean(1) / (n_learners + 1)).argmax(1)
+            return vote_shares(counts_SC, winners_S)
+
+        return vote
+
+
+@dataclass(frozen=True)
+class RandomSelection:
+    """The mean softmax output of k learners drawn once, the same for every sample.
+
+    The seed is a run's and the draw's number, so that no two runs share a draw.
+    """
+
+    k: int
+    seed: tuple[int, int]
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Draw the learners."""
+        n_learners = fitted.probs_SNC.shape[1]
+        chosen = np.random.default_rng(self.seed).choice(n_learners, self.k, replace=False)
+        return lambda split: torch.from_numpy(split.probs_SNC[:, chosen].mean(1))
+
+
+@dataclass(frozen=True)
+class SuperLearner:
+    """softmax(sum_i w_i y_i) of the learners' softmax outputs y_i (Ju et al. 2018).
+
+    The weights minimise its mean cross entropy (nats), the smart ensemble's own objective with the
+    same vote for every sample, plus penalty / 2 * sum_i (w_i - 1)^2: with a large penalty it votes
+    as UA does. Without one the weights fit what the learners say of the very samples that they were
+    trained on, or what their copies say, which need not be what they say of new ones.
+
+    Attributes:
+        penalty: of the weights' distance from one.
+        max_iterations: of L-BFGS.
+    """
+
+    penalty: float = 0.0
+    max_iterations: int = 100
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Find the weights, as far as L-BFGS comes within `max_iterations`; the loss is convex."""
+        probs_SNC, labels_S = torch.tensor(fitted.probs_SNC), torch.tensor(fitted.labels_S)
+        weights_N = torch.ones(probs_SNC.shape[1], requires_grad=True)
+        optimizer = torch.optim.LBFGS(
+            [weights_N], max_iter=self.max_iterations, line_search_fn="strong_wolfe"
+        )
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            logits_SC = torch.einsum("snc,n->sc", probs_SNC, weights_N)
+            distance = (weights_N - 1).square().sum()
+            penalised = cross_entropy(logits_SC, labels_S) + self.penalty / 2 * distance
+            penalised.backward()
+            return penalised
+
+        optimizer.step(loss)
+        found_N = weights_N.detach().numpy()
+
+        def vote(split: CachedSplit) -> Tensor:
+            logits_SC = torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, found_N))
+            return class_probabilities(logits_SC)
+
+        return vote
+
+
+@dataclass(frozen=True)
+class BestOnValid:
+    """Of several rules, each fitted on the same split, the one most accurate on another.
+
+    Attributes:
+        candidates: the earliest of equals counts.
+        valid: the split that decides.
+    """
+
+    candidates: tuple[ConsensusRule, ...]
+    valid: CachedSplit
+
+    def choose(self, fitted: CachedSplit) -> tuple[ConsensusRule, FittedRule]:
+        """The chosen candidate and its vote."""
+        votes = [rule.fit(fitted) for rule in self.candidates]
+        labels_S = self.valid.labels_S
+        hits = [int((vote(self.valid).argmax(-1).numpy() == labels_S).sum()) for vote in votes]
+        best = hits.index(max(hits))
+        return self.candidates[best], votes[best]
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Fit all of them and choose."""
+        return self.choose(fitted)[1]
+
+
+def random_selections(k: int, seed: int) -> list[RandomSelection]:
+    """Random selection's 20 draws of k learners."""
+    return [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)]
+
+
+def consensus_rules(k: int, seed: int, valid: CachedSplit) -> Mapping[str, Sequence[ConsensusRule]]:
+    """The paper's rules by name; `valid` chooses SL's penalty."""
+    return {
+        "super_learner": [BestOnValid(tuple(map(SuperLearner, SL_PENALTIES)), valid)],
+        "unweighted_average": [UnweightedAverage()],
+        "plurality_vote": [PluralityVote()],
+        "random_selection": random_selections(k, seed),
+    }
+
+
+def said_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Draws:
+    """The class probabilities of each of the rules for each sample of `test`, (draws, S, C)."""
+    return np.stack([rule.fit(fitted)(test).numpy() for rule in draws])
+
+
+def right(said: Draws, labels_S: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the most probable class is the sample's own, (draws, S)."""
+    is_right: NDArray[np.bool_] = said.argmax(-1) == labels_S
+    return is_right
+
+
+def oracle_accuracy(split: CachedSplit) -> float:
+    """The fraction of samples that at least one learner gets right: choosing one does no better."""
+    return float(split.learners_right.any(1).mean())

@@ -1,0 +1,101 @@
+"""Two other ways to train a selection net end to end, in the smart ensemble's place.
+
+Both are called as the smart ensemble is, so that `SelectionTraining` trains them and
+`DeviceSplit.vote` lets them vote: they have the same selection net, seed, order of the samples,
+recipe and epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from distcel.core.ensemble import DeviceSplit, SelectionTraining
+from distcel.core.knapsack import top_k_mask
+from distcel.core.votes import SummedVote
+from distcel.experiment.types import SelectionParams
+from distcel.rules.consensus import class_probabilities
+from distcel.search.selection import SelectionTask
+from distcel.train.cache import CachedSplit
+from distcel.train.trained_network import TrainedNetwork
+
+
+class SoftGating(nn.Module):
+    """A mixture of all N learners, weighted by the softmax of the scores (Jacobs et al. 1991).
+
+    p = sum_i softmax(scores)_i y_i, where y_i is learner i's softmax output. The scores are not
+    divided by their norm: that would hold every weight near 1/N.
+    """
+
+    def __init__(self, selection_net: nn.Module) -> None:
+        super().__init__()
+        self.selection_net = selection_net
+
+    def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logarithm of p, shape (B, C).
+
+        As p sums to 1, its softmax is p and its cross entropy the negative log of p's entry for
+        the label: the mixture's own likelihood.
+        """
+        weights_BN = self.selection_net(images_BCHW).softmax(-1)
+        mixture_BC = torch.bmm(weights_BN[:, None, :], probs_BNC).squeeze(1)
+        return mixture_BC.clamp_min(torch.finfo(mixture_BC.dtype).tiny).log()
+
+
+class StraightThrough(nn.Module):
+    """The smart ensemble, its mask's gradient replaced by the identity (Bengio et al. 2013)."""
+
+    def __init__(self, selection_net: nn.Module, k: int) -> None:
+        super().__init__()
+        self.selection_net, self.k, self.vote = selection_net, k, SummedVote()
+
+    def select(self, images_BCHW: Tensor) -> Tensor:
+        """The hard 0/1 mask, shape (B, N); backward it is the normalised scores."""
+        scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
+        mask_BN = top_k_mask(scores_BN.detach(), self.k)
+        return mask_BN + (scores_BN - scores_BN.detach())
+
+    def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote, shape (B, C)."""
+        logits_BC: Tensor = self.vote(self.select(images_BCHW), probs_BNC)
+        return logits_BC
+
+
+@dataclass(frozen=True)
+class GatedEnsemble:
+    """A rule of one of the two kinds; of `params`, lr and k matter."""
+
+    kind: Literal["soft gating", "straight-through"]
+    params: SelectionParams
+
+    def begin(self, task: SelectionTask, device: torch.device) -> SelectionTraining:
+        """The smart ensemble's training, of this ensemble around the selection net."""
+        ensemble = self._around(task.selection_net(device))
+        return task.begin_with(ensemble, self.params.lr, device)
+
+    def train(
+        self, task: SelectionTask, device: torch.device, state: bytes | None
+    ) -> Iterator[TrainedNetwork]:
+        """Train for all epochs of the selection net; it keeps no state, so none is taken.
+
+        Raises:
+            DivergedError: a loss became NaN or infinite.
+        """
+        yield self.begin(task, device).run()
+
+    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+        """Class probabilities, shape (S, C): the mixture, or the softmax of the vote (Eq. 11)."""
+        device = torch.device("cpu")
+        ensemble = self._around(task.selection_net(device))
+        ensemble.load_state_dict(trained.state_dict)
+        return class_probabilities(DeviceSplit(split, device).logits(ensemble))
+
+    def _around(self, selection_net: nn.Module) -> nn.Module:
+        if self.kind == "soft gating":
+            return SoftGating(selection_net)
+        return StraightThrough(selection_net, self.params.k)

@@ -1,0 +1,102 @@
+"""META-DES by the library DESlib, an optional extra: `pip install 'distcel[deslib]'`.
+
+Import this module only where DESlib is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from deslib.des.meta_des import METADES
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.neighbors import NearestNeighbors
+
+from distcel.rules.consensus import FittedRule
+from distcel.train.cache import CachedSplit
+
+# DESlib sees each sample as one row: what all learners say of it, N x C, and then its pixels.
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MetaDES:
+    """A naive Bayes classifier tells which learners to ask for a sample (Cruz et al. 2015).
+
+    It judges each learner by how it does on the `count` nearest samples by pixels, on the
+    `n_profiles` samples of which all learners say the most similar things, and by how sure it is.
+    The mean softmax output of those with a competence above 1/2 is the vote; of all if there is
+    none. The paper lets them vote with one class each.
+    """
+
+    count: int = 7
+    n_profiles: int = 5
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Train the meta-classifier; every class must be among the samples."""
+        _, n_learners, n_classes = fitted.probs_SNC.shape
+        model = METADES(
+            _Pool(n_learners, n_classes),
+            k=min(self.count, len(fitted.labels_S)),
+            Kp=min(self.n_profiles, len(fitted.labels_S)),
+            knn_classifier=partial(_Nearest, n_learners * n_classes),
+            voting="soft",
+            random_state=0,
+        )
+        # DESlib 0.3.7 calls a method that scikit-learn 1.7 removed (DESlib's issue 284).
+        model._validate_data = lambda rows, labels, **_: (rows, labels)
+        model.fit(_rows(fitted), fitted.labels_S)
+        return lambda split: torch.from_numpy(model.predict_proba(_rows(split)))
+
+
+def _rows(split: CachedSplit) -> Rows:
+    n_samples = len(split.labels_S)
+    pixels = np.divide(split.images_SCHW.reshape(n_samples, -1), 255, dtype=np.float32)
+    return np.hstack([split.probs_SNC.reshape(n_samples, -1), pixels])
+
+
+class _Pool(list[Any]):
+    """As many cached learners; `estimators_features_` tells DESlib which columns are whose."""
+
+    def __init__(self, n_learners: int, n_classes: int) -> None:
+        super().__init__(_CachedLearner(n_classes) for _ in range(n_learners))
+        columns = np.arange(n_learners * n_classes)
+        self.estimators_features_ = columns.reshape(n_learners, n_classes)
+
+
+class _CachedLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A base learner whose input is what it says."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes = n_classes
+        self.classes_ = np.arange(n_classes)
+
+    def fit(self, rows: Rows, labels: NDArray[np.int64]) -> _CachedLearner:
+        return self
+
+    def predict_proba(self, probs_SC: Rows) -> Rows:
+        return probs_SC
+
+    def predict(self, probs_SC: Rows) -> NDArray[np.intp]:
+        classes_S: NDArray[np.intp] = probs_SC.argmax(1)
+        return classes_S
+
+
+class _Nearest:
+    """Finds the nearest samples: of rows by their pixels, of output profiles by all they hold."""
+
+    def __init__(self, n_outputs: int, n_neighbors: int) -> None:
+        self.n_outputs, self.n_neighbors = n_outputs, n_neighbors
+
+    def _features(self, rows: Rows) -> Rows:
+        return rows[:, self.n_outputs :] if rows.shape[1] > self.n_outputs else rows
+
+    def fit(self, rows: Rows, labels: NDArray[np.int64]) -> None:
+        self.finder = NearestNeighbors(algorithm="brute").fit(self._features(rows))
+
+    def kneighbors(self, rows: Rows, n_neighbors: int, return_distance: bool) -> Any:
+        return self.finder.kneighbors(self._features(rows), n_neighbors, return_distance)

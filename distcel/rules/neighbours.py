@@ -1,0 +1,117 @@
+"""Further consensus rules that look at the nearest samples of the split they are fitted on.
+
+The distance is Euclidean, between the pixels of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distcel.rules.consensus import FittedRule, vote_shares
+from distcel.train.cache import CachedSplit
+
+_BLOCK = 1000  # samples whose distances are in memory at once
+
+
+def _nearest(fitted: CachedSplit, count: int) -> Callable[[CachedSplit], NDArray[np.int64]]:
+    """Finds the indices of the nearest fitted samples, the nearest first, (S, count).
+
+    With fewer fitted samples than `count` it is all of them.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    count = min(count, len(fitted.labels_S))
+    finder = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(_pixels(fitted))
+
+    def find(split: CachedSplit) -> NDArray[np.int64]:
+        pixels = _pixels(split)
+        blocks = (pixels[i : i + _BLOCK] for i in range(0, len(pixels), _BLOCK))
+        return np.concatenate([finder.kneighbors(block, return_distance=False) for block in blocks])
+
+    return find
+
+
+def _pixels(split: CachedSplit) -> NDArray[np.float32]:
+    pixels = split.images_SCHW.reshape(len(split.labels_S), -1)
+    return np.divide(pixels, 255, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """The classes' shares of the nearest samples; it asks no base learner."""
+
+    count: int = 7
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Keep the images; of equal counts the class of a nearer sample wins."""
+        find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
+
+        def vote(split: CachedSplit) -> Tensor:
+            classes_SK = fitted.labels_S[find(split)]
+            weights_K = 1 + 1e-3 * np.arange(classes_SK.shape[1])[::-1]
+            is_class_SKC = classes_SK[:, :, None] == np.arange(n_classes)
+            winners_S = np.einsum("skc,k->sc", is_class_SKC, weights_K).argmax(1)
+            return vote_shares(is_class_SKC.sum(1), winners_S)
+
+        return vote
+
+
+@dataclass(frozen=True)
+class KnoraUnion:
+    """A learner votes once for each of the nearest samples that it gets right (Ko et al. 2008)."""
+
+    count: int = 7
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Note which learner has which sample right."""
+        right = _right_of_nearest(fitted, self.count)
+        return lambda split: _plurality(split, right(split).sum(1))
+
+
+@dataclass(frozen=True)
+class KnoraEliminate:
+    """The learners that have all the nearest samples right vote (Ko et al. 2008).
+
+    While there is none, the farthest of the samples is left out; with no sample left all vote.
+    """
+
+    count: int = 7
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Note which learner has which sample right."""
+        right = _right_of_nearest(fitted, self.count)
+
+        def vote(split: CachedSplit) -> Tensor:
+            unbroken_SN = np.logical_and.accumulate(right(split), axis=1).sum(1)
+            return _plurality(split, unbroken_SN == unbroken_SN.max(1, keepdims=True))
+
+        return vote
+
+
+def _right_of_nearest(
+    fitted: CachedSplit, count: int
+) -> Callable[[CachedSplit], NDArray[np.bool_]]:
+    """Which learner has which of the nearest samples right, the nearest first, (S, count, N)."""
+    right_SN = fitted.learners_right
+    find = _nearest(fitted, count)
+    return lambda split: right_SN[find(split)]
+
+
+def _plurality(split: CachedSplit, votes_SN: NDArray[np.generic]) -> Tensor:
+    """The shares of the votes, so many a learner, for the class it ranks first.
+
+    No votes at all count as one of every learner.
+    """
+    votes_SN = votes_SN.astype(np.float64)
+    votes_SN[votes_SN.sum(1) == 0] = 1
+    choices_SN, n_classes = split.probs_SNC.argmax(-1), split.probs_SNC.shape[2]
+    counts_SC = np.stack([(votes_SN * (choices_SN == c)).sum(1) for c in range(n_classes)], axis=1)
+    # The voters' mean softmax output decides between equal counts only.
+    weights_SN = votes_SN / votes_SN.sum(1, keepdims=True)
+    means_SC = np.einsum("snc,sn->sc", split.probs_SNC, weights_SN)
+    return vote_shares(counts_SC, (counts_SC + means_SC / 2).argmax(1))

@@ -1,0 +1,126 @@
+"""Further consensus rules whose vote is the same for every sample."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distcel.rules.consensus import FittedRule
+from distcel.train.cache import CachedSplit
+
+
+def _weighted(weights_N: NDArray[np.float64]) -> FittedRule:
+    return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, weights_N))
+
+
+def _accuracies(split: CachedSplit) -> NDArray[np.float64]:
+    """Of each learner, shape (N,)."""
+    return np.asarray(split.learners_right.mean(0), np.float64)
+
+
+@dataclass(frozen=True)
+class TopLearners:
+    """The mean softmax output of the k most accurate learners; k = 1 is the best single one."""
+
+    k: int
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Rank the learners."""
+        accuracy_N = _accuracies(fitted)
+        weights_N = np.zeros(len(accuracy_N))
+        weights_N[np.argsort(-accuracy_N, kind="stable")[: self.k]] = 1 / self.k
+        return _weighted(weights_N)
+
+
+@dataclass(frozen=True)
+class DiscreteSuperLearner:
+    """The one learner with the lowest cross entropy (van der Laan et al. 2007).
+
+    The learners are trained already, so no cross-validation trains them again: fit it on a split
+    that they have not seen.
+    """
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Find the learner."""
+        rows_S = np.arange(len(fitted.labels_S))
+        own_SN = fitted.probs_SNC[rows_S, :, fitted.labels_S]
+        cross_entropy_N = -np.log(own_SN.clip(1e-7)).mean(0)
+        weights_N = np.zeros(len(cross_entropy_N))
+        weights_N[cross_entropy_N.argmin()] = 1
+        return _weighted(weights_N)
+
+
+@dataclass(frozen=True)
+class GreedySelection:
+    """Learners added one at a time, with replacement (Caruana et al. 2004).
+
+    Each time the one that makes the mean softmax output most accurate; equals are told apart by
+    their cross entropy.
+    """
+
+    n_rounds: int = 50
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Add learners; of all rounds the most accurate one counts, the earliest of equals."""
+        rows_S, labels_S = np.arange(len(fitted.labels_S)), fitted.labels_S
+        sum_SC = np.zeros(fitted.probs_SNC[:, 0].shape)
+        counts_N = np.zeros(fitted.probs_SNC.shape[1])
+        best, best_counts_N = -1.0, counts_N
+        for size in range(1, self.n_rounds + 1):
+            means_SNC = (sum_SC[:, None] + fitted.probs_SNC) / size
+            right_N = (means_SNC.argmax(-1) == labels_S[:, None]).mean(0)
+            likelihood_N = np.log(means_SNC[rows_S, :, labels_S].clip(1e-7)).mean(0)
+            added = np.lexsort((likelihood_N, right_N))[-1]
+            sum_SC += fitted.probs_SNC[:, added]
+            counts_N[added] += 1
+            if right_N[added] > best:
+                best, best_counts_N = right_N[added], counts_N.copy()
+        return _weighted(best_counts_N / best_counts_N.sum())
+
+
+@dataclass(frozen=True)
+class LogisticStacking:
+    """Multinomial logistic regression on the logarithms of all N x C softmax outputs, standardised.
+
+    Stacked generalisation (Wolpert 1992). On the outputs themselves it was worse by a point on
+    CIFAR-10's and UTKFace's valid splits.
+
+    Attributes:
+        inverse_penalty: scikit-learn's C, the inverse of the weight of the L2 penalty.
+        max_iterations: of L-BFGS.
+    """
+
+    inverse_penalty: float = 1.0
+    max_iterations: int = 300
+
+    def fit(self, fitted: CachedSplit) -> FittedRule:
+        """Fit it by L-BFGS, as far as it comes within `max_iterations`."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        n_classes = fitted.probs_SNC.shape[2]
+        regression = LogisticRegression(C=self.inverse_penalty, max_iter=self.max_iterations)
+        model = make_pipeline(StandardScaler(), regression)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(_logarithms(fitted), fitted.labels_S)
+
+        def vote(split: CachedSplit) -> Tensor:
+            probs_SC = np.zeros((len(split.labels_S), n_classes))
+            probs_SC[:, regression.classes_] = model.predict_proba(_logarithms(split))
+            return torch.from_numpy(probs_SC)
+
+        return vote
+
+
+def _logarithms(split: CachedSplit) -> NDArray[np.float32]:
+    """Of the softmax outputs, shape (S, N * C); a zero counts as 1e-4."""
+    logarithms_SNC: NDArray[np.float32] = np.log(split.probs_SNC.clip(1e-4))
+    return logarithms_SNC.reshape(len(split.labels_S), -1)

@@ -1,0 +1,113 @@
+"""Writes down what Tune reports of its trials: the records outlive Tune's own state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from distcel.experiment.types import SelectionParams
+from distcel.search.trials import TrialStore
+from distcel.train.trial_record import TrialRecord
+
+# As Ray says it. A trial that has not begun is not to blame for its worker's death either.
+_NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
+_WORKER_LOST = (*_NODE_LOST, "worker process has died")
+
+
+class NotKeptError(BaseException):
+    """A record could not be written; Tune would swallow an Exception in a callback."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+
+
+class Recorder(tune.Callback):
+    """Writes what Tune reports into the trial store."""
+
+    def __init__(self, store: TrialStore) -> None:
+        self.store = store
+        self.lost_a_trial = False
+        self.numbers: dict[str, int] = {}
+        self.begun: set[int] = set()  # in this round: a record may be of an earlier one
+        # The searcher proposes the interrupted trials first; `trials` is in its order.
+        self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Keep it as running, without what it did before its worker died."""
+        number = self._number(trials, trial)
+        self.begun.add(number)
+        self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """Keep an epoch, or how the trial diverged."""
+        number = self._number(trials, trial)
+        if "diverged" in result:
+            self._fail(number, result["diverged"])
+        else:
+            self.store.add_epoch(number, result["epoch_result"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Acknowledge it: its record is on the disk before its line is printed."""
+        record = self.store[self._number(trials, trial)]
+        if record.state == "RUNNING":
+            self._keep(replace(record, state="COMPLETE"))
+            say_complete(record)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Keep why it failed, unless its worker is to blame."""
+        number, error = self._number(trials, trial), _last_error(trial)
+        if number not in self.store:
+            self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+        no_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
+        if any(phrase in error for phrase in no_fault):
+            # No fault of the trial, which stays RUNNING and begins again in the next round.
+            self.lost_a_trial = True
+            print(f"trial {number}: its worker was lost, it begins again")
+        else:
+            self._fail(number, _reason(error))
+
+    def _number(self, trials: list[Any], trial: Any) -> int:
+        for known in trials:  # Tune moves a trial that it retries to the end of the list
+            if known.trial_id not in self.numbers:
+                self.numbers[known.trial_id] = next(self.in_order)
+        return self.numbers[trial.trial_id]
+
+    def _fail(self, number: int, reason: str) -> None:
+        self._keep(replace(self.store[number], state="FAILED", reason=reason))
+        print(f"trial {number}: failed, {reason}")
+
+    def _keep(self, record: TrialRecord) -> None:
+        try:
+            self.store.keep(record)
+        except OSError as error:
+            raise NotKeptError(error) from error
+
+
+def _last_error(trial: Any) -> str:
+    """What Ray says of the last failure; `trial.get_error()` does not have it yet."""
+    text = Path(trial.error_file).read_text() if trial.error_file else "unknown reason"
+    return text.rpartition("Failure # ")[2]
+
+
+def _reason(error: str) -> str:
+    """Why a trial failed, in one line of what Ray says at length."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    out_of_memory = [line for line in lines if "low on memory" in line]
+    return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]
+
+
+def say_complete(record: TrialRecord) -> None:
+    """Print what acknowledges a trial."""
+    p, n_epochs = record.params, len(record.epochs)
+    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient} {p.vote}"
+    accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
+    print(f"trial {record.number}: {accuracy} {point}")

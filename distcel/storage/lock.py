@@ -1,0 +1,64 @@
+"""One launch at a time on a run directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+from distcel.experiment.errors import invalid
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory while the context is open; the kernel lets go of it with the process.
+
+    Raises:
+        InvalidInputError: another launch holds it, which the message names; or it cannot be held.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{str(run_dir)!r} ({error.strerror})"
+        raise invalid("a run directory that can be made", found, "give another --run-dir") from None
+    with (run_dir / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found = f"{str(run_dir)!r}, which {_holder(file)} holds"
+            remedy = "wait for it or give another --run-dir"
+            raise invalid("a run directory that no other launch uses", found, remedy) from None
+        except OSError as error:  # of NFS or Lustre as some mount it
+            rule = "a run directory whose file system can lock files"
+            found = f"{str(run_dir)!r} ({error.strerror})"
+            raise invalid(rule, found, "give a --run-dir on another one") from None
+        file.truncate(0)
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
+        file.flush()
+        yield
+
+
+def _holder(file: TextIO) -> str:
+    """Who holds the lock, as they wrote it; they may be about to."""
+    for _ in range(50):
+        time.sleep(0.02)
+        file.seek(0)
+        text = file.read().strip()
+        try:
+            holder = json.loads(text)
+            if holder["host"] == socket.gethostname():
+                os.kill(holder["pid"], 0)  # raises where the text is an earlier holder's
+            return text
+        except PermissionError:  # somebody else's process, alive
+            return text
+        except (ValueError, KeyError, TypeError, ProcessLookupError):
+            pass
+    return "another launch"

@@ -1,0 +1,83 @@
+"""Keeps MLflow up to date while the search runs, in a thread that never holds it up.
+
+A server that is slow, refuses or dies is caught up with later, by the next launch at the latest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from distcel.tracking.records import Outcome
+from distcel.train.trial_record import TrialRecord
+
+if TYPE_CHECKING:  # MLflow takes most of a second to import: the thread does it
+    from distcel.tracking.mlflow import Tracker
+
+_PATIENCE = 10.0  # seconds after which whoever waits is told why
+
+
+class LiveUpdates:
+    """A thread that keeps MLflow up to date with the records, and never holds up the search.
+
+    Args:
+        connect: makes the tracker; called again after a failure.
+        snapshot: the records as they stand.
+        seconds: between two updates.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Tracker],
+        snapshot: Callable[[], list[TrialRecord]],
+        seconds: float = 2.0,
+    ) -> None:
+        self.connect, self.snapshot, self.seconds = connect, snapshot, seconds
+        self._tracker: Tracker | None = None
+        self._last: Callable[[Tracker], None] | None = None
+        self._wake = threading.Event()
+        self._complained = False
+        self.thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
+        self.thread.start()
+
+    def _loop(self) -> None:
+        while not self._wake.wait(self.seconds):
+            self._try(lambda _: None)
+        last = self._last
+        assert last is not None, "close() sets it before it wakes the thread"
+        if not self._try(last):
+            print("MLflow is not up to date: the same command again brings it up to date")
+
+    def _try(self, then: Callable[[Tracker], None]) -> bool:
+        try:
+            if self._tracker is None:
+                self._tracker = self.connect()
+            self._tracker.update(self.snapshot())
+            then(self._tracker)
+        except Exception as error:  # whatever it is, the search is worth more
+            self._tracker = None
+            if not self._complained:
+                self._complained = True
+                # Its message may hold the URI, and that a password.
+                print(f"MLflow failed ({type(error).__name__}); the run goes on without it")
+            return False
+        return True
+
+    def close(self, outcome: Outcome | None, seconds: float) -> None:
+        """Update once more, end the parent run and stop; gives up after `seconds`.
+
+        A server that does not answer ends this earlier, by MLflow's own time limit on a request.
+
+        Args:
+            outcome: of the search; None marks the runs as killed.
+            seconds: to wait for MLflow.
+        """
+        self._last = lambda tracker: tracker.finish(outcome) if outcome else tracker.abort()
+        self._wake.set()
+        self.thread.join(min(seconds, _PATIENCE))
+        if self.thread.is_alive() and seconds > _PATIENCE:
+            print("MLflow is slow, waiting; the same command again would bring it up to date, too")
+            self.thread.join(seconds - _PATIENCE)
+        if self.thread.is_alive():
+            print("MLflow is not up to date: the same command again brings it up to date")

@@ -1,0 +1,32 @@
+"""The smart ensemble as an MLflow model, from this code: uint8 images to class probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+from numpy.typing import NDArray
+
+from distcel.serve.ensemble import load_ensemble
+
+
+class EnsembleModel(PythonModel):
+    """Loads the folder that `save_ensemble` wrote and predicts with it."""
+
+    def load_context(self, context: Any) -> None:
+        """Called once by MLflow."""
+        self.ensemble = load_ensemble(context.artifacts["ensemble"])
+
+    # A bare np.ndarray is the hint from which MLflow infers no schema of its own.
+    def predict(
+        self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities (B, C) of images (B, channels, height, width)."""
+        probs: NDArray[np.float32] = self.ensemble(torch.tensor(model_input)).numpy()
+        return probs
+
+
+set_model(EnsembleModel())

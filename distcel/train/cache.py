@@ -1,0 +1,191 @@
+"""The prediction cache: what every base learner says of every sample, one Arrow file each.
+
+`FOLDER/<split>/<learner>-<key>.arrow` has the columns sample_id, label and probabilities (a
+fixed-size list of C float32). The key is the digest of everything that determines the content, so
+"what is still to be trained" is "which files are missing". A learner whose training was interrupted
+has the state of its last epochs in `FOLDER/unfinished`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from distcel.data.splits import Split, Splits
+from distcel.data.tables import read_samples, write_samples
+from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
+from distcel.storage.files import (
+    DamagedFileError,
+    is_intact,
+    put_aside,
+    read_sealed,
+    remove_checked,
+    safetensors_bytes,
+    verify,
+    write_checked,
+    write_sealed,
+)
+
+Probabilities = NDArray[np.float32]
+Weights = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class CachedSplit:
+    """One split with its cached predictions: images and labels of S samples, probs (S, N, C)."""
+
+    images_SCHW: NDArray[np.uint8]
+    labels_S: NDArray[np.int64]
+    probs_SNC: Probabilities
+
+    @property
+    def learners_right(self) -> NDArray[np.bool_]:
+        """Whether each learner's most probable class is the sample's own, (S, N)."""
+        right_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
+        return right_SN
+
+    def where(self, chosen_S: NDArray[np.bool_]) -> CachedSplit:
+        """The samples that are chosen."""
+        return CachedSplit(
+            self.images_SCHW[chosen_S], self.labels_S[chosen_S], self.probs_SNC[chosen_S]
+        )
+
+
+@dataclass(frozen=True)
+class TrainedLearner:
+    """What the training of a base learner leaves.
+
+    Attributes:
+        probs_by_split: its softmax outputs for every sample, (S, C).
+        weights: of its network.
+        seconds: that its epochs took.
+    """
+
+    probs_by_split: Mapping[SplitName, Probabilities]
+    weights: Weights
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PredictionCache:
+    """Predictions and weights of base learners, by the key of what determines them.
+
+    Attributes:
+        folder: of all the files.
+        split_names: the splits whose predictions are kept.
+    """
+
+    folder: Path
+    split_names: tuple[SplitName, ...] = SPLIT_NAMES
+
+    def path(self, spec: LearnerSpec, key: str, split: SplitName) -> Path:
+        """Where the learner's predictions for one split are kept."""
+        return self.folder / split / f"{_file_name(spec)}-{key}.arrow"
+
+    def weights_path(self, spec: LearnerSpec, key: str) -> Path:
+        """Where the learner's weights are kept, as safetensors."""
+        return self.folder / "weights" / f"{_file_name(spec)}-{key}.safetensors"
+
+    def holds(self, spec: LearnerSpec, key: str) -> bool:
+        """Whether the learner's weights and all its predictions are there.
+
+        What is damaged is put aside, and so is not there.
+        """
+        intact = [is_intact(path) for path in self._paths(spec, key)]
+        return all(intact)
+
+    def _paths(self, spec: LearnerSpec, key: str) -> list[Path]:
+        predictions = [self.path(spec, key, split) for split in self.split_names]
+        return [*predictions, self.weights_path(spec, key)]
+
+    def keep_state(self, spec: LearnerSpec, key: str, state: bytes) -> None:
+        """Keep what the learner's training can go on from, in place of an earlier state."""
+        write_sealed(self._state_path(spec, key), state)
+
+    def state(self, spec: LearnerSpec, key: str) -> bytes | None:
+        """The kept state; None where there is none or it was damaged and is put aside."""
+        return read_sealed(self._state_path(spec, key))
+
+    def _state_path(self, spec: LearnerSpec, key: str) -> Path:
+        return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.state"
+
+    def write(self, spec: LearnerSpec, key: str, splits: Splits, trained: TrainedLearner) -> None:
+        """Keep one learner's weights and predictions; its training's state is dropped."""
+        for path in self._paths(spec, key):  # what is left of an earlier training
+            remove_checked(path)
+        content = safetensors_bytes(trained.weights)
+        write_checked(self.weights_path(spec, key), lambda file: file.write(content))
+        for name in self.split_names:
+            split = splits[name]
+            facts = {"learner": spec.name, "split": name, "key": key}
+            facts["seconds"] = str(trained.seconds)
+            write_samples(
+                self.path(spec, key, name),
+                "probabilities",
+                split.sample_ids,
+                split.labels,
+                trained.probs_by_split[name],
+                facts,
+            )
+        self._state_path(spec, key).unlink(missing_ok=True)
+
+    def seconds(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> float:
+        """That the epochs of these learners took, each on its own worker.
+
+        Raises:
+            DamagedFileError: a file's bytes have changed.
+        """
+        paths = (
+            self.path(spec, key, self.split_names[0]) for spec, key in zip(specs, keys, strict=True)
+        )
+        return sum(float(read_samples(path, "probabilities").metadata["seconds"]) for path in paths)
+
+    def weights(self, spec: LearnerSpec, key: str) -> Weights:
+        """The learner's weights.
+
+        Raises:
+            DamagedFileError: the file's bytes have changed.
+        """
+        path = self.weights_path(spec, key)
+        verify(path)
+        try:
+            return load_tensors(path.read_bytes())
+        except SafetensorError as error:
+            raise DamagedFileError(path, str(error)) from None
+
+    def load(
+        self, specs: Sequence[LearnerSpec], keys: Sequence[str], split: Split, name: SplitName
+    ) -> CachedSplit:
+        """One split with the predictions of all learners, in the order of `specs`.
+
+        Raises:
+            DamagedFileError: a file's bytes have changed, or it is about other samples.
+        """
+        probs_SNC: Probabilities | None = None
+        for i, (spec, key) in enumerate(zip(specs, keys, strict=True)):
+            path = self.path(spec, key, name)
+            try:
+                table = read_samples(path, "probabilities")
+                if not table.sample_ids.equals(split.sample_ids):
+                    raise DamagedFileError(path, f"its samples are not the {name} split's")
+            except DamagedFileError as error:
+                put_aside(error)
+                raise
+            if probs_SNC is None:
+                shape = (len(split.labels), len(specs), table.values.shape[1])
+                probs_SNC = np.empty(shape, np.float32)
+            probs_SNC[:, i] = table.values
+        assert probs_SNC is not None, "there is at least one learner"
+        return CachedSplit(split.images, split.labels, probs_SNC)
+
+
+def _file_name(spec: LearnerSpec) -> str:
+    name = re.sub(r"[^\w+.-]", "_", spec.name)
+    return name.encode()[:150].decode(errors="ignore")  # file names hold 255 bytes

@@ -1,0 +1,179 @@
+"""What a launch would do and about how long it would take, from measured training steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distcel.core.ensemble import SelectionTraining, smart_ensemble
+from distcel.core.networks import NetworkPlan
+from distcel.data.crossfit import held_out_parts
+from distcel.data.formats import Pool
+from distcel.data.splits import specialised_indices
+from distcel.experiment.types import (
+    Experiment,
+    Gradient,
+    LearnerSpec,
+    SelectionParams,
+    SelectorSplit,
+    SplitName,
+    learner_specs,
+)
+from distcel.train.cache import CachedSplit
+from distcel.train.loop import Training
+
+_MEASURED_SECONDS = 0.25
+_MIDDLE_M = 32  # of 1 to 1,000 on a logarithmic scale
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """Samples that are trained on in an epoch, over all learners.
+
+    Attributes:
+        base_learners: by the learners that vote.
+        n_folds: for each of which every learner has a copy.
+        copies: by all copies.
+        selection_net: by the selection net of one trial.
+    """
+
+    base_learners: int
+    n_folds: int
+    copies: int
+    selection_net: int
+
+
+def describe(
+    experiment: Experiment,
+    class_names: tuple[str, ...],
+    pools: Mapping[SplitName, Pool],
+    point: SelectionParams,
+    num_samples: int,
+    n_workers: int,
+    counts: SampleCounts,
+    fixed: Collection[str],
+) -> str:
+    """The stages with their sizes and estimated minutes, one line each.
+
+    A step of a base learner and one of the selection net are measured on this machine, one process
+    with one thread, on random images; the selection net's is the mean over the three gradients, at
+    the k and epsilon of `point` and an m from the middle of its range, unless they are `fixed`.
+    """
+    specs = learner_specs(class_names)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plan = _plan(experiment, pools["train"])
+    gradients = [point.gradient] if "gradient" in fixed else get_args(Gradient)
+    m = point.m if "m" in fixed else _MIDDLE_M
+    points = [replace(point, gradient=gradient, m=m) for gradient in gradients]
+    learner, selector = _seconds_per_sample(experiment, plan, points, len(specs), device)
+    epochs, epochs_of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
+    step, n_samples = learner / n_workers / 60, sum(len(pool.labels) for pool in pools.values())
+    # Predicting is a forward pass: about a third of a training step.
+    base = (counts.base_learners * epochs + n_samples * len(specs) / 3) * step
+    n_copies = counts.n_folds * len(specs)
+    copies = (counts.copies * epochs + n_copies * len(pools["train"].labels) / 3) * step
+    trials = num_samples * epochs_of_trial * counts.selection_net * selector / n_workers / 60
+    sizes = ", ".join(f"{len(pool.labels)} {name}" for name, pool in pools.items())
+    of_copies = f"copies of them, each without a fold: {n_copies}, {counts.copies} samples an epoch"
+    return "\n".join(
+        [
+            f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
+            "duplicates are left out",
+            f"base learners: {len(specs)} of {experiment.architecture.family}, "
+            f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
+            f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
+            *[f"{of_copies} in all: {copies:.1f} min"] * (n_copies > 0),
+            f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
+            f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample (mean of "
+            f"{', '.join(gradients)}; m = {m}): {trials:.1f} min without early stopping",
+            f"in all: {base + copies + trials:.1f} min on {n_workers} workers, {device.type}",
+        ]
+    )
+
+
+def count_samples(
+    labels_S: NDArray[np.int64],
+    specs: Sequence[LearnerSpec],
+    experiment: Experiment,
+    selector_split: SelectorSplit,
+    seed: int,
+) -> SampleCounts:
+    """How many samples are trained on, given the labels of the train split, shape (S,).
+
+    Raises:
+        InvalidInputError: a class has too few samples for each fold to have one.
+    """
+
+    def per_epoch(labels_S: NDArray[np.int64]) -> int:
+        share = experiment.specialty_share
+        return sum(len(specialised_indices(labels_S, spec, share, 0)) for spec in specs)
+
+    parts = held_out_parts(labels_S, selector_split, seed)
+    if selector_split == "holdout":
+        (held_out_S,) = parts
+        return SampleCounts(per_epoch(labels_S[~held_out_S]), 0, 0, int(held_out_S.sum()))
+    copies = sum(per_epoch(labels_S[~part_S]) for part_S in parts)
+    return SampleCounts(per_epoch(labels_S), len(parts), copies, len(labels_S))
+
+
+def _plan(experiment: Experiment, pool: Pool) -> NetworkPlan:
+    image = pool.read(np.zeros(1, np.int64), experiment.image_size)
+    n_channels = image.shape[1]
+    mean, std = (0.5,) * n_channels, (0.25,) * n_channels
+    return NetworkPlan(experiment.architecture, image.shape[1:], mean, std)
+
+
+def _seconds_per_sample(
+    experiment: Experiment,
+    plan: NetworkPlan,
+    points: Sequence[SelectionParams],
+    n_learners: int,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Measured seconds a sample of a base learner's and of a selection net's training."""
+    torch.set_num_threads(1)
+    n_classes, batch = 2, experiment.learner_recipe.batch_size
+    images = torch.randint(0, 256, (batch, *plan.image_shape), dtype=torch.uint8, device=device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    network = plan.build(n_classes, 0).to(device)
+
+    def loss(chosen: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
+
+    indices = torch.arange(batch, device=device)
+    learner = Training(network, loss, indices, replace(experiment.learner_recipe, epochs=999), 0)
+
+    batch_size = experiment.selector_recipe.batch_size
+    shape = (batch_size, *plan.image_shape)
+    random = np.random.default_rng(0)
+    split = CachedSplit(
+        random.integers(0, 256, shape, dtype=np.uint8),
+        np.zeros(batch_size, np.int64),
+        random.random((batch_size, n_learners, n_classes), dtype=np.float32),
+    )
+    recipe = replace(experiment.selector_recipe, epochs=999)
+    seconds = []
+    for params in points:
+        net = plan.build(n_learners, 0).to(device)
+        ensemble = smart_ensemble(net, params, n_learners, n_classes).to(device)
+        selector = SelectionTraining(ensemble, split, split, recipe, 0, device)
+        seconds.append(_measure(selector.training.run_epoch, device) / batch_size)
+    return _measure(learner.run_epoch, device) / batch, float(np.mean(seconds))
+
+
+def _measure(step: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of a call, after one that is not counted."""
+    seconds: list[float] = []
+    while len(seconds) < 900 and sum(seconds) < _MEASURED_SECONDS:
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:] or seconds))

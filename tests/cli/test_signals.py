@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from distcel.cli.exit_status import exit_status
+from distcel.cli.signals import Stopped
+
+# A process that is signalled where the second argument says, and would end with status 0.
+CHILD = """
+import os, signal, sys, time
+from distcel.cli.signals import Stopped, unwind_on_signals
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass  # where Python runs the handler
+
+unwind_on_signals()
+try:
+    if sys.argv[1] == "finalizer":
+        value = Finalized()
+        del value
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+except Stopped as stop:
+    print("unwound", flush=True)
+    if sys.argv[1] == "twice":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
+    sys.exit(128 + stop.number)
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "status"), [("code", 128 + 15), ("finalizer", 128 + 15), ("twice", 128 + 2)]
+)
+def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, status: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD, where], capture_output=True, text=True, timeout=15
+    )
+    assert ran.returncode == status, ran.stderr
+    assert ran.stdout == "unwound\n"
+    assert ran.stderr == "SIGTERM: stopping; the same command carries on\n"
+
+
+# A process that waits for a worker which says nothing, and is signalled while it does.
+WAITING = """
+import os, signal, sys, threading, time
+import ray
+from distcel.execute.workers import first_ready
+from distcel.cli.exit_status import exit_status
+from distcel.cli.signals import unwind_on_signals
+
+@ray.remote
+def silent():
+    time.sleep(600)
+    yield 1
+
+def run():
+    ray.init(address="local", include_dashboard=False, num_cpus=1, log_to_driver=False)
+    unwind_on_signals()
+    stream = silent.options(num_returns="streaming").remote()
+    threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    first_ready([stream])
+    return 0
+
+sys.exit(exit_status(run))
+"""
+
+
+def test_a_signal_ends_the_wait_for_a_worker_that_says_nothing() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=240
+    )
+    assert ran.returncode == 128 + 15, ran.stderr
+
+
+def test_tune_does_not_take_a_stop_for_an_error() -> None:
+    assert not issubclass(Stopped, Exception | SystemExit | KeyboardInterrupt)
+
+
+def test_a_stop_that_ray_wraps_is_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distcel.cli.exit_status.unwind_on_signals", lambda: None)  # pytest's stay
+
+    def wait() -> int:
+        raise SystemError("returned a result with an exception set") from Stopped(15)
+
+    assert exit_status(wait) == 128 + 15
+
+    def broken() -> int:
+        raise SystemError("something else")
+
+    with pytest.raises(SystemError, match="something else"):
+        exit_status(broken)
+
+
+def test_a_full_disk_is_one_line_and_another_error_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("distcel.cli.exit_status.unwind_on_signals", lambda: None)
+
+    def fail(number: int) -> int:
+        raise OSError(number, os.strerror(number), "runs/x")
+
+    assert exit_status(lambda: fail(errno.ENOSPC)) == 1
+    text = "error: runs/x: No space left on device: once that is mended, the same command"
+    assert capsys.readouterr().err == f"{text} carries on\n"
+    with pytest.raises(ConnectionRefusedError):
+        exit_status(lambda: fail(errno.ECONNREFUSED))

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distcel.data import images as image_files
+from distcel.data.images import decode_images
+from distcel.experiment.errors import InvalidInputError
+
+
+def test_photographs_are_turned_as_their_camera_says(tmp_path: Path) -> None:
+    upright = np.zeros((8, 8, 3), np.uint8)
+    upright[:4] = 200
+    image = Image.fromarray(np.rot90(upright).copy())
+    exif = image.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    image.save(tmp_path / "photo.png", exif=exif)
+    (decoded,) = decode_images([tmp_path / "photo.png"], "RGB", None)
+    np.testing.assert_array_equal(decoded, upright.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_16_bits_a_pixel_are_scaled_and_not_clipped(tmp_path: Path, mode: str) -> None:
+    levels = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    (decoded,) = decode_images([tmp_path / "deep.png"], mode, None)
+    np.testing.assert_allclose(decoded[0], levels / 257, atol=1)
+
+
+def test_transparency_and_palettes_become_colours(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (10, 20, 30, 255)).save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4), (10, 20, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(
+        tmp_path / "b.gif"
+    )
+    for decoded in decode_images([tmp_path / "a.png", tmp_path / "b.gif"], "RGB", None):
+        assert decoded[:, 0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("limit", ["ours", "Pillow's"])
+def test_an_absurdly_large_image_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    Image.new("L", (60, 60)).save(tmp_path / "huge.png")
+    if limit == "ours":
+        monkeypatch.setattr(image_files, "MAX_PIXELS", 1000)
+    else:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(InvalidInputError, match=r"huge\.png"):
+        decode_images([tmp_path / "huge.png"], "L", None)

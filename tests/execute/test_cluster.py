@@ -1,0 +1,42 @@
+"""What Ray itself fails at is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from distcel.execute.cluster import connect
+from distcel.experiment.errors import RunFailedError
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # for the token
+    monkeypatch.setattr(ray, "init", lambda **_: SimpleNamespace(dashboard_url=""))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+
+def test_a_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(**_: object) -> None:
+        raise Exception("The current node\n timed out")  # as Ray does
+
+    monkeypatch.setattr(ray, "init", failing)
+    with (
+        pytest.raises(RunFailedError, match=r"start here \(The current node timed out\)"),
+        connect(None),
+    ):
+        pass
+
+
+def test_a_full_object_store_is_one_line_and_a_defect_keeps_its_traceback() -> None:
+    with (
+        pytest.raises(RunFailedError, match=r"Ray failed .*the same command carries on"),
+        connect(None),
+    ):
+        raise ray.exceptions.ObjectStoreFullError("full")
+    defect = ray.exceptions.RayTaskError("train", "traceback", ValueError("x"))
+    with pytest.raises(ray.exceptions.RayTaskError), connect(None):
+        raise defect

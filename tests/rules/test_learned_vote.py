@@ -1,0 +1,100 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from distcel.execute.pool import WorkerPool
+from distcel.experiment.errors import RunFailedError
+from distcel.prepare import Options, Prepared, prepare
+from distcel.rules.learned_vote import _restricted, search_learned_vote, third_of
+from distcel.search.trials import TrialStore
+from distcel.train.trial_record import EpochResult, TrialRecord
+from search_spaces import load_experiment
+from tests.made_data import write_images
+from tests.rules.test_gating import task_of
+
+NAMES = ("ant", "bee", "cow")
+
+
+def test_a_third_of_the_learners() -> None:
+    assert [third_of(n) for n in (2, 3, 15, 28, 55)] == [1, 1, 5, 9, 18]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Prepared:
+    """A run of six learners whose own search has two finished trials and one that was killed."""
+    write_images(tmp_path / "data", NAMES, 20, 3, 32, 0)
+    options = Options("smoke", tmp_path / "data", tmp_path, 0, 9, 1.0, "sqlite:///unused.db")
+    prepared = prepare(load_experiment("folder", "smoke"), options)
+    store = TrialStore(prepared.search_folder / "trials")
+    epochs = (EpochResult(1, 1.0, 1.0, 0.5, 0.1, 1_800_000_000_000),)
+    for number, state in enumerate(("COMPLETE", "FAILED", "RUNNING")):
+        store.keep(TrialRecord(number, prepared.search.first, state, epochs))  # type: ignore[arg-type]
+    return prepared
+
+
+def test_it_searches_what_the_run_does_but_of_few_learners(run: Prepared) -> None:
+    one = replace(run.search.first, k=1)
+    own = _restricted(replace(run, search=replace(run.search, first=one)))
+    assert own.search.space["k"] == IntDistribution(1, 2, log=True)
+    assert own.search.space["vote"] == CategoricalDistribution(["learned"])
+    assert {**own.search.space, "k": 0, "vote": 0} == {**run.search.space, "k": 0, "vote": 0}
+    assert (own.search.first.k, own.search.first.vote) == (2, "learned")
+    assert own.search_key != run.search_key
+    # As many trials as are done, in whatever time they take: no later launch adds any.
+    assert (own.search.num_samples, own.search.time_budget) == (2, None)
+
+
+@pytest.mark.parametrize(("fixed", "found"), [(1, [1]), (2, [2]), (6, [2])])
+def test_a_fixed_k_is_kept_as_far_as_a_third(run: Prepared, fixed: int, found: list[int]) -> None:
+    space = run.search.space | {"k": CategoricalDistribution([fixed])}
+    own = _restricted(replace(run, search=replace(run.search, space=space)))
+    assert own.search.space["k"] == CategoricalDistribution(found)
+    assert own.search.first.k == found[0]
+
+
+def test_a_step_of_k_is_kept(run: Prepared) -> None:
+    space = run.search.space | {"k": IntDistribution(1, 5, step=2)}
+    own = _restricted(replace(run, search=replace(run.search, space=space)))
+    assert own.search.space["k"] == IntDistribution(1, 1, step=2)  # of 1, 3 and 5, at most 2
+    assert own.search.first.k == 1
+
+
+def test_what_is_found_is_kept(
+    run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    task = ray.put(task_of(epochs=2))
+    found = search_learned_vote(run, task, pool)
+    assert found is not None
+    assert found.trial.params.vote == "learned"
+    assert found.trial.params.k <= 2
+    assert found.network.weights["vote.matrices_NCC"].shape == (4, 4, 4)
+    assert capfd.readouterr().out.count("valid") == 2 + 1  # two trials and the refit
+    again = search_learned_vote(run, task, pool)
+    assert again is not None
+    assert (again.trial, again.seconds) == (found.trial, found.seconds)
+    refit = sum(epoch.seconds for epoch in found.trial.epochs)
+    assert found.seconds > refit > 0
+    assert capfd.readouterr().out.startswith("learned vote")  # no trial before
+
+
+def test_no_complete_trial_is_no_end_of_the_comparison(
+    run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in (0, 1):
+        (run.search_folder / "trials" / f"{number:05d}.json").unlink()
+    assert search_learned_vote(run, ray.put(task_of(epochs=2)), pool) is None
+    assert "no trial of the search is complete" in capfd.readouterr().out
+
+
+def test_a_worker_that_dies_is_an_end_of_the_comparison(
+    run: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise RunFailedError("the refit of trial 0 failed: its worker died")
+
+    monkeypatch.setattr("distcel.rules.learned_vote.refit_best", failing)
+    with pytest.raises(RunFailedError, match="its worker died"):
+        search_learned_vote(run, ray.put(task_of(epochs=2)), pool)

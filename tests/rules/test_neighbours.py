@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from distcel.rules.consensus import ConsensusRule, PluralityVote
+from distcel.rules.neighbours import KnoraEliminate, KnoraUnion, NearestNeighbours
+from tests.cached_splits import accuracy, split_of, two_regions
+
+
+@pytest.mark.parametrize("rule", [NearestNeighbours(), KnoraUnion(), KnoraEliminate()])
+def test_with_fewer_samples_than_neighbours_all_are_near(rule: ConsensusRule) -> None:
+    few, test = split_of(0, n_samples=3), split_of(1)
+    np.testing.assert_allclose(rule.fit(few)(test).sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", [KnoraUnion(), KnoraEliminate()])
+def test_knora_asks_the_learner_that_is_competent_nearby(rule: ConsensusRule) -> None:
+    split = two_regions()
+    assert accuracy(PluralityVote(), split, split) == 0
+    assert accuracy(rule, split, split) == 1
+
+
+def test_knora_eliminate_leaves_out_the_farthest_until_someone_has_all_right() -> None:
+    fitted = two_regions()
+    # Nearer to the dark images, yet of the seven nearest four are bright: nobody has all right.
+    few = fitted.where(np.isin(np.arange(80), [0, 1, 2, 40, 41, 42, 43]))
+    asked = fitted.where(np.arange(80) == 3)
+    np.testing.assert_array_equal(
+        KnoraEliminate().fit(few)(asked).argmax(-1).numpy(), asked.labels_S
+    )
+
+
+def test_neighbours_are_found_by_their_pixels() -> None:
+    split = split_of(0)
+    assert accuracy(NearestNeighbours(1), split, split) == 1
+
+
+def test_neighbours_and_knora_give_shares_of_the_votes() -> None:
+    split = two_regions()
+    asked = split.where(np.arange(80) == 3)
+    first = split.where(np.arange(80) < 5)  # of classes 0, 1, 0, 1, 0
+    shares = NearestNeighbours(5).fit(first)(asked)
+    np.testing.assert_allclose(shares, [[3 / 5, 2 / 5]], atol=1e-6)
+    two = split.where(np.isin(np.arange(80), [0, 3]))
+    shares = NearestNeighbours(2).fit(two)(asked)
+    assert shares.argmax() == 1  # the nearer one's
+    np.testing.assert_allclose(shares, [[1 / 2, 1 / 2]], atol=1e-6)
+    # Of its five nearest learner 0 has all right and the others none.
+    np.testing.assert_allclose(KnoraUnion(5).fit(split)(asked), [[0, 1]], atol=1e-6)

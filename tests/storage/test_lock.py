@@ -1,0 +1,55 @@
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distcel.experiment.errors import InvalidInputError
+from distcel.storage.lock import run_lock
+
+_HOLD = """
+import sys
+from pathlib import Path
+from distcel.storage.lock import run_lock
+with run_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    message = "expected .* file system can lock files, but got .*No locks available"
+    with pytest.raises(InvalidInputError, match=message), run_lock(tmp_path):
+        pass
+
+
+def test_the_holder_is_named_and_its_death_lets_go(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(InvalidInputError, match=f'"pid": {holder.pid}'), run_lock(tmp_path):
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdin.close()
+    holder.stdout.close()
+    with run_lock(tmp_path):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+    with run_lock(tmp_path):
+        pass

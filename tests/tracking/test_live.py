@@ -1,0 +1,69 @@
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distcel.tracking.live import LiveUpdates
+from distcel.tracking.mlflow import Tracker
+from distcel.tracking.records import SearchIdentity
+from distcel.train.trial_record import TrialRecord
+from tests.tracking.test_mlflow import (  # noqa: F401
+    PARAMS,
+    children,
+    database,
+    epochs,
+    folder,
+    history,
+    open_tracker,
+)
+
+
+def test_a_thread_keeps_mlflow_up_to_date_until_it_is_closed(
+    open_tracker: Callable[[], Tracker],  # noqa: F811
+) -> None:
+    tracker = open_tracker()
+    records = [TrialRecord(0, PARAMS, "RUNNING", epochs(1))]
+    updates = LiveUpdates(open_tracker, lambda: records, seconds=0.05)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = children(tracker)
+        if found and history(tracker, found[0], "valid_accuracy"):
+            break
+        time.sleep(0.05)
+    assert history(tracker, children(tracker)[0], "valid_accuracy") == [(1, 0.1)]
+    records[0] = replace(records[0], epochs=epochs(3))
+    records.append(TrialRecord(1, PARAMS, "COMPLETE", epochs(2)))
+    updates.close(None, seconds=60)
+    by_name = {run.info.run_name: run for run in children(tracker)}
+    assert {name: run.info.status for name, run in by_name.items()} == {
+        "trial 0": "KILLED",
+        "trial 1": "FINISHED",
+    }
+    assert len(history(tracker, by_name["trial 0"], "valid_accuracy")) == 3
+    assert tracker.client.get_run(tracker.parent_id).info.status == "KILLED"
+
+    # The next launch takes the killed trial up again, from its start.
+    records[0] = replace(records[0], state="COMPLETE", epochs=epochs(4))
+    open_tracker().update(records)
+    by_name = {run.info.run_name: run for run in children(tracker)}
+    assert {run.info.status for run in by_name.values()} == {"FINISHED"}
+    steps = [step for step, _ in history(tracker, by_name["trial 0"], "valid_accuracy")]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_failing_mlflow_holds_nothing_up_and_tells_no_password(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    identity = SearchIdentity("digits", "run", "key", {}, tmp_path)
+
+    def refused() -> Tracker:
+        return Tracker("http://user:hunter2@127.0.0.1:9", identity)
+
+    updates = LiveUpdates(refused, list, seconds=0.01)
+    updates.close(None, seconds=20)
+    out = capsys.readouterr().out
+    assert "MLflow failed" in out
+    assert "the same command again" in out
+    assert "hunter2" not in out

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from distcel.data.splits import Splits, load_splits
+from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
+from distcel.storage.files import DamagedFileError
+from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, Weights
+from search_spaces import load_experiment
+
+SPEC = LearnerSpec("cat / dog", (3, 5))
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    folder = tmp_path_factory.mktemp("digits")
+    return load_splits(load_experiment("digits", "smoke"), folder, folder, seed=0)
+
+
+def probabilities(splits: Splits, seed: int) -> dict[SplitName, Probabilities]:
+    random = np.random.default_rng(seed)
+    return {
+        name: random.dirichlet(np.ones(10), len(splits[name].labels)).astype(np.float32)
+        for name in SPLIT_NAMES
+    }
+
+
+def test_what_was_written_is_stacked_in_the_order_of_the_learners(
+    splits: Splits, tmp_path: Path
+) -> None:
+    cache = PredictionCache(tmp_path)
+    other = LearnerSpec("owl", (7,))
+    first, second = probabilities(splits, 0), probabilities(splits, 1)
+    weights: Weights = {"fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    cache.write(SPEC, "k1", splits, TrainedLearner(first, weights, 1.5))
+    cache.write(other, "k2", splits, TrainedLearner(second, weights, 0.25))
+    assert cache.holds(SPEC, "k1")
+    assert not cache.holds(SPEC, "k2")
+    loaded = cache.load([other, SPEC], ["k2", "k1"], splits["valid"], "valid")
+    np.testing.assert_array_equal(loaded.probs_SNC[:, 0], second["valid"])
+    np.testing.assert_array_equal(loaded.probs_SNC[:, 1], first["valid"])
+    np.testing.assert_array_equal(loaded.labels_S, splits["valid"].labels)
+    np.testing.assert_array_equal(cache.weights(SPEC, "k1")["fc.weight"], weights["fc.weight"])
+    assert cache.seconds([other, SPEC], ["k2", "k1"]) == 1.75
+
+
+def test_a_file_is_read_with_pyarrow_alone(splits: Splits, tmp_path: Path) -> None:
+    cache = PredictionCache(tmp_path)
+    probs = probabilities(splits, 0)
+    cache.write(SPEC, "key", splits, TrainedLearner(probs, {}, 1.0))
+    (path,) = (tmp_path / "test").glob("*.arrow")
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    assert table.schema.field("probabilities").type == pa.list_(pa.float32(), 10)
+    assert table["sample_id"].to_pylist() == splits["test"].sample_ids.to_pylist()
+    assert table["label"].to_pylist() == splits["test"].labels.tolist()
+    assert table.schema.metadata[b"learner"] == b"cat / dog"
+
+
+@pytest.mark.parametrize("place", ["train", "valid", "test", "weights"])
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
+    place: str, damage: str, splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = PredictionCache(tmp_path)
+    weights: Weights = {"w": np.zeros(3, np.float32)}
+    cache.write(SPEC, "key", splits, TrainedLearner(probabilities(splits, 0), weights, 1.0))
+    (path,) = (p for p in (tmp_path / place).iterdir() if p.suffix != ".blake2b")
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "flipped":
+        content[-9] ^= 16
+        path.write_bytes(content)
+    assert not cache.holds(SPEC, "key")
+    kept_aside = path.with_name(f"{path.name}.damaged").exists()
+    assert kept_aside == (damage == "flipped")
+    assert ("is damaged" in capsys.readouterr().out) == (damage == "flipped")
+
+
+def test_predictions_about_other_samples_are_refused(splits: Splits, tmp_path: Path) -> None:
+    cache = PredictionCache(tmp_path)
+    cache.write(SPEC, "key", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0))
+    with pytest.raises(DamagedFileError, match="its samples are not the valid split's"):
+        cache.load([SPEC], ["key"], splits["test"], "valid")

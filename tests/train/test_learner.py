@@ -1,0 +1,141 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from distcel.core import networks
+from distcel.core.networks import NetworkPlan
+from distcel.data.splits import Splits, load_splits, specialised_indices
+from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
+from distcel.train import loop as training
+from distcel.train import training_state
+from distcel.train.cache import TrainedLearner
+from distcel.train.learner import LearnerData, Progress, learner_key, train_learner
+from search_spaces import load_experiment
+
+EXPERIMENT = load_experiment("digits", "smoke")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    folder = tmp_path_factory.mktemp("digits")
+    return load_splits(EXPERIMENT, folder, folder, seed=0)
+
+
+def plan_of(splits: Splits, experiment: Experiment = EXPERIMENT) -> NetworkPlan:
+    return NetworkPlan(experiment.architecture, splits.image_shape, *splits.channel_statistics())
+
+
+def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> TrainedLearner:
+    images = {name: splits[name].images for name in SPLIT_NAMES}
+    data = LearnerData(plan_of(splits, experiment), images, splits["train"].labels, 10, SPLIT_NAMES)
+    spec = learner_specs(splits.class_names)[index]
+    *progress, trained = train_learner(spec, experiment, data, seed, CPU)
+    epochs = [event.epoch for event in progress if isinstance(event, Progress)]
+    assert epochs == list(range(1, experiment.learner_recipe.epochs + 1))
+    assert isinstance(trained, TrainedLearner)
+    return trained
+
+
+def test_it_predicts_what_is_kept_alone(splits: Splits) -> None:
+    images = {name: splits[name].images for name in SPLIT_NAMES}
+    data = LearnerData(plan_of(splits), images, splits["train"].labels, 10, ("valid",))
+    *_, trained = train_learner(learner_specs(splits.class_names)[0], EXPERIMENT, data, 0, CPU)
+    assert isinstance(trained, TrainedLearner)
+    assert list(trained.probs_by_split) == ["valid"]
+
+
+def test_a_learner_is_good_at_its_own_classes_and_poor_at_the_rest(splits: Splits) -> None:
+    recipe = replace(EXPERIMENT.learner_recipe, epochs=8)
+    trained = train(splits, replace(EXPERIMENT, learner_recipe=recipe), index=20, seed=0)
+    classes = learner_specs(splits.class_names)[20].classes
+    labels = splits["test"].labels
+    right = trained.probs_by_split["test"].argmax(1) == labels
+    own = np.isin(labels, classes)
+    assert right[own].mean() > 0.9
+    assert right[~own].mean() < 0.6
+
+
+def test_predictions_are_softmax_outputs_for_every_sample(splits: Splits) -> None:
+    trained = train(splits, EXPERIMENT, index=0, seed=0)
+    for name in SPLIT_NAMES:
+        probs = trained.probs_by_split[name]
+        assert probs.shape == (len(splits[name].labels), 10)
+        np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
+        assert probs.min() >= 0
+
+
+def test_the_same_seed_gives_bitwise_the_same_learner(splits: Splits) -> None:
+    first, again, other = (train(splits, EXPERIMENT, 12, seed) for seed in (0, 0, 1))
+    for name, value in first.weights.items():
+        np.testing.assert_array_equal(value, again.weights[name])
+    np.testing.assert_array_equal(first.probs_by_split["test"], again.probs_by_split["test"])
+    assert not np.array_equal(first.probs_by_split["test"], other.probs_by_split["test"])
+
+
+def test_learners_of_the_same_seed_begin_differently(splits: Splits) -> None:
+    slow = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, lr=1e-9))
+    first, second = (train(splits, slow, index, seed=0).weights for index in (0, 1))
+    assert not any(np.allclose(first[name], second[name]) for name in first if "weight" in name)
+
+
+def test_a_learner_is_trained_on_augmented_images_where_its_recipe_says_so(splits: Splits) -> None:
+    flipping = replace(EXPERIMENT.learner_recipe, augmentation="flip")
+    plain, flipped = (
+        train(splits, replace(EXPERIMENT, learner_recipe=recipe), 0, 0).weights
+        for recipe in (EXPERIMENT.learner_recipe, flipping)
+    )
+    assert not any(np.allclose(plain[name], flipped[name]) for name in plain if "weight" in name)
+
+
+@pytest.mark.parametrize(
+    "part", [networks, training, training_state, specialised_indices, train_learner]
+)
+def test_a_learner_is_trained_anew_when_its_code_changes(
+    part: object, splits: Splits, change_code: Callable[[object], None]
+) -> None:
+    def key() -> str:
+        spec = learner_specs(splits.class_names)[0]
+        return learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
+
+    before = key()
+    change_code(part)
+    assert key() != before
+
+
+def test_a_learner_is_trained_anew_by_another_torch(
+    splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = learner_specs(splits.class_names)[0]
+    before = learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
+    monkeypatch.setattr(torch, "__version__", "2.99")
+    assert learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0) != before
+
+
+def test_the_key_changes_with_everything_that_determines_a_learner(splits: Splits) -> None:
+    specs = learner_specs(splits.class_names)
+    recipe = EXPERIMENT.learner_recipe
+
+    def key(
+        experiment: Experiment = EXPERIMENT,
+        index: int = 0,
+        seed: int = 0,
+        data: Splits = splits,
+    ) -> str:
+        return learner_key(experiment, specs[index], data, plan_of(data, experiment), seed)
+
+    keys = [
+        key(),
+        key(index=1),
+        key(seed=1),
+        key(data=replace(splits, digest="other")),
+        key(replace(EXPERIMENT, specialty_share=0.7)),
+        key(replace(EXPERIMENT, learner_recipe=replace(recipe, epochs=2))),
+        key(replace(EXPERIMENT, architecture=replace(EXPERIMENT.architecture, channels=(6, 17)))),
+    ]
+    assert len(set(keys)) == len(keys)
+    # What only the search uses leaves trained learners as they are.
+    assert key(replace(EXPERIMENT, num_samples=99, note="x")) == key()
