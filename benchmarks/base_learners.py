@@ -26,7 +26,7 @@ from benchmarks.measure import in_turns, ratio, table
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits, specialised_indices
 from distcel.execute.cluster import connect
-from distcel.execute.workers import cluster_pool
+from distcel.execute.cluster import cluster_pool
 from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
 from distcel.train.fleet import Fleet

@@ -33,7 +33,7 @@ from benchmarks.measure import table
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.execute.cluster import connect
-from distcel.execute.workers import cluster_pool
+from distcel.execute.cluster import cluster_pool
 from distcel.experiment.space import search_space
 from distcel.experiment.types import (
     SPLIT_NAMES,
@@ -42,14 +42,15 @@ from distcel.experiment.types import (
     SplitName,
     first_point,
 )
-from distcel.search.selection import SelectionTask
+from distcel.train.selection import SelectionTask
 from distcel.search.trials import TrialStore
 from distcel.search.tune import SearchSettings, run_search
 from distcel.train import fleet
-from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner, Weights
+from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner
+from distcel.train.checkpoint import Weights
 from distcel.train.fleet import Fleet
-from distcel.train.learner import Progress
-from distcel.train.trial_record import EpochResult
+from distcel.execute.jobs import Progress
+from distcel.train.checkpoint import EpochResult
 from search_spaces import load_experiment
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2

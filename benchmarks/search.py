@@ -27,7 +27,7 @@ from distcel.execute.cluster import connect
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.space import search_space
 from distcel.experiment.types import SelectionParams
-from distcel.search.selection import SelectionTask
+from distcel.train.selection import SelectionTask
 from distcel.search.trials import TrialStore
 from distcel.search.tune import SearchSettings, run_search
 from distcel.train.cache import CachedSplit

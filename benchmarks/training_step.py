@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns, ratio, table
-from distcel.core.ensemble import SelectionTraining, smart_ensemble
+from distcel.train.selection import SelectionTraining
+from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.types import Gradient, learner_specs
 from distcel.train.cache import CachedSplit

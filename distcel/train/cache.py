@@ -32,9 +32,9 @@ from distcel.storage.files import (
     write_checked,
     write_sealed,
 )
+from distcel.train.checkpoint import Weights
 
 Probabilities = NDArray[np.float32]
-Weights = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from distcel.core.ensemble import DeviceSplit, smart_ensemble
-from distcel.core.votes import LearnedVote, SummedVote
+from distcel.train.selection import DeviceSplit
+from distcel.core.ensemble import smart_ensemble
+from distcel.core.ensemble import LearnedVote, SummedVote
 from distcel.experiment.types import SelectionParams
 from distcel.train.cache import CachedSplit
 from tests.core.test_ensemble import CPU, selection_net, specialists

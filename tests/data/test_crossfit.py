@@ -13,7 +13,7 @@ from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import Architecture, LearnerSpec, Recipe, SelectorSplit
 from distcel.pipeline import train_base_learners
-from distcel.prepare import Options, Prepared, prepare
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.storage.files import DamagedFileError
 from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner
 from distcel.train.learner import learner_key

@@ -20,12 +20,13 @@ from distcel.rules.trained import (
     trained_rule,
 )
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask, TaskRef
+from distcel.train.selection import SelectionTask
+from distcel.search.tune import TaskRef
 from distcel.train.cache import CachedSplit
 from distcel.train.estimate import count_samples
-from distcel.train.loop import DivergedError
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import EpochResult
+from distcel.experiment.errors import DivergedError
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.checkpoint import EpochResult
 from tests.core.test_ensemble import PARAMS
 from tests.rules.test_gating import task_of
 

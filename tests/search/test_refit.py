@@ -11,7 +11,8 @@ from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import RunFailedError
 from distcel.search.refit import SmartRule, refit_best
 from distcel.search.trials import TrialStore
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
+from distcel.search.trials import TrialRecord
 from tests.core.test_ensemble import CPU, PARAMS
 from tests.rules.test_gating import task_of
 

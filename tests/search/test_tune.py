@@ -12,10 +12,11 @@ from distcel.experiment.space import search_space
 from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams, first_point
 from distcel.search import tune as search_module
 from distcel.search.refit import refit
-from distcel.search.selection import SelectionTask
+from distcel.train.selection import SelectionTask
 from distcel.search.trials import TrialStore, best_trial
 from distcel.search.tune import SearchSettings, _searcher, run_search
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
+from distcel.search.trials import TrialRecord
 from search_spaces.common import selection_space
 from tests.core.test_ensemble import specialists
 

@@ -16,7 +16,7 @@ from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.space import search_space
 from distcel.experiment.types import Gradient, SplitName, first_point
-from distcel.prepare import Options, Prepared, prepare
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
 from distcel.train.cache import CachedSplit
 from search_spaces import DATASETS, PRESET_NAMES, load_experiment

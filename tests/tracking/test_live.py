@@ -8,7 +8,7 @@ import pytest
 from distcel.tracking.live import LiveUpdates
 from distcel.tracking.mlflow import Tracker
 from distcel.tracking.records import SearchIdentity
-from distcel.train.trial_record import TrialRecord
+from distcel.search.trials import TrialRecord
 from tests.tracking.test_mlflow import (  # noqa: F401
     PARAMS,
     children,

@@ -7,7 +7,8 @@ import pytest
 from distcel.data.splits import Splits, load_splits
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import DamagedFileError
-from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, Weights
+from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner
+from distcel.train.checkpoint import Weights
 from search_spaces import load_experiment
 
 SPEC = LearnerSpec("cat / dog", (3, 5))

@@ -12,7 +12,8 @@ from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train import loop as training
 from distcel.train import training_state
 from distcel.train.cache import TrainedLearner
-from distcel.train.learner import LearnerData, Progress, learner_key, train_learner
+from distcel.train.learner import LearnerData, learner_key, train_learner
+from distcel.execute.jobs import Progress
 from search_spaces import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")
