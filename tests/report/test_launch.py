@@ -5,9 +5,9 @@ import numpy as np
 from distcel.experiment.types import SelectionParams, learner_specs
 from distcel.report.launch import evaluate, learner_accuracies, tables
 from distcel.rules.consensus import RANDOM_DRAWS, Draws, consensus_rules, said_by
+from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import EpochResult
-from distcel.search.trials import TrialRecord
 from search_spaces import load_experiment
 from tests.cached_splits import split_of
 

@@ -5,8 +5,17 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from distcel.rules.consensus import SL_PENALTIES, BestOnValid, PluralityVote, RandomSelection, SuperLearner, UnweightedAverage, consensus_rules, oracle_accuracy
 from distcel.core.ensemble import class_probabilities
+from distcel.rules.consensus import (
+    SL_PENALTIES,
+    BestOnValid,
+    PluralityVote,
+    RandomSelection,
+    SuperLearner,
+    UnweightedAverage,
+    consensus_rules,
+    oracle_accuracy,
+)
 from distcel.rules.static import GreedySelection, TopLearners
 from distcel.train.cache import CachedSplit
 from tests.cached_splits import accuracy, split_of

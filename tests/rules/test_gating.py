@@ -8,13 +8,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from distcel.train.selection import DeviceSplit, SelectionTraining
 from distcel.core.knapsack import top_k_mask
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
-from distcel.train.selection import SelectionTask
 from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
 from search_spaces.common import selection_space
 from tests.core.test_ensemble import (
     CPU,

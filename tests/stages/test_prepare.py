@@ -8,8 +8,8 @@ from optuna.distributions import FloatDistribution
 from distcel.core import ensemble, knapsack, quadrature, votes
 from distcel.data.crossfit import cross_fitted
 from distcel.experiment.errors import InvalidInputError
-from distcel.search.prepare import Options, Prepared, prepare, run_title
 from distcel.search import selection
+from distcel.search.prepare import Options, Prepared, prepare, run_title
 from distcel.search.tune import StoppingRule
 from distcel.train import loop as training
 from distcel.train.cache import PredictionCache
