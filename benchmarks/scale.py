@@ -34,6 +34,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.execute.cluster import connect
 from distcel.execute.workers import cluster_pool
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import (
     SPLIT_NAMES,
@@ -50,7 +51,6 @@ from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner, We
 from distcel.train.fleet import Fleet
 from distcel.train.learner import Progress
 from distcel.train.trial_record import EpochResult
-from search_spaces import load_experiment
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2
 LEARNER_SECONDS, EPOCH_SECONDS = 3.0, 1.5

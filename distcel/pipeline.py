@@ -18,8 +18,8 @@ import ray
 import torch
 from torch import Tensor
 
-from distcel.data.crossfit import hold_out
 from distcel.data.splits import Splits
+from distcel.data.subsets import hold_out
 from distcel.execute.pool import WorkerPool
 from distcel.prepare import Prepared
 from distcel.report.launch import Evaluation, evaluate, tables
@@ -36,7 +36,7 @@ from distcel.storage.files import (
     write_atomically,
     write_json,
 )
-from distcel.storage.machine import describe_machine
+from distcel.storage.provenance import describe_machine
 from distcel.tracking.live import LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity
 from distcel.train.cache import PredictionCache

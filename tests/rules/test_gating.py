@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from distcel.search_spaces.common import selection_space
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
@@ -15,7 +16,6 @@ from distcel.experiment.types import Architecture, Experiment, Recipe, Selection
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
 from distcel.search.selection import SelectionTask
 from distcel.train.trained_network import TrainedNetwork
-from search_spaces.common import selection_space
 from tests.core.test_ensemble import (
     CPU,
     PARAMS,

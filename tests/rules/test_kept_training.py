@@ -1,4 +1,3 @@
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,13 +13,13 @@ from torch import Tensor
 from distcel.execute import workers
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import RunFailedError
-from distcel.rules import gating, kept_training
+from distcel.rules import kept_training
 from distcel.rules.gating import GatedEnsemble
 from distcel.rules.kept_training import TrainableRule, train_missing
 from distcel.rules.single_network import SingleNetwork
+from distcel.search.refit import SmartRule
 from distcel.search.selection import SelectionTask, TaskRef
 from distcel.storage.files import write_sealed
-from distcel.train import trained_network, training_state
 from distcel.train.cache import CachedSplit
 from distcel.train.learner import Progress
 from distcel.train.loop import DivergedError
@@ -225,13 +224,19 @@ def test_a_rule_that_diverges_says_how_and_is_not_trained_again(
     assert str(again["single"]) == str(found["single"])
 
 
-def test_other_code_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_rule_or_version_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = GatedEnsemble("soft gating", PARAMS)
     names = {kept_training._file_name("soft", rule)}
     assert kept_training._file_name("soft", GatedEnsemble("soft gating", PARAMS)) in names
-    source = inspect.getsource
-    for part in (gating, trained_network, training_state, EpochResult):
-        changed = f"{source(part)}\nchanged = True\n"
-        monkeypatch.setattr(inspect, "getsource", lambda x: changed if x is part else source(x))  # noqa: B023
-        names.add(kept_training._file_name("soft", rule))
-    assert len(names) == 5
+    others: list[TrainableRule] = [
+        replace(rule, kind="straight-through"),
+        replace(rule, params=replace(PARAMS, k=PARAMS.k + 1)),
+        SmartRule(PARAMS),
+    ]
+    names |= {kept_training._file_name("soft", other) for other in others}
+    names.add(kept_training._file_name("hard", rule))
+    for place in ("distcel.rules.kept_training.CACHE_VERSION", "torch.__version__"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, "2.99")
+            names.add(kept_training._file_name("soft", rule))
+    assert len(names) == 7

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from distcel.search_spaces.common import selection_space
 from optuna.distributions import FloatDistribution
 
 from distcel.core.networks import NetworkPlan
@@ -16,7 +17,6 @@ from distcel.search.selection import SelectionTask
 from distcel.search.trials import TrialStore, best_trial
 from distcel.search.tune import SearchSettings, _searcher, run_search
 from distcel.train.trial_record import EpochResult, TrialRecord
-from search_spaces.common import selection_space
 from tests.core.test_ensemble import specialists
 
 ONE_AT_A_TIME = WorkerPool(1, 1.0, 0.0)

@@ -15,13 +15,13 @@ from distcel.data.splits import Splits, load_splits
 from distcel.execute.pool import WorkerPool
 from distcel.execute.workers import cluster_pool
 from distcel.experiment.errors import RunFailedError
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
 from distcel.train import fleet as fleet_module
 from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner
 from distcel.train.fleet import Fleet
 from distcel.train.learner import Progress, learner_key
 from distcel.train.loop import DivergedError
-from search_spaces import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")
 
