@@ -35,7 +35,7 @@ from distcel.storage.files import (
     write_atomically,
     write_json,
 )
-from distcel.storage.machine import describe_machine
+from distcel.storage.provenance import describe_machine
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity
 from distcel.train.cache import PredictionCache

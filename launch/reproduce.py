@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 from distcel.cli.exit_status import OneLineParser, exit_status
 from distcel.cli.signals import Stopped, unwind_on_signals
 from distcel.experiment.errors import RunFailedError, invalid, require, require_count
+from distcel.experiment.loading import load_experiment
 from launch import cluster
-from search_spaces import load_experiment
 
 if TYPE_CHECKING:
     from distcel.evaluate.outcomes import SeedOutcome

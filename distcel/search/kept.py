@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +18,15 @@ from torch import Tensor
 
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.storage.files import content_key, is_intact, read_sealed, write_checked, write_sealed
-from distcel.storage.provenance import code_of
-from distcel.train import checkpoint
 from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import SelectionTask
 
 logger = logging.getLogger(__name__)
+
+# Part of every kept network's key. Raise it with any change after which a rule is trained to other
+# numbers from the same task and torch; what trials share with it has a version in train/selection.
+CACHE_VERSION = 1
 
 
 class TrainableRule(Protocol):
@@ -77,8 +78,8 @@ def train_missing(
 
 
 def _file_name(title: str, rule: TrainableRule) -> str:
-    code = [code_of(part) for part in (sys.modules[type(rule).__module__], checkpoint)]
-    key = content_key([asdict(rule), code, torch.__version__])  # type: ignore[call-overload]
+    facts = [type(rule).__name__, asdict(rule), CACHE_VERSION]  # type: ignore[call-overload]
+    key = content_key([*facts, torch.__version__])
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower())}-{key}.safetensors"
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from optuna.distributions import distribution_to_json
 
-from distcel.core import ensemble, knapsack, quadrature
 from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
-from distcel.data.crossfit import Fold, cross_fitted, digest_without, held_out_parts, hold_out
 from distcel.data.splits import Splits, load_splits
+from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
 from distcel.experiment.errors import require
 from distcel.experiment.space import require_within, search_space
 from distcel.experiment.types import (
@@ -28,14 +27,11 @@ from distcel.experiment.types import (
 )
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
-from distcel.storage.machine import describe_commit
-from distcel.storage.provenance import code_of
-from distcel.train import loop, selection
-from distcel.train.cache import CachedSplit, PredictionCache
+from distcel.storage.provenance import describe_commit
+from distcel.train import selection
+from distcel.train.cache import CachedSplit, PredictionCache, cross_fitted
 from distcel.train.learner import LearnerTask, learner_key
 from distcel.train.selection import SelectionTask
-
-_OF_A_TRIAL = (knapsack, quadrature, ensemble, selection, loop)
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Prepared:
         folds: of `crossfit`, with the keys of the copies; else none.
         plan: how networks are built.
         search: what is searched.
-        commit: of the code, as `machine.describe_commit` says it.
+        commit: of the code, as `provenance.describe_commit` gives it.
     """
 
     experiment: Experiment
@@ -169,8 +165,8 @@ class Prepared:
         keys: list[object] = [*self.keys]
         if self.options.selector_split != "train":
             keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
-        code = [code_of(part) for part in _OF_A_TRIAL]
-        return content_key([keys, recipe, space, self.options.seed, torch.__version__, code])
+        seed, versions = self.options.seed, [torch.__version__, selection.CACHE_VERSION]
+        return content_key([keys, recipe, space, seed, versions])
 
 
 def run_title(

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
-from distcel.data.crossfit import held_out_parts
 from distcel.data.formats import Pool
-from distcel.data.splits import specialised_indices
+from distcel.data.subsets import held_out_parts, specialised_indices
 from distcel.experiment.types import (
     Experiment,
     Gradient,

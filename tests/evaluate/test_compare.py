@@ -10,6 +10,7 @@ from distcel import pipeline
 from distcel.evaluate.compare import accuracy_over_k, compare_run, curve_ks
 from distcel.evaluate.measures import SMART
 from distcel.execute.pool import WorkerPool
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SplitName
 from distcel.rules.consensus import Draws
 from distcel.rules.registry import said_by_rules

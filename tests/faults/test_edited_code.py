@@ -14,7 +14,6 @@ from distcel.search.prepare import prepare
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore, best_trial
 from launch import cluster
-from search_spaces import load_experiment
 
 ROOT = Path(__file__).parents[2]
 ON_WORKERS = ("learners", "networks", "training", "selection", "refit", "trained_network")

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SelectionParams, learner_specs
 from distcel.report.launch import evaluate, learner_accuracies, tables
 from distcel.rules.consensus import RANDOM_DRAWS, Draws, consensus_rules, said_by

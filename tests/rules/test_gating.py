@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from distcel.search_spaces.common import selection_space
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-import search_spaces
+import distcel.search_spaces
 from distcel import pipeline
 from distcel.data.readers import FER2013_CLASSES, READERS
 from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import Gradient, SplitName, first_point
 from distcel.search.prepare import Options, Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
 from distcel.train.cache import CachedSplit
-from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import made_data as data
 
 
@@ -44,7 +44,7 @@ N_LEARNERS = {"fer2013": 28, "utkface": 15, "folder": 6}
 
 
 def test_every_file_is_listed() -> None:
-    folder = Path(search_spaces.__file__).parent
+    (folder,) = map(Path, distcel.search_spaces.__path__)
     assert {path.stem for path in folder.glob("*.py")} - {"__init__", "common"} == set(DATASETS)
     assert set(DATASETS) == set(READERS)
 
