@@ -112,3 +112,25 @@ def test_files_that_the_documents_name_exist() -> None:
     for path in pages:
         named = pattern.findall(path.read_text())
         assert [name for name in named if not (ROOT / name).exists()] == [], path
+
+
+def test_the_tree_of_the_architecture_has_every_module() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (tree,) = [block.text for block in blocks(page) if block.text.startswith("distcel/\n")]
+    named, room = set(), ""
+    for line in tree.splitlines()[1:]:
+        indent, name = len(line) - len(line.lstrip()), line.split()[0]
+        room = room if indent == 4 else ""
+        if name.endswith("/"):
+            room = name
+        else:
+            named.add(f"{room}{name}")
+    package = ROOT / "distcel"
+    modules = {path.relative_to(package).as_posix() for path in package.glob("*.py")}
+    modules |= {
+        path.relative_to(package).as_posix()
+        for path in package.glob("*/*.py")
+        if path.name != "__init__.py"
+    }
+    missing, gone = modules - named, named - modules
+    assert (sorted(missing), sorted(gone)) == ([], [])
