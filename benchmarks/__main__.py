@@ -26,8 +26,9 @@ from benchmarks import (
     training_step,
 )
 from benchmarks.measure import conditions
+from benchmarks.page import FILE, replaced
 
-FILE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
 def parts(data_dir: Path | None) -> dict[str, tuple[str, Callable[[], str]]]:
     """Title and report of each module, by its name."""
     return {
@@ -41,20 +42,6 @@ def parts(data_dir: Path | None) -> dict[str, tuple[str, Callable[[], str]]]:
         "start_up": ("Start-up", start_up.report),
         "mlflow_faults": ("MLflow that fails", mlflow_faults.report),
     }
-
-
-def replaced(page: str, title: str, text: str) -> str:
-    """The page with another text below one of its headings; everything else stays as it is.
-
-    Raises:
-        ValueError: the page has no such heading.
-    """
-    heading = f"\n## {title}\n"
-    before, found, after = page.partition(heading)
-    if not found:
-        raise ValueError(f"{FILE} has no section {title!r}: add its heading")
-    _, next_heading, rest = after.partition("\n## ")
-    return f"{before}{heading}\n{text.strip()}\n{next_heading}{rest}"
 
 
 def main() -> None:

@@ -6,11 +6,13 @@ import re
 
 import pytest
 
-from benchmarks.__main__ import FILE, parts, replaced
+from benchmarks.page import FILE, replaced
 
 
 def test_a_section_is_replaced_and_the_others_stay() -> None:
-    page = "# Page\n\n## Summary\n\nby hand\n\n## Scale\n\nold\n\n### Part\n\nold\n\n## Notes\n\nend\n"
+    page = (
+        "# Page\n\n## Summary\n\nby hand\n\n## Scale\n\nold\n\n### Part\n\nold\n\n## Notes\n\nend\n"
+    )
     new = "# Page\n\n## Summary\n\nby hand\n\n## Scale\n\nnew\n\n## Notes\n\nend\n"
     assert replaced(page, "Scale", "new\n") == new
     assert replaced(new, "Notes", "last").endswith("## Notes\n\nlast\n")
@@ -18,10 +20,14 @@ def test_a_section_is_replaced_and_the_others_stay() -> None:
         replaced(page, "Scales", "new")
 
 
-def test_every_benchmark_has_its_section() -> None:
-    page = FILE.read_text()
-    for name, (title, _) in parts(None).items():
-        assert f"\n## {title}\n\n`python -m benchmarks.{name}`, " in page
+def test_every_section_with_tables_names_its_command() -> None:
+    _, _, *sections, notes = FILE.read_text().split("\n## ")
+    assert len(sections) == 9
+    for section in sections:
+        name = re.search(r"\n\n`python -m benchmarks\.(\w+)`, ", section)
+        assert name
+        assert (FILE.parents[1] / "benchmarks" / f"{name[1]}.py").is_file()
+    assert "python -m" not in notes.split("\n\n")[1]
 
 
 def test_what_the_summary_has_measured_is_in_the_tables() -> None:

@@ -68,10 +68,7 @@ def test_a_python_block_that_does_not_run_has_its_reason_above(path: Path) -> No
 def test_every_command_line_is_parsed(words: list[str]) -> None:
     from distcel.cli.main import parser
 
-    try:
-        parser().parse_args(words)
-    except SystemExit as end:
-        assert end.code in (None, 0), words
+    parser().parse_args(words)  # SystemExit, with the error in one line, where it is wrong
 
 
 def test_the_commands_of_the_first_page_are_among_those_that_are_parsed() -> None:
