@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distcel.rules.kept_training import _file_name
 
+from distcel.experiment.loading import load_experiment
 from distcel.search.prepare import prepare
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore, best_trial

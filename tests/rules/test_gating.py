@@ -15,7 +15,6 @@ from distcel.experiment.types import Architecture, Experiment, Recipe, Selection
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
-from search_spaces.common import selection_space
 from tests.core.test_ensemble import (
     CPU,
     PARAMS,

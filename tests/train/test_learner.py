@@ -12,12 +12,12 @@ from distcel.execute.jobs import Progress
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.errors import DivergedError
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train import learner
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import LearnerTask, learner_key, train_learner
 from distcel.train.loop import Training
-from search_spaces import load_experiment
 from tests.train.learners import Learners
 
 EXPERIMENT = load_experiment("digits", "smoke")
@@ -94,8 +94,9 @@ def test_a_learner_is_trained_on_augmented_images_where_its_recipe_says_so(split
     assert not any(np.allclose(plain[name], flipped[name]) for name in plain if "weight" in name)
 
 
-def test_a_learner_is_trained_anew_by_another_torch(
-    splits: Splits, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["torch.__version__", "distcel.train.learner.CACHE_VERSION"])
+def test_a_learner_is_trained_anew_by_another_torch_or_cache_version(
+    place: str, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = learner_specs(splits.class_names)[0]
     before = learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
