@@ -138,17 +138,17 @@ class _Reader:
         weights, test, held_out = (self._keys(name) for name in ("weights", "test", "holdout"))
         begun = self._keys("unfinished")
         if facts is None:
-            copies = (weights & held_out) - test
+            done = (weights & held_out) - test
             n = results.get("n_learners") if results else None
             own = _counted(weights & test, begun, n if type(n) is int else None)
-            return own, _counted(copies, set(), None) if copies else None
+            return own, _counted(done, set(), None) if done else None
         fitted_on = held_out if facts["selector_split"] == "holdout" else self._keys("train")
         done = weights & fitted_on & self._keys("valid") & test
         keys = {learner["key"] for learner in facts["learners"]}
         own = _counted(done & keys, begun & keys, len(keys))
         keys = {key for fold in facts["copies"] for key in fold}
-        copies = _counted(weights & held_out & keys, begun & keys, len(keys))
-        return own, copies if keys else None
+        done = weights & held_out & keys
+        return own, _counted(done, begun & keys, len(keys)) if keys else None
 
     def _keys(self, name: str) -> set[str]:
         """The keys of the learners that have a file in the folder; its bytes are not looked at."""

@@ -103,6 +103,5 @@ def _results(results: dict[str, Any] | None) -> str:
         return "not yet"
     accuracy = results["e2e_cel"]
     measured = "" if accuracy is None else f", e2e-CEL {accuracy:.4f} on test"
-    return f"of {results['ended']}{measured}" + (
-        "" if results["current"] else ", by an earlier launch"
-    )
+    earlier = "" if results["current"] else ", by an earlier launch"
+    return f"of {results['ended']}{measured}{earlier}"

@@ -11,7 +11,7 @@ from distcel.data.images import decode_images
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import VoteName
 from distcel.serve import ensemble as serve
-from distcel.serve.ensemble import Ensemble, load_ensemble
+from distcel.serve.ensemble import Ensemble, ImageBatch, load_ensemble
 from tests import made_data as data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
 
@@ -73,16 +73,19 @@ def test_arrays_tensors_and_batches_give_the_same(
         assert probs.dtype == np.float32
         assert loaded.predict(given) == [NAMES[c] for c in expected.argmax(-1)]
     mask = loaded.selected(batch)
-    assert (mask.dtype, mask.shape) == (np.bool_, (15, 6))
+    assert mask.dtype == np.bool_
+    assert mask.shape == (15, 6)
     assert set(mask.sum(1)) == {2}
 
 
 def test_nothing_gives_nothing(saved_ensemble: Path) -> None:
     loaded = load_ensemble(saved_ensemble)
-    for given in (images()[:0], []):
+    nothing: list[ImageBatch] = [images()[:0], []]
+    for given in nothing:
         assert loaded.predict_proba(given).shape == (0, 3)
         assert loaded.selected(given).shape == (0, 6)
-        assert loaded.predict(given) == loaded.explain(given) == []
+        assert loaded.predict(given) == []
+        assert loaded.explain(given) == []
 
 
 def test_an_explanation_names_the_selected_learners_and_what_each_predicts(
@@ -94,11 +97,11 @@ def test_an_explanation_names_the_selected_learners_and_what_each_predicts(
     explained = loaded.explain(batch)
     assert len(explained) == 15
     for votes, probs_NC, mask_N in zip(explained, probs, mask, strict=True):
-        expected = [
-            (LEARNERS[i], NAMES[int(probs_NC[i].argmax())], pytest.approx(float(probs_NC[i].max())))
-            for i in np.flatnonzero(mask_N)
-        ]
-        assert votes == expected
+        own = [(LEARNERS[i], probs_NC[i]) for i in np.flatnonzero(mask_N)]
+        expected = [(name, NAMES[int(probs_C.argmax())]) for name, probs_C in own]
+        assert [(name, predicted) for name, predicted, _ in votes] == expected
+        highest = [float(probs_C.max()) for _, probs_C in own]
+        assert [probability for _, _, probability in votes] == pytest.approx(highest)
     assert len({name for votes in explained for name, _, _ in votes}) > 2
 
 
@@ -147,7 +150,7 @@ def test_other_images_are_refused_in_one_line(
     loaded = load_ensemble(saved_ensemble)
     for ask in (loaded.predict, loaded.predict_proba, loaded.selected, loaded.explain):
         with pytest.raises(InvalidInputError, match=message) as caught:
-            ask(wrong)  # type: ignore[operator]
+            ask(wrong)
         assert "\n" not in str(caught.value)
 
 
