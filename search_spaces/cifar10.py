@@ -14,7 +14,8 @@ published one, Adadelta at 0.001, stays far behind.
 from dataclasses import replace
 
 from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
-from search_spaces.common import selection_space, smoke
+
+from .common import selection_space, smoke
 
 _PAPER = Experiment(
     dataset="cifar10",

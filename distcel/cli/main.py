@@ -12,8 +12,8 @@ from typing import Any, NoReturn, Protocol, get_args
 from distcel.cli import predict, report, reproduce, search, status
 from distcel.cli.exit_status import OneLineParser, exit_status
 from distcel.cli.search import EXECUTORS
+from distcel.experiment.loading import DATASETS, PRESET_NAMES
 from distcel.experiment.types import SelectorSplit
-from search_spaces import DATASETS, PRESET_NAMES
 
 _DESCRIPTION = """\
 Learn for each sample which k of n classifiers to ask: search, evaluate, predict.

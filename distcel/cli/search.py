@@ -26,8 +26,8 @@ from distcel.experiment.errors import (
     require_count,
     require_positive,
 )
+from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.types import SelectorSplit
-from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 
 if TYPE_CHECKING:
     from distcel.run import Workers

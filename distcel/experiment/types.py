@@ -138,6 +138,16 @@ class SelectionParams:
             self.k <= n_learners, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range"
         )
 
+    @staticmethod
+    def from_dict(point: Mapping[str, Any]) -> SelectionParams:
+        """What `as_dict` gave, or a point that Optuna or Tune proposes.
+
+        Raises:
+            TypeError: a hyperparameter is unknown or missing.
+            InvalidInputError: a value is out of its range.
+        """
+        return SelectionParams(**point)
+
     def as_dict(self) -> dict[str, Any]:
         """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient, vote."""
         return asdict(self)
@@ -215,6 +225,6 @@ def first_point(
     """
     own = experiment.first_trial.as_dict()
     own["k"] = min(own["k"], n_learners)
-    point = SelectionParams(**(own | dict(fixed)))
+    point = SelectionParams.from_dict(own | dict(fixed))
     point.require_k_within(n_learners)
     return point

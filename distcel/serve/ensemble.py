@@ -265,7 +265,7 @@ def _load(folder: Path) -> Ensemble:
         built.load_state_dict(load_file(folder / _learner_path(index)))
         return built
 
-    params = SelectionParams(**facts["params"])
+    params = SelectionParams.from_dict(facts["params"])
     weights = load_file(folder / _SMART)
     smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
     learners = [learner(i) for i in range(len(names))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from distcel.experiment.errors import RunFailedError
+
+logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial-"  # what files are called until they are whole
 _DIGEST_SIZE = 16
@@ -44,7 +47,7 @@ def content_key(description: object) -> str:
 def put_aside(error: DamagedFileError) -> None:
     """Rename the damaged file to NAME.damaged, for whoever wants to know what happened to it."""
     path = error.path
-    print(f"{path} is damaged: {error.why}; put aside as {path.name}.damaged")
+    logger.warning("%s is damaged: %s; put aside as %s.damaged", path, error.why, path.name)
     path.replace(path.with_name(path.name + ".damaged"))
 
 

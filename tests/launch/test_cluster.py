@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from distcel.data.tables import read_samples
 from distcel.serve.ensemble import load_ensemble
-from distcel.storage.machine import describe_commit
+from distcel.storage.provenance import describe_commit
 from launch import cluster
 from tests.launch.conftest import CrossFitted, command_line, launch
 

@@ -1,18 +1,11 @@
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from optuna.distributions import FloatDistribution
 
-from distcel.core import ensemble, knapsack, quadrature, votes
-from distcel.data.crossfit import cross_fitted
 from distcel.experiment.errors import InvalidInputError
-from distcel.prepare import Options, Prepared, prepare, run_title
-from distcel.search import selection
-from distcel.search.tune import StoppingRule
-from distcel.train import loop as training
-from distcel.train.cache import PredictionCache
+from distcel.search.prepare import Options, Prepared, prepare, run_title
 from search_spaces import load_experiment
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
@@ -36,9 +29,7 @@ def keys(prepared: Prepared) -> tuple[str, str]:
     return prepared.keys[0], prepared.search_key
 
 
-def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
-    options: Options, change_code: Callable[[object], None]
-) -> None:
+def test_a_change_uses_no_old_result_and_a_reordering_uses_all(options: Options) -> None:
     first = keys(prepare(EXPERIMENT, options))
     same = replace(EXPERIMENT, space=dict(list(EXPERIMENT.space.items())[::-1]), note="x")
     more = replace(options, num_samples=99, time_budget=5.0, mlflow_uri="http://x")
@@ -62,8 +53,6 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
         changed(space={**EXPERIMENT.space, "lr": FloatDistribution(0.1, high)}),
         keys(prepare(EXPERIMENT, replace(options, fixed={"k": 3}))),
     ]
-    change_code(None)
-    of_learners.append(keys(prepare(EXPERIMENT, options)))
 
     assert len({learner for learner, _ in [first, *of_learners]}) == 1 + len(of_learners)
     assert {learner for learner, _ in of_search} == {first[0]}
@@ -71,24 +60,15 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(
     assert len({search for _, search in every}) == len(every)
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        *(knapsack, quadrature, votes, ensemble, selection, training, StoppingRule),
-        *(PredictionCache.load, cross_fitted),
-    ],
-)
-def test_a_search_begins_anew_when_its_code_changes(
-    part: object,
-    options: Options,
-    change_code: Callable[[object], None],
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("place", ["distcel.search.selection.CACHE_VERSION", "torch.__version__"])
+def test_a_search_begins_anew_by_another_version(
+    place: str, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = prepare(EXPERIMENT, options).search_key
-    change_code(part)
-    assert prepare(EXPERIMENT, options).search_key != before
-    monkeypatch.undo()
-    assert prepare(EXPERIMENT, options).search_key == before
+    before = keys(prepare(EXPERIMENT, options))
+    monkeypatch.setattr(place, "2.99")
+    learner, search = keys(prepare(EXPERIMENT, options))
+    assert search != before[1]
+    assert (learner != before[0]) == (place == "torch.__version__")
 
 
 def test_a_first_trial_outside_the_space_is_refused_before_anything_is_trained(

@@ -1,25 +1,24 @@
-"""Predictions of training samples by learners that have not seen them.
+"""Which training samples go where: what a base learner specialises on, what is held out of it.
 
-A base learner that memorises is better on its training samples than it is, and a selection net that
-is trained there believes it. Hence two other ways: `holdout` keeps a part of the train split from
-the base learners and trains the selection net on that alone. `crossfit` predicts each part of the
-train split by copies of the learners that were trained on the rest of it, as the super learner does
-(van der Laan, Polley, Hubbard 2007; Wolpert 1992), and leaves the learners that vote all of it.
+A base learner that memorises is better on its training samples than on others, and a selection net
+that is trained there relies on it. Hence two other ways: `holdout` keeps a part of the train split
+from the base learners and trains the selection net on that alone. `crossfit` predicts each part by
+copies of the learners that were trained on the rest, as the super learner does (van der Laan,
+Polley, Hubbard 2007; Wolpert 1992); the learners that vote are trained on all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distcel.data.formats import Indices
 from distcel.data.splits import Split, Splits
 from distcel.experiment.errors import require
 from distcel.experiment.types import LearnerSpec, SelectorSplit, SplitName
 from distcel.storage.files import content_key
-from distcel.train.cache import CachedSplit, PredictionCache
 
 # A fifth is held out. Three folds cost (3 - 1) + 1 = 3 times the training samples, whose copies see
 # two thirds of them: 2 would halve what a copy sees, 5 would cost 5 times for another 13 %.
@@ -73,31 +72,36 @@ def hold_out(splits: Splits, held_out_S: NDArray[np.bool_]) -> Splits:
     """The splits with a part of the train split, a mask (S,), as a split `holdout` of its own."""
     train = splits["train"]
     parts: dict[SplitName, Split] = {
-        "train": _where(train, ~held_out_S),
-        "holdout": _where(train, held_out_S),
+        "train": train.where(~held_out_S),
+        "holdout": train.where(held_out_S),
     }
     digest = digest_without(splits, held_out_S)
     return replace(splits, by_name={**splits.by_name, **parts}, digest=digest)
 
 
-def cross_fitted(
-    cache: PredictionCache, specs: Sequence[LearnerSpec], folds: Sequence[Fold], train: Split
-) -> CachedSplit:
-    """The train split, each sample predicted by the copies that were trained without it.
+def specialised_indices(
+    labels_S: NDArray[np.int64], spec: LearnerSpec, share: float, seed: int
+) -> Indices:
+    """The training samples of one base learner: `share` of them belong to its classes.
 
-    Raises:
-        DamagedFileError: a file's bytes have changed, or it is about other samples.
+    All samples of its classes and a random draw of the others; where the others are too few, all
+    of those and a random draw of its own. A learner whose classes are all there are takes all.
+
+    Args:
+        labels_S: labels of the train split, shape (S,).
+        spec: the learner.
+        share: the specialty share, in (0, 1).
+        seed: of the draw.
+
+    Returns:
+        Indices: sorted, without repetition.
     """
-    probs_SNC = np.empty(0, np.float32)
-    for fold in folds:
-        held_out = _where(train, fold.held_out_S)
-        part = cache.load(specs, fold.keys, held_out, "holdout").probs_SNC
-        if not probs_SNC.size:
-            probs_SNC = np.empty((len(train.labels), *part.shape[1:]), np.float32)
-        probs_SNC[fold.held_out_S] = part
-    return CachedSplit(train.images, train.labels, probs_SNC)
-
-
-def _where(split: Split, chosen_S: NDArray[np.bool_]) -> Split:
-    ids = split.sample_ids.filter(chosen_S)
-    return Split(ids, split.labels[chosen_S], split.images[chosen_S])
+    own = np.flatnonzero(np.isin(labels_S, spec.classes))
+    others = np.flatnonzero(~np.isin(labels_S, spec.classes))
+    if len(others) == 0:
+        return own
+    total = min(len(own) / share, len(others) / (1 - share))
+    generator = np.random.default_rng(seed)
+    own = generator.choice(own, round(total * share), replace=False)
+    others = generator.choice(others, round(total * (1 - share)), replace=False)
+    return np.sort(np.concatenate([own, others]))
