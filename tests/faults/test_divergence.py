@@ -14,7 +14,7 @@ from distcel.execute.pool import WorkerPool
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import best_trial
 from distcel.train.selection import SelectionTask, SelectionTraining
-from tests.search.test_tune import search, task  # noqa: F401
+from tests.search.test_search import search, task  # noqa: F401
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
