@@ -8,7 +8,7 @@ Images are uint8 of shape (S, channels, height, width); probabilities are float3
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,8 +82,10 @@ class Recipe:
         require_non_negative("momentum", self.momentum)
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
-        heeded = self.optimizer == "sgd" or self.momentum == 0
-        require(heeded, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}")
+        allowed = self.optimizer == "sgd" or self.momentum == 0
+        require(
+            allowed, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}"
+        )
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 
@@ -114,7 +116,8 @@ class SelectionParams:
 
     k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
     gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
-    vote is how the selected are heard: the paper's sum, or a learned one (`distcel.core.votes`).
+    vote combines the outputs of the selected: the paper's sum, or a learned one
+    (`distcel.core.votes`).
     """
 
     k: int
@@ -213,8 +216,7 @@ def first_point(
     Raises:
         InvalidInputError: a fixed value is out of its range.
     """
-    own = experiment.first_trial.as_dict()
-    own["k"] = min(own["k"], n_learners)
-    point = SelectionParams(**(own | dict(fixed)))
+    first = experiment.first_trial
+    point = replace(first, **({"k": min(first.k, n_learners)} | dict(fixed)))
     point.require_k_within(n_learners)
     return point
