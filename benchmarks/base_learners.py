@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import torch
+from distcel.train.fleet import Fleet
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -26,12 +27,10 @@ from benchmarks.measure import in_turns, ratio, table
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.data.subsets import specialised_indices
-from distcel.execute.cluster import connect
-from distcel.execute.workers import cluster_pool
+from distcel.execute.cluster import cluster_pool, connect
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
-from distcel.train.fleet import Fleet
 
 N_TRAIN, EPOCHS, LOOP_SECONDS = 36_000, 6, 40.0
 CLASSES = tuple(str(c) for c in range(10))

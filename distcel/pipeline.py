@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,20 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
 import torch
 from torch import Tensor
 
-from distcel.data.splits import Splits
-from distcel.data.subsets import hold_out
-from distcel.execute.pool import WorkerPool
-from distcel.prepare import Prepared
+from distcel.execute.environment import environment
+from distcel.execute.jobs import Executor
 from distcel.report.launch import Evaluation, evaluate, tables
 from distcel.rules.consensus import consensus_rules, said_by
+from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule, refit_best
-from distcel.search.selection import SelectionTask
-from distcel.search.trials import TrialStore, first_params
-from distcel.search.tune import run_search
+from distcel.search.search import run_search
+from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.ensemble import save_ensemble
 from distcel.storage.files import (
     DamagedFileError,
@@ -37,15 +36,17 @@ from distcel.storage.files import (
     write_json,
 )
 from distcel.storage.provenance import describe_machine
-from distcel.tracking.live import LiveUpdates
+from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity
 from distcel.train.cache import PredictionCache
-from distcel.train.fleet import Fleet
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import TrialRecord
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.learner import LearnerTask, train_learners
+from distcel.train.selection import SelectionTask
 
 if TYPE_CHECKING:
     from distcel.tracking.mlflow import Tracker
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = (
     *("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"),
@@ -54,61 +55,72 @@ _PACKAGES = (
 _EXTRA_PACKAGES = ("deslib",)
 
 
-def run(prepared: Prepared, pool: WorkerPool) -> dict[str, Any]:
-    """Run the stages that are not done yet, on the cluster that Ray is connected to.
+def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
+    """Run the stages that are not done yet.
 
     Returns:
-        dict: the content of `results.json`, whose keys the README lists.
+        dict: the content of `results.json`; docs/run-directory.md lists its keys.
 
     Raises:
-        RunFailedError: a base learner diverged, actors kept dying, or no trial is complete.
+        RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
+            complete.
     """
-    train_base_learners(prepared, pool)
+    train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")
-    updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
     outcome = None
-    try:
-        results, outcome = _search_and_test(prepared, pool, store)
-    finally:
-        updates.close(outcome, seconds=900 if outcome else 8)
+    with _tracking(prepared, store) as close:
+        try:
+            results, outcome = _search_and_test(prepared, executor, store)
+        finally:
+            close(outcome)
     return results
 
 
-def train_base_learners(prepared: Prepared, pool: WorkerPool) -> None:
+def train_base_learners(prepared: Prepared, executor: Executor) -> None:
     """Train the learners that vote, and their copies for each fold, where they are missing.
 
     Raises:
-        RunFailedError: a base learner diverged, or actors kept dying.
+        RunFailedError: a base learner diverged, or workers were lost over and over.
     """
-    experiment, plan, seed = prepared.experiment, prepared.plan, prepared.options.seed
 
-    def train(splits: Splits, cache: PredictionCache, keys: Sequence[str], what: str) -> None:
-        trained = Fleet(experiment, splits, cache, pool, plan, seed).train(prepared.specs, keys)
-        print(f"{trained} {what} trained, {len(keys) - trained} from the cache")
+    def train(task: LearnerTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
+        n_trained = train_learners(task, prepared.specs, keys, cache, executor)
+        logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
-    train(prepared.splits, prepared.cache, prepared.keys, "base learners")
+    train(prepared.learner_task(), prepared.keys, prepared.cache, "base learners")
     for number, fold in enumerate(prepared.folds, 1):
-        print(f"fold {number} of {len(prepared.folds)}, predicted by copies that do not see it")
-        rest = hold_out(prepared.splits, fold.held_out_S)
-        train(rest, prepared.copies_cache, fold.keys, f"copies without fold {number}")
+        logger.info(
+            "fold %d of %d, predicted by copies that do not see it", number, len(prepared.folds)
+        )
+        what = f"copies without fold {number}"
+        train(prepared.learner_task(fold), fold.keys, prepared.copies_cache, what)
+
+
+@contextmanager
+def _tracking(prepared: Prepared, store: TrialStore) -> Iterator[Callable[[Outcome | None], None]]:
+    """MLflow kept up to date while the context is open; yields what ends its run."""
+    if prepared.options.mlflow_uri == "none":
+        yield lambda _: None
+        return
+    with environment(**MLFLOW_ENVIRONMENT):
+        updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
+        yield lambda outcome: updates.close(outcome, seconds=900 if outcome else 8)
 
 
 def _search_and_test(
-    prepared: Prepared, pool: WorkerPool, store: TrialStore
+    prepared: Prepared, executor: Executor, store: TrialStore
 ) -> tuple[dict[str, Any], Outcome]:
-    experiment, seed = prepared.experiment, prepared.options.seed
-    train, valid = prepared.cached("train"), prepared.cached("valid")
-    task = SelectionTask(experiment, prepared.plan, train, valid, seed)
-    ref = ray.put(task)
-    run_search(ref, prepared.search, store, pool, prepared.search_folder / "tune")
-    network, best = refit_best(ref, store, pool, prepared.search_folder / "refit")
-    print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
+    experiment, task = prepared.experiment, prepared.selection_task()
+    shared, folder = executor.share(task), prepared.search_folder
+    run_search(shared, prepared.search, store, executor, folder / "tune")
+    network, best = refit_best(shared, store, executor, folder / "refit")
+    logger.info("refit of trial %d: valid %.4f", best.number, best.valid_accuracy)
     store.close(prepared.search.num_samples)
     evaluations = _test(prepared, task, SmartRule(best.params), network)
     n_duplicates, title = prepared.splits.n_duplicates, prepared.title
     n_learners, read_after = len(prepared.specs), store.closed_after()
     report = tables(experiment, evaluations, best, n_learners, n_duplicates, read_after, title)
-    print(report)
+    logger.info(report)
     results = _results(prepared, best, evaluations, store)
     return results, _keep(prepared, best, network.state_dict, report, results)
 

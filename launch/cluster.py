@@ -30,7 +30,7 @@ from distcel.experiment.types import SelectorSplit
 
 if TYPE_CHECKING:
     from distcel.experiment.types import Experiment
-    from distcel.prepare import Options
+    from distcel.search.prepare import Options
 
 _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "vote": str}
 
@@ -117,8 +117,8 @@ def _launch(arguments: argparse.Namespace) -> int:
 
     from distcel import pipeline
     from distcel.execute.cluster import connect
-    from distcel.execute.workers import cluster_pool
-    from distcel.prepare import prepare
+    from distcel.execute.cluster import cluster_pool
+    from distcel.search.prepare import prepare
     from distcel.storage.files import remove_partial_files
     from distcel.storage.lock import run_lock
 
@@ -152,7 +152,7 @@ def run_name(arguments: argparse.Namespace) -> str:
 
 def options(arguments: argparse.Namespace) -> Options:
     """What the parsed command line chooses."""
-    from distcel.prepare import Options
+    from distcel.search.prepare import Options
 
     default = f"runs/{run_name(arguments)}-seed{arguments.seed}"
     run_dir = (arguments.run_dir or Path(default)).absolute()

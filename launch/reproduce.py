@@ -85,8 +85,8 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     # With what functions below import, before the launches: the code may be edited meanwhile.
     from distcel.evaluate import compare as comparison  # noqa: F401
     from distcel.execute.cluster import connect
-    from distcel.execute.workers import cluster_pool
-    from distcel.prepare import run_title
+    from distcel.execute.cluster import cluster_pool
+    from distcel.search.prepare import run_title
     from distcel.report import reproduction
     from distcel.report import results_page as results_file
     from distcel.tracking import mlflow as tracking  # noqa: F401
@@ -192,7 +192,7 @@ def _outcome(
     """What one seed's run directory holds, with what is measured beside it."""
     from distcel.evaluate.compare import compare_run
     from distcel.evaluate.outcomes import SeedOutcome
-    from distcel.prepare import prepare
+    from distcel.search.prepare import prepare
     from distcel.search.trials import TrialStore, best_trial
     from distcel.storage.lock import run_lock
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-import ray
 
 from distcel.core.cost import MultiplyAdds, multiply_adds
 from distcel.evaluate.gradients import GradientStudy, study_gradients
 from distcel.evaluate.measures import SMART, Measures, measure
 from distcel.evaluate.slices import slices
-from distcel.execute.pool import WorkerPool
+from distcel.execute.jobs import Executor
 from distcel.experiment.space import few_lrs
 from distcel.experiment.types import SelectionParams
-from distcel.prepare import Prepared
 from distcel.rules.consensus import Draws, random_selections, right, said_by
 from distcel.rules.learned_vote import LEARNED_VOTE, FoundVote, search_learned_vote, third_of
 from distcel.rules.registry import said_by_rules
@@ -34,12 +33,12 @@ from distcel.rules.trained import (
     smart_by_eq_7,
     trained_rule,
 )
-from distcel.search.refit import SmartRule, refit
-from distcel.search.selection import SelectionTask, TaskRef
-from distcel.search.trials import TrialStore, best_trial, first_params
+from distcel.search.prepare import Prepared
+from distcel.search.refit import SmartRule, refit_best
+from distcel.search.trials import TrialRecord, TrialStore, best_trial, first_params
 from distcel.train.cache import CachedSplit
 from distcel.train.estimate import SampleCounts, count_samples
-from distcel.train.trial_record import TrialRecord
+from distcel.train.selection import SelectionTask
 
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
 
@@ -135,15 +134,16 @@ class _Trained:
 
 
 def _train(
-    prepared: Prepared, ref: TaskRef, best: TrialRecord, first: SelectionParams, pool: WorkerPool
+    prepared: Prepared, shared: Any, best: TrialRecord, first: SelectionParams, executor: Executor
 ) -> _Trained:
     """What every comparison trains; the best trial's own network is kept by its refit."""
     folder, k = prepared.search_folder, best.params.k
-    network, _ = refit(ref, best, pool, folder / "refit")
+    store = TrialStore(folder / "trials")
+    network, _ = refit_best(shared, store, executor, folder / "refit")
     ks = [other for other in curve_ks(len(prepared.specs), k) if other != k]
     wanted = smart_by_eq_7(first, _lrs(prepared, best))
     wanted |= smart_rules(best.params, ks)
-    found = best_on_valid(wanted, ref, pool, folder / "rules")
+    found = best_on_valid(wanted, shared, executor, folder / "rules")
     over_k = {other: found[title] for other in ks if (title := _title_at(other)) in found}
     over_k[k] = Chosen(SmartRule(best.params), network, best.params.lr, network.seconds)
     rivals = {EQ_7: found[EQ_7]} if EQ_7 in found else {}
@@ -152,17 +152,17 @@ def _train(
 
 
 def _train_beyond(
-    trained: _Trained, prepared: Prepared, ref: TaskRef, best: TrialRecord, pool: WorkerPool
+    trained: _Trained, prepared: Prepared, shared: Any, best: TrialRecord, executor: Executor
 ) -> _Trained:
     """What the paper does not have, beside what is trained already."""
     folder, lrs = prepared.search_folder / "rules", _lrs(prepared, best)
-    learned = search_learned_vote(prepared, ref, pool)
+    learned = search_learned_vote(prepared, shared, executor)
     brief = brief_single(prepared.experiment, lrs)
-    found = best_on_valid(brief, ref, pool, folder)
+    found = best_on_valid(brief, shared, executor, folder)
     single_lr = found[BRIEF_SINGLE].lr if BRIEF_SINGLE in found else best.params.lr
     counts = _sample_counts(prepared)
     further = rules_beyond(prepared.experiment, best.params, counts, lrs, single_lr)
-    found |= best_on_valid(further, ref, pool, folder)
+    found |= best_on_valid(further, shared, executor, folder)
     diverged = [title for title in [*further, *brief] if title not in found]
     diverged += [LEARNED_VOTE] if learned is None else []
     rivals = {title: found[title] for title in [*further, *brief] if title in found}
@@ -189,12 +189,14 @@ def _seconds(trained: _Trained, study: GradientStudy | None, refitted: int) -> d
     }
 
 
-def compare_run(prepared: Prepared, pool: WorkerPool, beyond: bool, gradients: bool) -> Comparison:
-    """Compare what a finished run chose, on the cluster that Ray is connected to.
+def compare_run(
+    prepared: Prepared, executor: Executor, beyond: bool, gradients: bool
+) -> Comparison:
+    """Compare what a finished run chose with every rival.
 
     Args:
         prepared: the run.
-        pool: the workers.
+        executor: the workers.
         beyond: also train the rules that the paper does not have.
         gradients: also train the best trial with each gradient.
 
@@ -205,13 +207,13 @@ def compare_run(prepared: Prepared, pool: WorkerPool, beyond: bool, gradients: b
     records = TrialStore(prepared.search_folder / "trials").snapshot()
     best, first = best_trial(records), first_params(records, prepared.search.first)
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
-    ref = ray.put(task)
-    trained = _train(prepared, ref, best, first, pool)
+    shared = executor.share(task)
+    trained = _train(prepared, shared, best, first, executor)
     if beyond:
-        trained = _train_beyond(trained, prepared, ref, best, pool)
+        trained = _train_beyond(trained, prepared, shared, best, executor)
     test = prepared.cached("test")  # read once what is compared is trained and chosen
     folder = prepared.search_folder / "gradients"
-    study = study_gradients(task, ref, best, test, pool, folder) if gradients else None
+    study = study_gradients(task, shared, best, test, executor, folder) if gradients else None
     return _measured(prepared, task, test, best, trained, study)
 
 

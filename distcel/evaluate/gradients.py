@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from distcel.execute.pool import WorkerPool
+from distcel.execute.jobs import Executor, Failed
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import Gradient
-from distcel.rules.kept_training import train_missing
+from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask, TaskRef
+from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
-from distcel.train.loop import DivergedError
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
+from distcel.train.selection import SelectionTask
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,10 @@ class GradientStudy:
 
 def study_gradients(
     task: SelectionTask,
-    ref: TaskRef,
+    shared: Any,
     best: TrialRecord,
     test: CachedSplit,
-    pool: WorkerPool,
+    executor: Executor,
     folder: Path,
     estimators: Sequence[Estimator] = ESTIMATORS,
 ) -> GradientStudy:
@@ -98,10 +99,10 @@ def study_gradients(
 
     Args:
         task: what they are trained on.
-        ref: the same in Ray's object store.
+        shared: the same, as `executor.share` returned it.
         best: the trial whose k, epsilon and lr they have.
         test: the test split.
-        pool: the workers' resources.
+        executor: the workers' resources.
         folder: of its own, where the trainings are kept for a later launch.
         estimators: that are compared; one that diverges is left out, and said so.
 
@@ -111,8 +112,8 @@ def study_gradients(
 
     def run(estimator: Estimator) -> EstimatorRun | None:
         rule = SmartRule(replace(best.params, gradient=estimator.gradient, m=estimator.m))
-        network = train_missing({estimator.title: rule}, ref, pool, folder)[estimator.title]
-        if isinstance(network, DivergedError):
+        network = train_missing({estimator.title: rule}, shared, executor, folder)[estimator.title]
+        if isinstance(network, Failed):
             return None
         chosen_S = rule.predict(network, task, test).argmax(-1).numpy()
         return EstimatorRun(estimator, network.epochs, float((chosen_S == test.labels_S).mean()))

@@ -16,7 +16,8 @@ from distcel.evaluate.outcomes import SeedOutcome
 from distcel.evaluate.significance import Difference
 from distcel.experiment.types import SelectionParams
 from distcel.rules.trained import TrainedRule
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.search.trials import TrialRecord
+from distcel.train.checkpoint import EpochResult
 
 
 def as_json(outcome: SeedOutcome) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def from_json(seed: Mapping[str, Any]) -> SeedOutcome:
 
 
 def _trial(trial: Mapping[str, Any]) -> TrialRecord:
-    params, epochs = SelectionParams(**trial["params"]), _epochs(trial["epochs"])
+    params, epochs = SelectionParams.from_dict(trial["params"]), _epochs(trial["epochs"])
     return TrialRecord(trial["number"], params, trial["state"], epochs, trial["reason"])
 
 

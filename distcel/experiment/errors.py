@@ -15,7 +15,7 @@ class RunFailedError(RuntimeError):
 
 
 class DivergedError(RunFailedError):
-    """A loss or a weight became NaN or infinite."""
+    """A loss or a weight became NaN or infinite; raised on the worker that trains."""
 
 
 def invalid(rule: str, found: str, remedy: str) -> InvalidInputError:

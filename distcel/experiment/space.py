@@ -93,4 +93,5 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
         return distribution.low, distribution.high  # type: ignore[attr-defined]
 
     named = {name: ends(name) for name in space}
-    return [SelectionParams(**{name: pair[i] for name, pair in named.items()}) for i in (0, 1)]
+    points = ({name: pair[i] for name, pair in named.items()} for i in (0, 1))
+    return [SelectionParams.from_dict(point) for point in points]

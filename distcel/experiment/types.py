@@ -8,7 +8,7 @@ Images are uint8 of shape (S, channels, height, width); probabilities are float3
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,9 +83,8 @@ class Recipe:
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
         allowed = self.optimizer == "sgd" or self.momentum == 0
-        require(
-            allowed, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}"
-        )
+        remedy = f"leave it out of {self.optimizer}"
+        require(allowed, "momentum of sgd alone", self.momentum, remedy)
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 
@@ -117,7 +116,7 @@ class SelectionParams:
     k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
     gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
     vote combines the outputs of the selected: the paper's sum, or a learned one
-    (`distcel.core.votes`).
+    (`distcel.core.ensemble`).
     """
 
     k: int
@@ -140,6 +139,16 @@ class SelectionParams:
         require(
             self.k <= n_learners, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range"
         )
+
+    @staticmethod
+    def from_dict(point: Mapping[str, Any]) -> SelectionParams:
+        """What `as_dict` gave, or a point that Optuna or Tune proposes.
+
+        Raises:
+            TypeError: a hyperparameter is unknown or missing.
+            InvalidInputError: a value is out of its range.
+        """
+        return SelectionParams(**point)
 
     def as_dict(self) -> dict[str, Any]:
         """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient, vote."""
@@ -216,7 +225,8 @@ def first_point(
     Raises:
         InvalidInputError: a fixed value is out of its range.
     """
-    first = experiment.first_trial
-    point = replace(first, **({"k": min(first.k, n_learners)} | dict(fixed)))
+    own = experiment.first_trial.as_dict()
+    own["k"] = min(own["k"], n_learners)
+    point = SelectionParams.from_dict(own | dict(fixed))
     point.require_k_within(n_learners)
     return point

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from distcel.experiment.types import Experiment, LearnerSpec, Published
 from distcel.report.markdown import markdown
 from distcel.rules.consensus import RULE_TITLES, Draws, oracle_accuracy, right
+from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
-from distcel.train.trial_record import TrialRecord
 
 
 @dataclass(frozen=True)

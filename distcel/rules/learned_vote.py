@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from torch import Tensor
 
-from distcel.execute.pool import WorkerPool
-from distcel.prepare import Prepared
+from distcel.execute.jobs import Executor
+from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule, refit_best
-from distcel.search.selection import SelectionTask, TaskRef
-from distcel.search.trials import NoCompleteTrialError, TrialStore
-from distcel.search.tune import run_search
+from distcel.search.search import run_search
+from distcel.search.trials import NoCompleteTrialError, TrialRecord, TrialStore
 from distcel.train.cache import CachedSplit
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import TrialRecord
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import SelectionTask
+
+logger = logging.getLogger(__name__)
 
 LEARNED_VOTE = "learned vote of few"
 
@@ -44,7 +47,7 @@ def third_of(n_learners: int) -> int:
     return max(1, n_learners // 3)
 
 
-def search_learned_vote(prepared: Prepared, task: TaskRef, pool: WorkerPool) -> FoundVote | None:
+def search_learned_vote(prepared: Prepared, shared: Any, executor: Executor) -> FoundVote | None:
     """Search as many trials of the learned vote as the run has of the paper's.
 
     The first one asks as many learners as it may: each brings a matrix of its own. What is found
@@ -52,8 +55,8 @@ def search_learned_vote(prepared: Prepared, task: TaskRef, pool: WorkerPool) -> 
 
     Args:
         prepared: the run, whose own search is done.
-        task: what a trial trains on, in Ray's object store.
-        pool: how many trials run at once, and their resources.
+        shared: the SelectionTask, as `executor.share` returned it.
+        executor: how many trials run at once, and their resources.
 
     Returns:
         FoundVote: None, which is said, where no trial is complete.
@@ -63,14 +66,14 @@ def search_learned_vote(prepared: Prepared, task: TaskRef, pool: WorkerPool) -> 
     """
     own = _restricted(prepared)
     store = TrialStore(own.search_folder / "trials")
-    run_search(task, own.search, store, pool, own.search_folder / "tune")
+    run_search(shared, own.search, store, executor, own.search_folder / "tune")
     try:
-        network, best = refit_best(task, store, pool, own.search_folder / "refit")
+        network, best = refit_best(shared, store, executor, own.search_folder / "refit")
     except NoCompleteTrialError as error:
-        print(f"{LEARNED_VOTE}: {error}")
+        logger.warning("%s: %s", LEARNED_VOTE, error)
         return None
     store.close(own.search.num_samples)
-    print(f"{LEARNED_VOTE}: refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
+    logger.info("%s: refit of trial %d: valid %.4f", LEARNED_VOTE, best.number, best.valid_accuracy)
     return FoundVote(network, best, store.seconds + best.seconds)
 
 

@@ -3,7 +3,7 @@
 A comparison says which, each at one learning rate or at several, and reads class probabilities
 (S, C):
 
-    found = best_on_valid(rules, ref, pool, search_folder / "rules")
+    found = best_on_valid(rules, shared, executor, search_folder / "rules")
     trained_rule(found["soft gating"], task, test).probs_SC
 """
 
@@ -12,18 +12,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from distcel.evaluate.measures import SMART
-from distcel.execute.pool import WorkerPool
+from distcel.execute.jobs import Executor
 from distcel.experiment.types import Experiment, SelectionParams
 from distcel.rules.gating import GatedEnsemble
-from distcel.rules.kept_training import TrainableRule, train_missing
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
+from distcel.search.kept import TrainableRule, train_missing
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask, TaskRef
 from distcel.train.cache import CachedSplit, Probabilities
+from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import SampleCounts
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.selection import SelectionTask
 
 SINGLE, BRIEF_SINGLE = "single network", "brief single network"
 SOFT_GATING, STRAIGHT_THROUGH = "soft gating", "straight-through top-k"
@@ -113,14 +114,14 @@ def smart_by_eq_7(first: SelectionParams, lrs: Sequence[float]) -> dict[str, Rul
 
 
 def best_on_valid(
-    rules: Mapping[str, RulesByLr], ref: TaskRef, pool: WorkerPool, folder: Path
+    rules: Mapping[str, RulesByLr], shared: Any, executor: Executor, folder: Path
 ) -> dict[str, Chosen]:
     """Train what is not trained yet, on workers, and choose each rule's learning rate.
 
     Args:
         rules: by title and learning rate, the longest training first.
-        ref: what the selection net was trained on, in Ray's object store.
-        pool: the resources of each worker.
+        shared: what the selection net was trained on, in Ray's object store.
+        executor: the resources of each worker.
         folder: where what is trained is kept for a later launch, in the search's own folder, whose
             name stands for data, recipes and seed.
 
@@ -136,7 +137,7 @@ def best_on_valid(
         for title, by_lr in rules.items()
         for i, (lr, rule) in enumerate(by_lr.items())
     }
-    found = train_missing({t: rule for t, (_, _, rule) in titled.items()}, ref, pool, folder)
+    found = train_missing({t: rule for t, (_, _, rule) in titled.items()}, shared, executor, folder)
     chosen: dict[str, Chosen] = {}
     for name, (title, lr, rule) in titled.items():
         network = found[name]

@@ -24,7 +24,7 @@ _BATCH = 256
 _FACTS, _SMART = "ensemble.json", "smart_ensemble.safetensors"
 
 
-class StandaloneEnsemble(nn.Module):
+class Ensemble(nn.Module):
     """A smart ensemble with its base learners; each learner sees only the images it votes on.
 
     Attributes:
@@ -127,7 +127,7 @@ def _learner_path(index: int) -> Path:
     return Path("learners", f"{index:04d}.safetensors")
 
 
-def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
+def load_ensemble(folder: str | Path) -> Ensemble:
     """Read what `save_ensemble` wrote; runs on the CPU until it is moved."""
     folder = Path(folder)
     facts: dict[str, Any] = json.loads((folder / _FACTS).read_text())
@@ -145,8 +145,8 @@ def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
         built.load_state_dict(load_file(folder / _learner_path(index)))
         return built
 
-    params = SelectionParams(**facts["params"])
+    params = SelectionParams.from_dict(facts["params"])
     weights = load_file(folder / _SMART)
     smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
     learners = [learner(i) for i in range(len(names))]
-    return StandaloneEnsemble(smart, learners, class_names, names, plan)
+    return Ensemble(smart, learners, class_names, names, plan)

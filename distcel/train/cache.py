@@ -34,9 +34,9 @@ from distcel.storage.files import (
     write_sealed,
 )
 from distcel.storage.provenance import source_digest
+from distcel.train.checkpoint import Weights
 
 Probabilities = NDArray[np.float32]
-Weights = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)

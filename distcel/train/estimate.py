@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distcel.core.ensemble import SelectionTraining, smart_ensemble
+from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.formats import Pool
 from distcel.data.subsets import held_out_parts, specialised_indices
@@ -26,6 +26,7 @@ from distcel.experiment.types import (
 )
 from distcel.train.cache import CachedSplit
 from distcel.train.loop import Training
+from distcel.train.selection import SelectionTraining
 
 _MEASURED_SECONDS = 0.25
 _MIDDLE_M = 32  # of 1 to 1,000 on a logarithmic scale

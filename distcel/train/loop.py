@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
-from distcel.experiment.errors import DivergedError as DivergedError
+from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import Recipe
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from distcel.core.ensemble import DeviceSplit, smart_ensemble
-from distcel.core.votes import LearnedVote, SummedVote
+from distcel.core.ensemble import LearnedVote, SummedVote, smart_ensemble
 from distcel.experiment.types import SelectionParams
 from distcel.train.cache import CachedSplit
+from distcel.train.selection import DeviceSplit
 from tests.core.test_ensemble import CPU, selection_net, specialists
 from tests.rules.test_gating import task_of
 

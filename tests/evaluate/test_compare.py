@@ -12,11 +12,11 @@ from distcel.evaluate.measures import SMART
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SplitName
-from distcel.prepare import Options, Prepared, prepare
 from distcel.rules.consensus import Draws
 from distcel.rules.registry import said_by_rules
-from distcel.search.selection import SelectionTask
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.train.cache import CachedSplit
+from distcel.train.selection import SelectionTask
 from tests import made_data as data
 from tests.cached_splits import split_of
 

@@ -14,7 +14,8 @@ from distcel.evaluate.gradients import (
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import RunFailedError
 from distcel.report.gradient_table import gradient_table
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.search.trials import TrialRecord
+from distcel.train.checkpoint import EpochResult
 from tests.core.test_ensemble import CPU, PARAMS
 from tests.rules.test_gating import task_of
 

@@ -9,7 +9,7 @@ from distcel.evaluate.outcome_json import as_json, from_json
 from distcel.evaluate.outcomes import SeedOutcome
 from distcel.report.document import report
 from distcel.rules.trained import TrainedRule
-from distcel.train.trial_record import EpochResult
+from distcel.train.checkpoint import EpochResult
 from tests.report.test_reproduction import FEMALE, outcome
 
 

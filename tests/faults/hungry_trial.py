@@ -19,12 +19,11 @@ import torch
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
-from distcel.core.ensemble import SelectionTraining
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.types import SelectionParams
-from distcel.search.selection import SelectionTask
+from distcel.train.selection import SelectionTask, SelectionTraining
 from tests.core.test_ensemble import specialists
-from tests.search.test_tune import EXPERIMENT, search
+from tests.search.test_search import EXPERIMENT, search
 
 ALLOWED, TAKEN = 3_000_000_000, 6_000_000_000  # bytes above what is in use
 

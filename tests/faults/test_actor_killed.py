@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from distcel.data.splits import Splits
+from distcel.execute.jobs import Progress
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.types import LearnerSpec
 from distcel.train import fleet as fleet_module
 from distcel.train.cache import TrainedLearner
-from distcel.train.learner import Progress
 from tests.train.test_fleet import EXPERIMENT, Launch, splits, watched  # noqa: F401
 
 N_LEARNERS, N_EPOCHS = 4, 60

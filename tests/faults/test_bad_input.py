@@ -29,7 +29,7 @@ from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import Architecture, Gradient, Recipe, SelectionParams, VoteName
 from distcel.search.trials import TrialStore
 from distcel.storage.files import DamagedFileError, content_key, write_checked
-from distcel.train.trial_record import EpochResult
+from distcel.train.checkpoint import EpochResult
 from launch import cluster
 
 SCALARS = st.one_of(

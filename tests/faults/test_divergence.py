@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distcel.core.ensemble import SelectionTraining
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.types import SelectionParams
-from distcel.search.selection import SelectionTask
 from distcel.search.trials import best_trial
-from tests.search.test_tune import search, task  # noqa: F401
+from distcel.train.selection import SelectionTask, SelectionTraining
+from tests.search.test_search import search, task  # noqa: F401
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distcel.experiment.loading import load_experiment
-from distcel.prepare import prepare
 from distcel.rules.kept_training import _file_name
+
+from distcel.experiment.loading import load_experiment
+from distcel.search.prepare import prepare
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore, best_trial
 from launch import cluster

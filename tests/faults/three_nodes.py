@@ -19,19 +19,19 @@ from typing import Any
 
 import ray
 import torch
+from distcel.rules.kept_training import train_missing
 from ray.cluster_utils import Cluster
 
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import load_splits
-from distcel.execute.workers import cluster_pool
+from distcel.execute.cluster import cluster_pool
 from distcel.experiment.space import search_space
 from distcel.experiment.types import first_point
-from distcel.rules.kept_training import train_missing
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask
 from distcel.search.trials import TrialStore
 from distcel.search.tune import SearchSettings, run_search
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import SelectionTask
 from tests.core.test_ensemble import specialists
 from tests.search import test_tune as test_search
 from tests.train import test_fleet

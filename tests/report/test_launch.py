@@ -6,8 +6,9 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SelectionParams, learner_specs
 from distcel.report.launch import evaluate, learner_accuracies, tables
 from distcel.rules.consensus import RANDOM_DRAWS, Draws, consensus_rules, said_by
+from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
 from tests.cached_splits import split_of
 
 SPECS = learner_specs(("a", "b", "c"))

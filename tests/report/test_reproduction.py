@@ -12,7 +12,8 @@ from distcel.evaluate.measures import measure
 from distcel.evaluate.outcomes import SeedOutcome, cost_points
 from distcel.experiment.types import SelectionParams
 from distcel.report.reproduction import tracked, write
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.search.trials import TrialRecord
+from distcel.train.checkpoint import EpochResult
 from tests.cached_splits import split_of
 from tests.evaluate.test_compare import sure
 

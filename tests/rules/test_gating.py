@@ -9,13 +9,12 @@ from distcel.search_spaces.common import selection_space
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from distcel.core.ensemble import DeviceSplit, SelectionTraining
 from distcel.core.knapsack import top_k_mask
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
-from distcel.search.selection import SelectionTask
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
 from tests.core.test_ensemble import (
     CPU,
     PARAMS,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distcel.execute.pool import WorkerPool
+from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import learner_specs
 from distcel.rules.single_network import SingleNetwork
 from distcel.rules.trained import (
@@ -20,12 +21,11 @@ from distcel.rules.trained import (
     trained_rule,
 )
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask, TaskRef
+from distcel.search.tune import TaskRef
 from distcel.train.cache import CachedSplit
+from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.loop import DivergedError
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import EpochResult
+from distcel.train.selection import SelectionTask
 from tests.core.test_ensemble import PARAMS
 from tests.rules.test_gating import task_of
 

@@ -5,9 +5,9 @@ import pytest
 
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import SelectionParams
-from distcel.search.trials import TrialStore, best_trial, first_params
+from distcel.search.trials import TrialRecord, TrialStore, best_trial, first_params
 from distcel.storage.files import write_record
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
 

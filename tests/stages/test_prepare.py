@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution
 
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
-from distcel.prepare import Options, Prepared, prepare, run_title
+from distcel.search.prepare import Options, Prepared, prepare, run_title
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
 

@@ -10,11 +10,11 @@ import pytest
 
 from distcel.data.splits import Split, load_splits
 from distcel.data.subsets import hold_out
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Architecture, Recipe, SelectorSplit
 from distcel.pipeline import train_base_learners
-from distcel.prepare import Options, Prepared, prepare
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.storage.files import DamagedFileError
 from distcel.train.cache import CachedSplit
 from distcel.train.learner import learner_key
@@ -79,15 +79,13 @@ def test_the_keys_of_a_fold_are_those_of_the_data_without_it(noise: Path, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def trained(
-    noise: Path, pool: WorkerPool, tmp_path_factory: pytest.TempPathFactory
-) -> dict[SelectorSplit, Prepared]:
+def trained(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[SelectorSplit, Prepared]:
     """All three, in one run directory."""
     folder = tmp_path_factory.mktemp("run")
     names: tuple[SelectorSplit, ...] = get_args(SelectorSplit)
     found = {name: prepared_on(noise, folder, name) for name in names}
     for prepared in found.values():
-        train_base_learners(prepared, pool)
+        train_base_learners(prepared, InlineExecutor())
     return found
 
 
@@ -124,14 +122,20 @@ def test_the_selection_net_has_the_samples_that_the_flag_says(
 def test_what_is_there_is_not_trained_again_and_what_is_damaged_is(
     selector_split: SelectorSplit,
     trained: dict[SelectorSplit, Prepared],
-    pool: WorkerPool,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     prepared = trained[selector_split]
+    caplog.set_level("INFO", "distcel")
+
+    def counts() -> list[str]:
+        found = re.findall(r"(\d+) .* trained", "\n".join(caplog.messages))
+        caplog.clear()
+        return found
+
     before = prepared.cached("train").probs_SNC
     crossed = selector_split == "crossfit"
-    train_base_learners(prepared, pool)
-    assert re.findall(r"(\d+) .* trained", capsys.readouterr().out) == ["0"] * (4 if crossed else 1)
+    train_base_learners(prepared, InlineExecutor())
+    assert counts() == ["0"] * (4 if crossed else 1)
 
     keys = prepared.folds[1].keys if crossed else prepared.keys
     path = prepared.copies_cache.path(prepared.specs[2], keys[2], "holdout")
@@ -142,7 +146,6 @@ def test_what_is_there_is_not_trained_again_and_what_is_damaged_is(
     with pytest.raises(DamagedFileError):
         prepared.cached("train")
     assert path.with_name(path.name + ".damaged").exists()
-    train_base_learners(prepared, pool)
-    counts = re.findall(r"(\d+) .* trained", capsys.readouterr().out)
-    assert counts == (["0", "0", "1", "0"] if crossed else ["1"])
+    train_base_learners(prepared, InlineExecutor())
+    assert counts() == (["0", "0", "1", "0"] if crossed else ["1"])
     np.testing.assert_array_equal(prepared.cached("train").probs_SNC, before)

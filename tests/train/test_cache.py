@@ -10,13 +10,8 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import DamagedFileError
 from distcel.storage.provenance import source_digest
-from distcel.train.cache import (
-    PredictionCache,
-    Probabilities,
-    TrainedLearner,
-    Weights,
-    cross_fitted,
-)
+from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, cross_fitted
+from distcel.train.checkpoint import Weights
 
 SPEC = LearnerSpec("cat / dog", (3, 5))
 

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import Recipe
-from distcel.train.loop import DivergedError, Training, accuracy, augment, predict
+from distcel.train.loop import Training, accuracy, augment, predict
 
 RECIPE = Recipe("sgd", lr=0.5, epochs=4, batch_size=16)
 

@@ -25,12 +25,13 @@ from distcel.experiment.types import (
     first_point,
     learner_specs,
 )
-from distcel.search import selection
-from distcel.search.tune import SearchSettings
+from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
 from distcel.storage.provenance import describe_commit
+from distcel.train import selection
 from distcel.train.cache import CachedSplit, PredictionCache, cross_fitted
-from distcel.train.learner import learner_key
+from distcel.train.learner import LearnerTask, learner_key
+from distcel.train.selection import SelectionTask
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Options:
         seed: of the valid split, the networks, the layer's noise and the search.
         num_samples: trials in all; None takes the experiment's.
         time_budget: seconds for the search; None sets no limit.
-        mlflow_uri: absolute tracking URI.
+        mlflow_uri: absolute tracking URI; `none` for no tracking.
         imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
         fixed: hyperparameters that are not searched.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
@@ -101,6 +102,17 @@ class Prepared:
         """The predictions of the copies, each of its own fold alone."""
         return PredictionCache(self.options.run_dir / "learners", ("holdout",))
 
+    def learner_task(self, fold: Fold | None = None) -> LearnerTask:
+        """What the learners that vote are trained on, or their copies that do not see a fold."""
+        splits = hold_out(self.splits, fold.held_out_S) if fold else self.splits
+        predicted = (self.copies_cache if fold else self.cache).split_names
+        return LearnerTask(self.experiment, self.plan, splits, predicted, self.options.seed)
+
+    def selection_task(self) -> SelectionTask:
+        """What the selection net is trained on."""
+        train, valid = self.cached("train"), self.cached("valid")
+        return SelectionTask(self.experiment, self.plan, train, valid, self.options.seed)
+
     def cached(self, split: SplitName) -> CachedSplit:
         """One split with the predictions of all base learners.
 
@@ -113,6 +125,24 @@ class Prepared:
         if split == "train" and selector_split == "holdout":
             split = "holdout"
         return self.cache.load(self.specs, self.keys, self.splits[split], split)
+
+    def facts(self) -> dict[str, Any]:
+        """The content of `run.json`: what the launch is, for whoever reads its directory."""
+        options, jobs = self.options, zip(self.specs, self.keys, strict=True)
+        return {
+            "dataset": self.experiment.dataset,
+            "preset": options.preset,
+            "seed": options.seed,
+            "selector_split": options.selector_split,
+            "fixed": dict(options.fixed),
+            "data_dir": str(options.data_dir.absolute()),
+            "imagenet_weights": options.imagenet_weights,
+            "num_samples": self.search.num_samples,
+            "search_key": self.search_key,
+            "class_names": list(self.splits.class_names),
+            "learners": [{"name": spec.name, "key": key} for spec, key in jobs],
+            "copies": [list(fold.keys) for fold in self.folds],
+        }
 
     @property
     def title(self) -> str:
