@@ -118,8 +118,9 @@ class Recipe:
         require_non_negative("momentum", self.momentum)
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
-        heeded = self.optimizer == "sgd" or self.momentum == 0
-        require(heeded, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}")
+        allowed = self.optimizer == "sgd" or self.momentum == 0
+        remedy = f"leave it out of {self.optimizer}"
+        require(allowed, "momentum of sgd alone", self.momentum, remedy)
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 
@@ -150,7 +151,8 @@ class SelectionParams:
 
     k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
     gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
-    vote is how the selected are heard: the paper's sum, or a learned one (`distcel.core.votes`).
+    vote combines the outputs of the selected: the paper's sum, or a learned one
+    (`distcel.core.ensemble`).
     """
 
     k: int
