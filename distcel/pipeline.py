@@ -13,18 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 import torch
 from torch import Tensor
 
 from distcel.data.crossfit import hold_out
 from distcel.data.splits import Splits
+from distcel.evaluate.launch import measure_test
 from distcel.execute.pool import WorkerPool
 from distcel.prepare import Prepared
-from distcel.report.launch import Evaluation, evaluate, tables
-from distcel.rules.consensus import consensus_rules, said_by
-from distcel.search.refit import SmartRule, refit_best
+from distcel.report.document import launch_report, launch_tables
+from distcel.search.refit import refit_best
 from distcel.search.selection import SelectionTask
 from distcel.search.trials import TrialStore, first_params
 from distcel.search.tune import run_search
@@ -41,7 +40,6 @@ from distcel.tracking.live import LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity
 from distcel.train.cache import PredictionCache
 from distcel.train.fleet import Fleet
-from distcel.train.trained_network import TrainedNetwork
 from distcel.train.trial_record import TrialRecord
 
 if TYPE_CHECKING:
@@ -104,31 +102,10 @@ def _search_and_test(
     network, best = refit_best(ref, store, pool, prepared.search_folder / "refit")
     print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
     store.close(prepared.search.num_samples)
-    evaluations = _test(prepared, task, SmartRule(best.params), network)
-    n_duplicates, title = prepared.splits.n_duplicates, prepared.title
-    n_learners, read_after = len(prepared.specs), store.closed_after()
-    report = tables(experiment, evaluations, best, n_learners, n_duplicates, read_after, title)
-    print(report)
-    results = _results(prepared, best, evaluations, store)
-    return results, _keep(prepared, best, network.state_dict, report, results)
-
-
-def _test(
-    prepared: Prepared, task: SelectionTask, smart: SmartRule, network: TrainedNetwork
-) -> dict[str, Evaluation]:
-    """Read the test split, this once; FER2013's PrivateTest, where it can be told, alone too."""
-    test = prepared.cached("test")
-    said = {"e2e_cel": smart.predict(network, task, test).numpy()[None]}
-    for name, draws in consensus_rules(smart.params.k, task.seed, task.valid).items():
-        said[name] = said_by(draws, task.train, test)
-    evaluations = {"": evaluate(said, test, prepared.specs)}
-    ids = prepared.splits["test"].sample_ids.to_pylist()
-    private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
-    if private_S.any() and not private_S.all():
-        private = {name: draws[:, private_S] for name, draws in said.items()}
-        title = f"PrivateTest alone ({private_S.sum()})"
-        evaluations[title] = evaluate(private, test.where(private_S), prepared.specs)
-    return evaluations
+    measured = measure_test(prepared, task, best.params, network)
+    results = _results(prepared, best, measured, store)
+    print(launch_report(results))
+    return results, _keep(prepared, best, network.state_dict, results)
 
 
 def _tracker(prepared: Prepared) -> Tracker:
@@ -168,10 +145,10 @@ def _own_id(run_dir: Path) -> str:
 def _results(
     prepared: Prepared,
     best: TrialRecord,
-    evaluations: Mapping[str, Evaluation],
+    measured: Mapping[str, Any],
     store: TrialStore,
 ) -> dict[str, Any]:
-    published, (whole, *parts) = prepared.experiment.published, evaluations.values()
+    published = prepared.experiment.published
     return {
         "dataset": prepared.experiment.dataset,
         "preset": prepared.options.preset,
@@ -187,12 +164,8 @@ def _results(
         "n_duplicates": prepared.splits.n_duplicates,
         "first": first_params(store.snapshot(), prepared.search.first).as_dict(),
         "best": best.params.as_dict(),
-        "accuracy": dict(whole.accuracy),
-        "private_test_accuracy": dict(parts[0].accuracy) if parts else None,
         "valid_accuracy": best.valid_accuracy,
-        "specialised": whole.specialised,
-        "complementary": whole.complementary,
-        "overall": whole.overall,
+        **measured,
         "paper": asdict(published) if published else None,
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
@@ -221,13 +194,13 @@ def _keep(
     prepared: Prepared,
     best: TrialRecord,
     weights: Mapping[str, Tensor],
-    report: str,
     results: dict[str, Any],
 ) -> Outcome:
     """Write the report, the results and the ensemble into the run directory."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
     files = run_dir / "report.md", run_dir / "results.json"
-    write_atomically(files[0], lambda file: file.write(report.encode()))
+    report = launch_report(results).encode()
+    write_atomically(files[0], lambda file: file.write(report))
     write_json(files[1], results)
     learners = [
         (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
@@ -236,6 +209,6 @@ def _keep(
     save_ensemble(run_dir / "ensemble", prepared.plan, best.params, names, weights, learners)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
-    description = report.partition("\n\n")[2]  # without the title, which the run has for a name
     shape = prepared.splits.image_shape
+    description = launch_tables(results)  # without the title, which is the name of the run
     return Outcome(description, metrics, files, run_dir / "ensemble", shape, len(names))

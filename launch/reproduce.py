@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distcel.cli.exit_status import OneLineParser, exit_status
 from distcel.cli.signals import Stopped, unwind_on_signals
@@ -28,7 +28,6 @@ from launch import cluster
 from search_spaces import load_experiment
 
 if TYPE_CHECKING:
-    from distcel.evaluate.outcomes import SeedOutcome
     from distcel.execute.pool import WorkerPool
     from distcel.tracking.records import TrackedReproduction
 
@@ -87,8 +86,7 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     from distcel.execute.cluster import connect
     from distcel.execute.workers import cluster_pool
     from distcel.prepare import run_title
-    from distcel.report import reproduction
-    from distcel.report import results_page as results_file
+    from distcel.report import document, results_page
     from distcel.tracking import mlflow as tracking  # noqa: F401
 
     for seed in range(arguments.seeds):
@@ -98,21 +96,20 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
     with connect(of_cluster.address):
         unwind_on_signals()
         pool = cluster_pool(of_cluster.gpus_per_worker)
-        outcomes = [_outcome(arguments, passed_on, seed, pool) for seed in range(arguments.seeds)]
+        seeds = [_outcome(arguments, passed_on, seed, pool) for seed in range(arguments.seeds)]
     options = cluster.options(of_cluster)
     name = "-".join([cluster.run_name(of_cluster), *of_cluster.fix])
     folder = arguments.results_dir or Path(f"runs/reproduce-{name}")
     split = of_cluster.selector_split
     title = run_title(of_cluster.dataset, of_cluster.preset, split, options.fixed)
     command = f"python launch/reproduce.py {_without_uri(sys.argv[1:])}"
-    published = load_experiment(of_cluster.dataset, of_cluster.preset).published
-    print(reproduction.write(folder, title, command, outcomes, published))
+    results = {"command": command, "seeds": seeds}
+    print(document.write_reproduction(folder, results))
     print(f"{folder}/report.md, results.json, figure2 and pareto as .png and .svg")
     artifacts = options.run_dir.parent / "mlflow-artifacts"
-    track = reproduction.tracked(title, of_cluster.dataset, outcomes, folder, artifacts)
-    _log(options.mlflow_uri, track)
+    _log(options.mlflow_uri, _tracked(title, results, folder, artifacts))
     if arguments.results_file:
-        results_file.put_section(arguments.results_file, folder, name)
+        results_page.add_reproduction(arguments.results_file.with_suffix(""), folder, name)
     return 0
 
 
@@ -155,6 +152,27 @@ def _without_uri(words: Sequence[str]) -> str:
     return shlex.join(uri.parse_known_args(words)[1])
 
 
+def _tracked(
+    title: str, results: dict[str, Any], folder: Path, artifacts: Path
+) -> TrackedReproduction:
+    from distcel.report import document
+    from distcel.storage.files import content_key
+    from distcel.tracking.records import TrackedReproduction
+
+    launches = [seed["launch"] for seed in results["seeds"]]
+    return TrackedReproduction(
+        dataset=launches[0]["dataset"],
+        run_name=f"reproduction of {title}",
+        key=content_key([title, str(folder.resolve())]),
+        description=document.reproduction_tables(results),
+        params={"seeds": ", ".join(str(launch["seed"]) for launch in launches)},
+        metrics=document.reproduction_metrics(results),
+        curves=document.reproduction_curves(results),
+        files=sorted(path for path in folder.iterdir() if path.is_file()),
+        artifacts=artifacts,
+    )
+
+
 def _log(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
     from distcel.tracking.mlflow import log_reproduction
 
@@ -188,10 +206,9 @@ def _end_with_parent() -> None:
 
 def _outcome(
     arguments: argparse.Namespace, passed_on: list[str], seed: int, pool: WorkerPool
-) -> SeedOutcome:
+) -> dict[str, Any]:
     """What one seed's run directory holds, with what is measured beside it."""
     from distcel.evaluate.compare import compare_run
-    from distcel.evaluate.outcomes import SeedOutcome
     from distcel.prepare import prepare
     from distcel.search.trials import TrialStore, best_trial
     from distcel.storage.lock import run_lock
@@ -209,9 +226,8 @@ def _outcome(
         if asked_for != (dict(options.fixed), best.params.as_dict()):
             reason = "another launch has replaced its results: run the same command again"
             raise RunFailedError(f"{options.run_dir}: {reason}")
-        return SeedOutcome(
-            results, compare_run(prepared, pool, arguments.beyond, arguments.gradients)
-        )
+        comparison = compare_run(prepared, pool, arguments.beyond, arguments.gradients)
+        return {"launch": results, "comparison": comparison}
 
 
 def _parsed(passed_on: list[str]) -> argparse.Namespace:
