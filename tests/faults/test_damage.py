@@ -15,7 +15,6 @@ from distcel.experiment.types import SPLIT_NAMES, LearnerSpec
 from distcel.storage.files import DamagedFileError, read_record, write_record
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import Weights
-from search_spaces import load_experiment
 
 SPEC = LearnerSpec("3+5", (3, 5))
 EXPERIMENT = load_experiment("digits", "smoke")

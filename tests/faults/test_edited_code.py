@@ -8,8 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distcel.rules.kept_training import _file_name
-
+from distcel.search.kept import _file_name
 from distcel.search.prepare import prepare
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore, best_trial

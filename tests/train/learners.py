@@ -10,7 +10,7 @@ from distcel.execute.jobs import Executor
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train.cache import PredictionCache, Probabilities
 from distcel.train.learner import LearnerTask, learner_key, train_learners
-from search_spaces import load_experiment
+from distcel.experiment.loading import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")
 
