@@ -2,8 +2,8 @@
 
     python -m tests.faults.three_nodes TIMES FOLDER STAGE...
 
-The stages are `training`, `rules` and `search`. Prints the log and one JSON object a loss. A process
-of its own, since a process has one cluster at a time.
+The stages are `training`, `search` and `rules`. Prints the log and one JSON object a loss. It is a
+process of its own, since a process has one cluster at a time.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def selection_task(epochs: int) -> SelectionTask:
     """Trials of so many epochs of some milliseconds."""
     recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=epochs)
     experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
-    plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
 
 
