@@ -28,6 +28,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.data.subsets import specialised_indices
 from distcel.execute.cluster import cluster_pool, connect
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
 

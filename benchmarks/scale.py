@@ -35,6 +35,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.execute.cluster import cluster_pool, connect
 from distcel.execute.jobs import Progress
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import (
     SPLIT_NAMES,
@@ -49,7 +50,6 @@ from distcel.train import fleet
 from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner
 from distcel.train.checkpoint import EpochResult, Weights
 from distcel.train.selection import SelectionTask
-from search_spaces import load_experiment
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2
 LEARNER_SECONDS, EPOCH_SECONDS = 3.0, 1.5

@@ -31,11 +31,28 @@ logger = logging.getLogger(__name__)
 
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
 )
 FASHION_CLASSES = (
-    *("t-shirt", "trouser", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle-boot"),
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle-boot",
 )
 AGE_CLASSES = ("0-5", "6-19", "20-33", "34-56", "over-56")
 AGE_UPPER_BOUNDS = (5, 19, 33, 56)
@@ -159,7 +176,7 @@ def _read_folder(folder: Path) -> Source | None:
 
 @dataclass(frozen=True)
 class Reader:
-    """How one data set is read, where it is looked for, and what to say when it is not there."""
+    """How one data set is read, where it is looked for, and the remedy when it is missing."""
 
     read: Callable[[Path], Source | None]
     folders: tuple[str, ...]

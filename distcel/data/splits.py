@@ -53,10 +53,10 @@ class Splits:
 
     Attributes:
         class_names: in the order of the labels.
-        by_name: train, valid and test, and holdout where there is one.
+        by_name: train, valid and test, and holdout once `subsets.hold_out` drew it.
         digest: of all that they hold.
         n_duplicates: samples that were left out of train and valid, because their image is in
-            another split or was there before.
+            another split or an earlier one of the same split.
     """
 
     class_names: tuple[str, ...]

@@ -85,7 +85,7 @@ def specialised_indices(
     """The training samples of one base learner: `share` of them belong to its classes.
 
     All samples of its classes and a random draw of the others; where the others are too few, all
-    of those and a random draw of its own. A learner whose classes are all there are takes all.
+    of those and a random draw of its own. A learner of all classes takes all samples.
 
     Args:
         labels_S: labels of the train split, shape (S,).

@@ -11,7 +11,7 @@ class InvalidInputError(ValueError):
 
 
 class RunFailedError(RuntimeError):
-    """A run cannot go on though its input is fine; the message is one line that says why."""
+    """A run cannot go on though its input is fine; the message is one line with the reason."""
 
 
 class DivergedError(RunFailedError):

@@ -52,7 +52,8 @@ def search_space(
 def require_within(space: Mapping[str, BaseDistribution], point: SelectionParams) -> None:
     """Raise InvalidInputError unless the point lies within the space.
 
-    Tune would take the first trial's wherever it lies, but no later launch could tell Optuna of it.
+    Tune would take the first trial's wherever it lies, but no later launch could add it to its
+    study.
     """
     try:
         create_trial(params=point.as_dict(), distributions=dict(space), value=0.0)

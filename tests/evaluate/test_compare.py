@@ -17,7 +17,6 @@ from distcel.rules.registry import said_by_rules
 from distcel.search.prepare import Options, Prepared, prepare
 from distcel.train.cache import CachedSplit
 from distcel.train.selection import SelectionTask
-from search_spaces import load_experiment
 from tests import made_data as data
 from tests.cached_splits import split_of
 

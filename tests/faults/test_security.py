@@ -99,13 +99,13 @@ def test_the_token_is_the_owners_alone(seen: Seen) -> None:
     assert seen.token_mode == 0o600
 
 
-def test_the_readme_names_what_listens_on_all_interfaces(seen: Seen) -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_documents_name_what_listens_on_all_interfaces(seen: Seen) -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
     everywhere = {name for name, hosts in seen.listening.items() if hosts & {"0.0.0.0", "::"}}
     assert {"gcs_server", "raylet"} <= everywhere
     for name in everywhere - {Path(sys.executable).resolve().name}:
-        assert name in readme
-    assert "listen" in readme
+        assert name in page
+    assert "listen" in page
 
 
 def test_no_password_is_written_anywhere(seen: Seen) -> None:

@@ -49,11 +49,11 @@ def test_what_a_killed_launch_left_half_written_is_removed(
     assert list(launched[0].rglob(".partial-*")) == []
 
 
-def test_results_json_is_what_the_readme_says(launched: tuple[Path, list[str]]) -> None:
+def test_results_json_has_the_documented_keys(launched: tuple[Path, list[str]]) -> None:
     run_dir, _ = launched
     results = json.loads((run_dir / "results.json").read_text())
-    readme = (ROOT / "README.md").read_text()
-    table = readme[readme.index("| key | content |") :].split("\n\n")[0].splitlines()[2:]
+    page = (ROOT / "docs" / "run-directory.md").read_text()
+    table = page[page.index("| key | content |") :].split("\n\n")[0].splitlines()[2:]
     keys = [name for row in table for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     inner = {row.split("|")[1].strip(" `"): re.findall(r"`(\w+)`", row) for row in table}
     assert list(results) == keys

@@ -9,7 +9,6 @@ from distcel.rules.consensus import RANDOM_DRAWS, Draws, consensus_rules, said_b
 from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import EpochResult
-from search_spaces import load_experiment
 from tests.cached_splits import split_of
 
 SPECS = learner_specs(("a", "b", "c"))

@@ -15,7 +15,6 @@ from distcel.experiment.types import Architecture, Experiment, Recipe, Selection
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
-from search_spaces.common import selection_space
 from tests.core.test_ensemble import (
     CPU,
     PARAMS,
@@ -39,7 +38,7 @@ def task_of(epochs: int) -> SelectionTask:
         first_trial=SelectionParams(k=2, epsilon=0.5, m=20, lr=1.0, gradient="paper"),
         num_samples=5,
     )
-    plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
 
 

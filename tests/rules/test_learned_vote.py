@@ -7,11 +7,11 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import RunFailedError
+from distcel.experiment.loading import load_experiment
 from distcel.rules.learned_vote import _restricted, search_learned_vote, third_of
 from distcel.search.prepare import Options, Prepared, prepare
 from distcel.search.trials import TrialRecord, TrialStore
 from distcel.train.checkpoint import EpochResult
-from search_spaces import load_experiment
 from tests.made_data import write_images
 from tests.rules.test_gating import task_of
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distcel.data.splits import specialised_indices
+from distcel.data.subsets import specialised_indices
 from distcel.execute.jobs import Progress
 from distcel.experiment.types import Augmentation, Recipe, Schedule, learner_specs
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from distcel.search_spaces.common import selection_space
 from optuna.distributions import FloatDistribution
 
 from distcel.core.networks import NetworkPlan
@@ -21,7 +22,6 @@ from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import EpochResult
 from distcel.train.selection import SelectionTask
-from search_spaces.common import selection_space
 from tests.core.test_ensemble import specialists
 
 INLINE = InlineExecutor()
@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture(scope="module")
 def task() -> SelectionTask:
-    plan = NetworkPlan(EXPERIMENT.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
 
 

@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.loading import load_experiment
 from distcel.search.prepare import Options, Prepared, prepare, run_title
-from search_spaces import load_experiment
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
 

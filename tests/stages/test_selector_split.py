@@ -7,10 +7,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from distcel.data.crossfit import hold_out
 
 from distcel.data.splits import Split, load_splits
+from distcel.data.subsets import hold_out
 from distcel.execute.inline import InlineExecutor
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Architecture, Recipe, SelectorSplit
 from distcel.pipeline import train_base_learners
 from distcel.search.prepare import Options, Prepared, prepare

@@ -7,10 +7,10 @@ from pathlib import Path
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Splits
 from distcel.execute.jobs import Executor
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train.cache import PredictionCache, Probabilities
 from distcel.train.learner import LearnerTask, learner_key, train_learners
-from search_spaces import load_experiment
 
 EXPERIMENT = load_experiment("digits", "smoke")
 
@@ -26,7 +26,7 @@ class Learners:
         n_learners: int = 4,
     ) -> None:
         shape = splits.image_shape
-        plan = NetworkPlan(experiment.architecture, shape, *splits.channel_statistics())
+        plan = NetworkPlan(experiment.network, shape, *splits.channel_statistics())
         self.splits, self.cache = splits, PredictionCache(folder)
         self.task = LearnerTask(experiment, plan, splits, SPLIT_NAMES, 0)
         self.specs = learner_specs(splits.class_names)[:n_learners]

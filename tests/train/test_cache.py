@@ -9,9 +9,9 @@ from distcel.data.subsets import Fold, held_out_parts, hold_out
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import DamagedFileError
-from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner
+from distcel.storage.provenance import source_digest
+from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, cross_fitted
 from distcel.train.checkpoint import Weights
-from search_spaces import load_experiment
 
 SPEC = LearnerSpec("cat / dog", (3, 5))
 
