@@ -92,7 +92,7 @@ def train(
 def test_a_damaged_file_alone_is_made_again(pool: WorkerPool, ref: TaskRef, tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {
         "one": SingleNetwork(1, 1.0),
-        "soft": GatedEnsemble("soft gating", PARAMS),
+        "soft": GatedEnsemble("soft_gating", PARAMS),
     }
     before = train(rules, ref, pool, tmp_path)
     (path,) = tmp_path.glob("soft-*.safetensors")
@@ -108,7 +108,7 @@ def test_a_damaged_file_alone_is_made_again(pool: WorkerPool, ref: TaskRef, tmp_
 
 def test_another_trial_is_another_file(pool: WorkerPool, ref: TaskRef, tmp_path: Path) -> None:
     for k in (1, 2):
-        rule = GatedEnsemble("straight-through", replace(PARAMS, k=k))
+        rule = GatedEnsemble("straight_through", replace(PARAMS, k=k))
         train_missing({"hard": rule}, ref, pool, tmp_path)
     assert len(list(tmp_path.glob("hard-*.safetensors"))) == 2
 
@@ -209,7 +209,7 @@ def test_a_rule_that_diverges_says_how_and_is_not_trained_again(
 ) -> None:
     rules: dict[str, TrainableRule] = {
         "single": SingleNetwork(1, 1e30),
-        "soft": GatedEnsemble("soft gating", PARAMS),
+        "soft": GatedEnsemble("soft_gating", PARAMS),
     }
     found = train_missing(rules, ray.put(TASK), pool, tmp_path)
     assert isinstance(found["single"], DivergedError)
@@ -226,9 +226,9 @@ def test_a_rule_that_diverges_says_how_and_is_not_trained_again(
 
 
 def test_other_code_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = GatedEnsemble("soft gating", PARAMS)
+    rule = GatedEnsemble("soft_gating", PARAMS)
     names = {kept_training._file_name("soft", rule)}
-    assert kept_training._file_name("soft", GatedEnsemble("soft gating", PARAMS)) in names
+    assert kept_training._file_name("soft", GatedEnsemble("soft_gating", PARAMS)) in names
     source = inspect.getsource
     for part in (gating, trained_network, training_state, EpochResult):
         changed = f"{source(part)}\nchanged = True\n"
