@@ -27,7 +27,7 @@ def train(rules: dict[str, TrainableRule], folder: Path) -> dict[str, TrainedNet
 def test_a_damaged_file_alone_is_made_again(tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {
         "one": SingleNetwork(1, 1.0),
-        "soft": GatedEnsemble("soft gating", PARAMS),
+        "soft": GatedEnsemble("soft_gating", PARAMS),
     }
     before = train(rules, tmp_path)
     (path,) = tmp_path.glob("soft-*.safetensors")
@@ -43,7 +43,7 @@ def test_a_damaged_file_alone_is_made_again(tmp_path: Path) -> None:
 
 def test_another_point_is_another_file(tmp_path: Path) -> None:
     for k in (1, 2):
-        rule = GatedEnsemble("straight-through", replace(PARAMS, k=k))
+        rule = GatedEnsemble("straight_through", replace(PARAMS, k=k))
         train_missing({"hard": rule}, TASK, INLINE, tmp_path)
     assert len(list(tmp_path.glob("hard-*.safetensors"))) == 2
 
@@ -67,7 +67,7 @@ def test_a_rule_that_diverges_is_failed_with_its_reason_and_not_trained_again(
 ) -> None:
     rules: dict[str, TrainableRule] = {
         "single": SingleNetwork(1, 1e30),
-        "soft": GatedEnsemble("soft gating", PARAMS),
+        "soft": GatedEnsemble("soft_gating", PARAMS),
     }
     found = train_missing(rules, TASK, INLINE, tmp_path)
     assert isinstance(found["soft"], TrainedNetwork)
