@@ -33,7 +33,8 @@ from distcel.experiment.errors import DivergedError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SelectionParams
 from distcel.pipeline import train_base_learners
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.search.search import run_search
 from distcel.search.trials import TrialStore
 from distcel.search.tune import METRIC, SelectionTrial
