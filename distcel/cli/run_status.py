@@ -15,74 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distcel.experiment.errors import require
 from distcel.storage.files import DamagedFileError, read_record
 
-_MARKS = ("run.json", "lock", "id", "learners", "search")
 _WHAT = ("dataset", "preset", "seed", "selector_split", "fixed")
 _STATES = ("RUNNING", "COMPLETE", "FAILED")
 
 
-def read_status(run_dir: Path) -> dict[str, Any]:
-    """What is done, running and failed, as JSON.
-
-    Where `run.json` is missing or damaged, the learners are counted by their files alone and the
-    search is the one that was written to last.
-
-    Raises:
-        InvalidInputError: it is no run directory.
-    """
-    marked = any((run_dir / name).exists() for name in _MARKS)
-    require(marked, "a run directory", str(run_dir), "give the --run-dir of a search")
-    reader = _Reader(run_dir)
-    facts, results = reader.facts(), reader.json_object("results.json")
-    folder = reader.search_folder(facts)
-    trials = reader.trials(folder, facts)
-    learners, copies = reader.learners(facts, results)
-    asked, closed_at = trials["asked"], reader.closed_at(folder)
-    n_ended = trials["complete"] + len(trials["failed"])
-    of_results = _chosen(results)
-    found = None
-    if results is not None:
-        current = (
-            of_results == (_chosen(facts) or of_results) and results.get("n_trials") == n_ended
-        )
-        e2e_cel = _number(results.get("accuracy"), "e2e_cel")
-        found = {"current": current, "ended": str(results.get("ended")), "e2e_cel": e2e_cel}
-    is_searched = closed_at is not None and (asked is None or asked <= closed_at)
-    is_searched = is_searched or (asked is not None and n_ended >= asked)
-    status = {
-        "run_dir": str(run_dir),
-        "what": _chosen(facts) or of_results,
-        "launch": reader.launch(),
-        "learners": learners,
-        "copies": copies,
-        "trials": trials,
-        "is_searched": is_searched,
-        "refit": _is_refitted(folder, trials["best"]),
-        "results": found,
-        "damaged": reader.damaged,
-    }
-    return {"stage": _stage(status), **status}
-
-
-def _stage(status: dict[str, Any]) -> str:
-    """The first stage that is not done."""
-    if status["results"] and status["results"]["current"]:
-        return "done"
-    trials = status["trials"]
-    begun = trials["complete"] + trials["running"] + len(trials["failed"]) > 0
-    for name in ("learners", "copies"):
-        jobs = status[name]
-        if jobs and (not begun if jobs["n"] is None else jobs["done"] < jobs["n"]):
-            return "base learners" if name == "learners" else "copies"
-    if not status["is_searched"]:
-        return "search"
-    return "test" if status["refit"] else "refit"
-
-
 @dataclass
-class _Reader:
+class RunReader:
     """Reads a run directory and notes what of it is damaged."""
 
     run_dir: Path
@@ -217,12 +157,29 @@ class _Reader:
             self._note(path, "it does not say when the search was closed")
         return None
 
+    def results(
+        self, facts: dict[str, Any] | None, results: dict[str, Any] | None, n_ended: int
+    ) -> dict[str, Any] | None:
+        """When the results ended, and whether they are of the last launch's search as it stands."""
+        if results is None:
+            return None
+        same = facts is None or choices(facts) == choices(results)
+        current = same and results.get("n_trials") == n_ended
+        e2e_cel = _number(results.get("accuracy"), "e2e_cel")
+        return {"current": current, "ended": str(results.get("ended")), "e2e_cel": e2e_cel}
+
+    def is_refitted(self, folder: Path | None, best: dict[str, Any] | None) -> bool:
+        """Whether the best trial has been trained for all its epochs."""
+        if folder is None or best is None:
+            return False
+        return any((folder / "refit").glob(f"refit-of-trial-{best['trial']}-*.safetensors"))
+
 
 def _are_facts(facts: dict[str, Any]) -> bool:
     """Whether the fields of run.json that are used here are what a launch writes."""
     learners, copies, key = (facts.get(name) for name in ("learners", "copies", "search_key"))
     return (
-        _chosen(facts) is not None
+        choices(facts) is not None
         and type(facts.get("num_samples")) is int
         and isinstance(key, str)
         and re.fullmatch(r"\w+", key) is not None
@@ -237,7 +194,7 @@ def _are_texts(values: Sequence[object]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def _chosen(content: dict[str, Any] | None) -> dict[str, Any] | None:
+def choices(content: dict[str, Any] | None) -> dict[str, Any] | None:
     """What a launch chose, from run.json or results.json."""
     if content is None or any(name not in content for name in _WHAT):
         return None
@@ -252,12 +209,6 @@ def _counted(done: set[str], begun: set[str], n: int | None) -> dict[str, Any]:
 def _number(content: object, name: str) -> float | None:
     value = content.get(name) if isinstance(content, dict) else None
     return float(value) if isinstance(value, int | float) else None
-
-
-def _is_refitted(folder: Path | None, best: dict[str, Any] | None) -> bool:
-    if folder is None or best is None:
-        return False
-    return any((folder / "refit").glob(f"refit-of-trial-{best['trial']}-*.safetensors"))
 
 
 def _holds(pid: int, lock: Path) -> bool:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from distcel.cli.output import put
+from distcel.experiment.errors import require
 
 SUMMARY = "show what of a run is done, running and failed"
+_MARKS = ("run.json", "lock", "id", "learners", "search")  # one of which every launch leaves
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
@@ -29,11 +31,61 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InvalidInputError: it is no run directory.
     """
-    from distcel.cli.run_status import read_status
-
     status = read_status(arguments.folder)
     put(json.dumps(status, indent=2) if arguments.json else "\n".join(lines(status)))
     return 0
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """What is done, running and failed, as JSON.
+
+    Where `run.json` is missing or damaged, the learners are counted by their files alone and the
+    search is the one that was written to last.
+
+    Raises:
+        InvalidInputError: it is no run directory.
+    """
+    from distcel.cli.run_status import RunReader, choices
+
+    marked = any((run_dir / name).exists() for name in _MARKS)
+    require(marked, "a run directory", str(run_dir), "give the --run-dir of a search")
+    reader = RunReader(run_dir)
+    facts, results = reader.facts(), reader.json_object("results.json")
+    folder = reader.search_folder(facts)
+    trials = reader.trials(folder, facts)
+    learners, copies = reader.learners(facts, results)
+    asked, closed_at = trials["asked"], reader.closed_at(folder)
+    n_ended = trials["complete"] + len(trials["failed"])
+    is_searched = closed_at is not None and (asked is None or asked <= closed_at)
+    is_searched = is_searched or (asked is not None and n_ended >= asked)
+    status = {
+        "run_dir": str(run_dir),
+        "what": choices(facts) or choices(results),
+        "launch": reader.launch(),
+        "learners": learners,
+        "copies": copies,
+        "trials": trials,
+        "is_searched": is_searched,
+        "refit": reader.is_refitted(folder, trials["best"]),
+        "results": reader.results(facts, results, n_ended),
+        "damaged": reader.damaged,
+    }
+    return {"stage": _stage(status), **status}
+
+
+def _stage(status: dict[str, Any]) -> str:
+    """The first stage that is not done."""
+    if status["results"] and status["results"]["current"]:
+        return "done"
+    trials = status["trials"]
+    begun = trials["complete"] + trials["running"] + len(trials["failed"]) > 0
+    for name in ("learners", "copies"):
+        jobs = status[name]
+        if jobs and (not begun if jobs["n"] is None else jobs["done"] < jobs["n"]):
+            return "base learners" if name == "learners" else "copies"
+    if not status["is_searched"]:
+        return "search"
+    return "test" if status["refit"] else "refit"
 
 
 def lines(status: dict[str, Any]) -> list[str]:

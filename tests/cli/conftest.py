@@ -31,14 +31,6 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class _Workers:
-    executor: str
-    address: str | None
-    gpus_per_worker: float
-    connected: Any
-
-
-@dataclass(frozen=True)
 class _Run:
     run_dir: Path
 
@@ -71,7 +63,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         return leave_results()
 
     made = ModuleType("distcel.run")
-    vars(made).update(fit=fit, reproduce=reproduce, Workers=_Workers)
+    vars(made).update(fit=fit, reproduce=reproduce)
     monkeypatch.setitem(sys.modules, "distcel.run", made)
     yield calls
     package = logging.getLogger("distcel")

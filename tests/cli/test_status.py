@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distcel.cli.main import main
-from distcel.cli.run_status import read_status
+from distcel.cli.status import read_status
 from tests.cli.made_run import KEYS, PARAMS, SEARCH, MadeRun
 
 TRAINED = ("train", "valid", "test")

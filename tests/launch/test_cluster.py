@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from distcel.cli.main import main
-from distcel.cli.run_status import read_status
+from distcel.cli.status import read_status
 from distcel.data.tables import read_samples
 from distcel.serve.ensemble import load_ensemble
 from distcel.storage.provenance import describe_commit
