@@ -116,8 +116,7 @@ def _launch(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, experiment, fixed)
 
     from distcel import pipeline
-    from distcel.execute.cluster import connect
-    from distcel.execute.cluster import cluster_pool
+    from distcel.execute.cluster import cluster_pool, connect
     from distcel.search.prepare import prepare
     from distcel.storage.files import remove_partial_files
     from distcel.storage.lock import run_lock

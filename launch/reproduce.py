@@ -84,11 +84,10 @@ def _reproduce(arguments: argparse.Namespace, passed_on: list[str]) -> int:
 
     # With what functions below import, before the launches: the code may be edited meanwhile.
     from distcel.evaluate import compare as comparison  # noqa: F401
-    from distcel.execute.cluster import connect
-    from distcel.execute.cluster import cluster_pool
-    from distcel.search.prepare import run_title
+    from distcel.execute.cluster import cluster_pool, connect
     from distcel.report import reproduction
     from distcel.report import results_page as results_file
+    from distcel.search.prepare import run_title
     from distcel.tracking import mlflow as tracking  # noqa: F401
 
     for seed in range(arguments.seeds):

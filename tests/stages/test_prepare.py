@@ -60,7 +60,7 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(options: Options)
     assert len({search for _, search in every}) == len(every)
 
 
-@pytest.mark.parametrize("place", ["distcel.search.selection.CACHE_VERSION", "torch.__version__"])
+@pytest.mark.parametrize("place", ["distcel.train.selection.CACHE_VERSION", "torch.__version__"])
 def test_a_search_begins_anew_by_another_version(
     place: str, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
