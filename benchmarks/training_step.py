@@ -38,7 +38,7 @@ def candidates(
 ) -> dict[str, Callable[[], object]]:
     """An epoch of each, by name."""
     experiment = load_experiment(dataset, preset)
-    plan = NetworkPlan(experiment.architecture, shape, (0.5,) * shape[0], (0.25,) * shape[0])
+    plan = NetworkPlan(experiment.network, shape, (0.5,) * shape[0], (0.25,) * shape[0])
     names = tuple(str(c) for c in range(n_classes))
     n = len(learner_specs(names))
     recipe = replace(experiment.selector_recipe, epochs=999, augmentation="none")  # nor does bare

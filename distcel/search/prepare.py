@@ -18,6 +18,7 @@ from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
 from distcel.experiment.errors import require
 from distcel.experiment.space import require_within, search_space
 from distcel.experiment.types import (
+    Architecture,
     Experiment,
     LearnerSpec,
     SelectorSplit,
@@ -222,8 +223,8 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
 
 
 def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:
-    architecture, image_shape = experiment.architecture, splits.image_shape
-    if architecture.family == "resnet18":
+    architecture, image_shape = experiment.network, splits.image_shape
+    if isinstance(architecture, Architecture) and architecture.family == "resnet18":
         weights = imagenet_weights(options.imagenet_weights)
         if weights is not None:
             return NetworkPlan(architecture, image_shape, IMAGENET_MEAN, IMAGENET_STD, weights)

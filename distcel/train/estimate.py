@@ -85,7 +85,7 @@ def describe(
         [
             f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
             "duplicates are left out",
-            f"base learners: {len(specs)} of {experiment.architecture.family}, "
+            f"base learners: {len(specs)} of {experiment.network.name}, "
             f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
             f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
             *[f"{of_copies} in all: {copies:.1f} min"] * (n_copies > 0),
@@ -126,7 +126,7 @@ def _plan(experiment: Experiment, pool: Pool) -> NetworkPlan:
     image = pool.read(np.zeros(1, np.int64), experiment.image_size)
     n_channels = image.shape[1]
     mean, std = (0.5,) * n_channels, (0.25,) * n_channels
-    return NetworkPlan(experiment.architecture, image.shape[1:], mean, std)
+    return NetworkPlan(experiment.network, image.shape[1:], mean, std)
 
 
 def _seconds_per_sample(

@@ -53,7 +53,7 @@ def main() -> None:
         logging_level=logging.ERROR,
         _system_config={"memory_usage_threshold": limit, "memory_monitor_refresh_ms": 50},
     )
-    plan = NetworkPlan(EXPERIMENT.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
     task = Hungry(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
     records = search(task, folder, 3)
     print(json.dumps([asdict(record) for record in records]))

@@ -86,7 +86,7 @@ def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
 def selection_task(epochs: int) -> SelectionTask:
     recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=epochs)
     experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
-    plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
 
 

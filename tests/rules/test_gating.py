@@ -38,7 +38,7 @@ def task_of(epochs: int) -> SelectionTask:
         first_trial=SelectionParams(k=2, epsilon=0.5, m=20, lr=1.0, gradient="paper"),
         num_samples=5,
     )
-    plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
 
 

@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
 
 @pytest.fixture(scope="module")
 def task() -> SelectionTask:
-    plan = NetworkPlan(EXPERIMENT.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
 
 

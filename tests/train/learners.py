@@ -26,7 +26,7 @@ class Learners:
         n_learners: int = 4,
     ) -> None:
         shape = splits.image_shape
-        plan = NetworkPlan(experiment.architecture, shape, *splits.channel_statistics())
+        plan = NetworkPlan(experiment.network, shape, *splits.channel_statistics())
         self.splits, self.cache = splits, PredictionCache(folder)
         self.task = LearnerTask(experiment, plan, splits, SPLIT_NAMES, 0)
         self.specs = learner_specs(splits.class_names)[:n_learners]

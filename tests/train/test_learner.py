@@ -13,7 +13,7 @@ from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
+from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
 from distcel.train import learner
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import LearnerTask, learner_key, train_learner
@@ -31,7 +31,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 
 
 def plan_of(splits: Splits, experiment: Experiment = EXPERIMENT) -> NetworkPlan:
-    return NetworkPlan(experiment.architecture, splits.image_shape, *splits.channel_statistics())
+    return NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
 
 
 def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> TrainedLearner:
@@ -123,7 +123,7 @@ def test_the_key_changes_with_everything_that_determines_a_learner(splits: Split
         key(data=replace(splits, digest="other")),
         key(replace(EXPERIMENT, specialty_share=0.7)),
         key(replace(EXPERIMENT, learner_recipe=replace(recipe, epochs=2))),
-        key(replace(EXPERIMENT, architecture=replace(EXPERIMENT.architecture, channels=(6, 17)))),
+        key(replace(EXPERIMENT, architecture=Architecture("lenet", (6, 17)))),
     ]
     assert len(set(keys)) == len(keys)
     # What only the search uses leaves trained learners as they are.

@@ -1,20 +1,18 @@
-"""--dry-run, which says what would be trained and writes nothing."""
+"""--dry-run, which prints what would be trained and writes nothing."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from launch import cluster
+from distcel.cli.main import main
 
 
-def test_a_dry_run_says_what_would_run_and_for_how_long(
+def test_a_dry_run_prints_what_would_run_and_for_how_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["cluster.py", "--dry-run", "--num-samples", "7"])
-    assert cluster.main() == 0
+    assert main(["search", "--dry-run", "--num-samples", "7"]) == 0
     text = capsys.readouterr().out
     assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test, before duplicates" in text
     assert "55 of lenet" in text
@@ -29,8 +27,7 @@ def test_a_dry_run_measures_what_is_fixed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ["--dry-run", "--fix", "gradient=conditional", "--fix", "m=5"]
-    monkeypatch.setattr(sys, "argv", ["cluster.py", *flags])
-    assert cluster.main() == 0
+    assert main(["search", *flags]) == 0
     assert "(mean of conditional; m = 5)" in capsys.readouterr().out
 
 
@@ -40,9 +37,7 @@ def test_a_dry_run_counts_the_copies_and_what_the_selection_net_is_trained_on(
     monkeypatch.chdir(tmp_path)
 
     def numbers(selector_split: str, pattern: str) -> list[int]:
-        flags = ["cluster.py", "--dry-run", "--selector-split", selector_split]
-        monkeypatch.setattr(sys, "argv", flags)
-        assert cluster.main() == 0
+        assert main(["search", "--dry-run", "--selector-split", selector_split]) == 0
         return [int(found) for found in re.findall(pattern, capsys.readouterr().out)]
 
     per_epoch = r"(\d+) samples an epoch"

@@ -1,12 +1,11 @@
 """What a user gets wrong at the command line."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import ray
 
-from launch import cluster
+from distcel.cli.main import main
 from tests import made_data as data
 
 
@@ -47,6 +46,8 @@ def _unreadable(folder: Path) -> None:
         ),
         (["--mlflow-uri", "./mlruns"], "--mlflow-uri beginning with"),
         (["--address", "ray://head:10001"], "--address HOST:PORT of a cluster's head"),
+        (["--executor", "threads"], "--executor in ('ray', 'inline'), but got 'threads'"),
+        (["--executor", "inline", "--address", "h:6379"], "no --address beside --executor inline"),
         (["--mlflow-uri", "http://[x"], "--mlflow-uri that is a URI"),
         (["--run-dir", "a file/run"], "run directory that can be made"),
         (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),
@@ -82,8 +83,7 @@ def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
     data.write_images(tmp_path / "few", ("ant",), 4, 3, 20, 0)
     data.write_images(tmp_path / "few", ("bee",), 11, 3, 20, 1)
     data.write_utkface(tmp_path / "faces")
-    monkeypatch.setattr(sys, "argv", ["cluster.py", *arguments])
-    assert cluster.main() == 2
+    assert main(["search", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
