@@ -19,11 +19,9 @@ import numpy as np
 import torch
 
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Splits, load_splits
-from distcel.data.subsets import specialised_indices
-from distcel.experiment.loading import load_experiment
+from distcel.data.splits import Splits, load_splits, specialised_indices
+from distcel.evaluate.launch import learner_accuracies
 from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
-from distcel.report.launch import learner_accuracies
 from distcel.train.cache import CachedSplit, TrainedLearner
 from distcel.train.learner import LearnerData, train_learner
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distcel.core.ensemble import SmartEnsemble as SmartEnsemble
     from distcel.core.knapsack import KnapsackLayer as KnapsackLayer
     from distcel.core.knapsack import top_k_mask as top_k_mask
+    from distcel.execute.workers import Workers as Workers
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
     from distcel.experiment.errors import RunFailedError as RunFailedError
     from distcel.experiment.loading import load_experiment as load_experiment
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from distcel.experiment.types import Recipe as Recipe
     from distcel.experiment.types import SelectionParams as SelectionParams
     from distcel.run import Run as Run
-    from distcel.run import Workers as Workers
     from distcel.run import compare as compare
     from distcel.run import fit as fit
     from distcel.run import load_run as load_run
@@ -39,7 +39,7 @@ _OFFERED = {
     "RunFailedError": "distcel.experiment.errors",
     "SelectionParams": "distcel.experiment.types",
     "SmartEnsemble": "distcel.core.ensemble",
-    "Workers": "distcel.run",
+    "Workers": "distcel.execute.workers",
     "compare": "distcel.run",
     "fit": "distcel.run",
     "load_ensemble": "distcel.serve.ensemble",

@@ -7,73 +7,27 @@ KeyboardInterrupt leaves a run that the same call carries on.
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from distcel.experiment.errors import (
-    invalid,
-    require,
-    require_choice,
-    require_count,
-    require_positive,
-)
+from distcel.execute.workers import ExecutorName, Workers
+from distcel.experiment.errors import invalid, require, require_count
 from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import OWN_PRESET, Options, choose, reproduction_name
 from distcel.storage.files import remove_partial_files, write_json
 from distcel.storage.lock import run_lock
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from distcel.execute.jobs import Executor
+    from distcel.search.prepare import Prepared
     from distcel.serve.ensemble import Ensemble
 
-logger = logging.getLogger(__name__)
-
-ExecutorName = Literal["ray", "inline"]
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Where trainings run.
-
-    Attributes:
-        executor: `ray`, or `inline` for this process without Ray.
-        address: of a running Ray cluster; None starts one on this machine.
-        gpus_per_worker: share of a GPU for each worker, where there are GPUs.
-        connected: called when Ray is connected, which puts signal handlers of its own in place.
-    """
-
-    executor: ExecutorName = "ray"
-    address: str | None = None
-    gpus_per_worker: float = 0.25
-    connected: Callable[[], None] = lambda: None
-
-    def __post_init__(self) -> None:
-        require_choice("executor", self.executor, ExecutorName)
-        require_positive("gpus_per_worker", self.gpus_per_worker)
-
-    @contextmanager
-    def open(self) -> Iterator[Executor]:
-        """The executor, while the context is open."""
-        if self.executor == "inline":
-            from distcel.execute.inline import InlineExecutor
-
-            yield InlineExecutor()
-            return
-        from distcel.execute.cluster import cluster_pool, connect
-        from distcel.execute.ray_executor import RayExecutor
-
-        with connect(self.address) as dashboard:
-            self.connected()
-            pool = cluster_pool(self.gpus_per_worker)
-            logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
-            yield RayExecutor(pool)
+_OWN = "give load_run(run_dir, experiment=...)"
 
 
 class Run:
@@ -86,7 +40,7 @@ class Run:
 
     def __init__(self, run_dir: str | Path, experiment: Experiment | None = None) -> None:
         self.run_dir = Path(run_dir).absolute()
-        self._experiment = experiment
+        self.experiment = experiment
 
     def __repr__(self) -> str:
         return f"Run({str(self.run_dir)!r})"
@@ -106,11 +60,15 @@ class Run:
         return SelectionParams.from_dict(self.results["best"])
 
     def leaderboard(self) -> pd.DataFrame:
-        """Accuracy on test, as a fraction, of e2e-CEL and the rules that it is compared with."""
-        import pandas as pd
+        """Accuracy on test, as a fraction, of e2e-CEL and the rules that it is compared with.
 
-        accuracy = pd.Series(self.results["accuracy"], name="accuracy")
-        return accuracy.sort_values(ascending=False).rename_axis("rule").to_frame()
+        After `compare` it has every rule, with its expected calibration error.
+        """
+        from distcel.report.tables import leaderboard
+
+        path = self.run_dir / "comparison.json"
+        comparison = _read_json(path, "a comparison") if path.is_file() else None
+        return leaderboard(self.results, comparison)
 
     def trials(self) -> pd.DataFrame:
         """A row a trial: its point, state, accuracy on valid, epochs, seconds and reason."""
@@ -219,63 +177,139 @@ def fit(
     return Run(options.run_dir, chosen)
 
 
-def choose(
-    experiment: str | Experiment,
+def compare(
+    run: Run,
     *,
-    preset: str = "quick",
-    data_dir: str | Path = "data",
-    run_dir: str | Path | None = None,
-    num_samples: int | None = None,
-    seed: int = 0,
-    time_budget: float | None = None,
-    fixed: Mapping[str, Any] | None = None,
-    selector_split: SelectorSplit = "train",
-    imagenet_weights: str = "torchvision",
-    mlflow_uri: str | None = None,
-) -> tuple[Experiment, Options]:
-    """The experiment and the options that the arguments of `fit` choose, found valid.
+    data_dir: str | Path | None = None,
+    beyond: bool = False,
+    gradients: bool = False,
+    workers: Workers | None = None,
+    executor: ExecutorName = "ray",
+) -> pd.DataFrame:
+    """Compare what a finished run chose with every rival, on the test split.
+
+    Trains the smart ensemble at each k of Figure 2. What is trained is kept in the run directory,
+    and the whole comparison in `comparison.json`.
+
+    Args:
+        run: as `fit` or `load_run` returned it.
+        data_dir: where the data are now; None is where the launch found them.
+        beyond: also train what the paper does not have: the learned vote, soft gating,
+            straight-through top-k and single networks.
+        gradients: also train the best trial with each gradient.
+        workers: where trainings run; None is this machine.
+        executor: `ray` or `inline`, where `workers` is None.
+
+    Returns:
+        DataFrame: `Run.leaderboard`, now with every rule.
 
     Raises:
-        InvalidInputError: something is unusable.
+        InvalidInputError: the run is not finished, or its experiment is not known any more.
+        RunFailedError: workers were lost over and over.
     """
-    from distcel.experiment.loading import load_experiment
-
-    if num_samples is not None:
-        require_count("num_samples", num_samples)
-    if time_budget is not None:
-        require_positive("time_budget", time_budget)
-    require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give such a seed")
-    require_choice("selector_split", selector_split, SelectorSplit)
-    if isinstance(experiment, Experiment):
-        chosen, preset = experiment, "own"
-    else:
-        chosen = load_experiment(experiment, preset)
-    folder = Path(run_dir or f"runs/{run_name(chosen.dataset, preset, selector_split)}-seed{seed}")
-    folder = folder.absolute()
-    options = Options(
-        preset=preset,
-        data_dir=Path(data_dir),
-        run_dir=folder,
-        seed=seed,
-        num_samples=num_samples,
-        time_budget=time_budget,
-        mlflow_uri=mlflow_uri or f"sqlite:///{folder.parent / 'mlflow.db'}",
-        imagenet_weights=imagenet_weights,
-        fixed=dict(fixed or {}),
-        selector_split=selector_split,
+    facts = _read_json(run.run_dir / "run.json", "a run directory")
+    asked, found = (facts["fixed"], facts["selector_split"]), run.results
+    same = asked == (found["fixed"], found["selector_split"])
+    require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
+    own = facts["preset"] == OWN_PRESET
+    if own:
+        require(run.experiment is not None, "the experiment of a run of your own", None, _OWN)
+    chosen, options = choose(
+        run.experiment or facts["dataset"],
+        preset=facts["preset"],
+        data_dir=data_dir or facts["data_dir"],
+        run_dir=run.run_dir,
+        num_samples=facts["num_samples"],
+        seed=facts["seed"],
+        fixed=facts["fixed"],
+        selector_split=facts["selector_split"],
+        imagenet_weights=facts["imagenet_weights"],
     )
-    return chosen, options
+    with _prepared(chosen, options) as prepared, (workers or Workers(executor)).open() as opened:
+        from distcel.evaluate.compare import compare_run
+
+        comparison = compare_run(prepared, opened, beyond, gradients)
+        write_json(run.run_dir / "comparison.json", comparison)
+    return run.leaderboard()
 
 
-def run_name(dataset: str, preset: str, selector_split: str) -> str:
-    """DATASET-PRESET, and the selector split where it is not train."""
-    name = f"{dataset}-{preset}"
-    return name if selector_split == "train" else f"{name}-{selector_split}"
+@dataclass(frozen=True)
+class Reproduction:
+    """The paper's evaluation over several seeds: where it lies, and all of its numbers."""
+
+    folder: Path
+    results: dict[str, Any]
+
+
+def reproduce(
+    experiment: str | Experiment,
+    *,
+    seeds: int = 3,
+    beyond: bool = False,
+    gradients: bool = False,
+    results_dir: str | Path | None = None,
+    results_pages: str | Path | None = None,
+    workers: Workers | None = None,
+    executor: ExecutorName = "ray",
+    command: str = "distcel.reproduce",
+    **options: Any,
+) -> Reproduction:
+    """The paper's evaluation over several seeds: Tables 1 to 3, Figure 2 and further rules.
+
+    Each seed is a `fit` and a `compare`. What is done is not done again.
+
+    Args:
+        experiment: as `fit` takes it.
+        seeds: how many, from 0.
+        beyond: as `compare` takes it.
+        gradients: likewise.
+        results_dir: for report, results and figures; None is
+            `runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED]`.
+        results_pages: a folder of result pages that it is added to.
+        workers: where trainings run; None is this machine.
+        executor: `ray` or `inline`, where `workers` is None.
+        command: what the report prints as the command that makes it.
+        options: others that `fit` takes, but for `seed` and `run_dir`.
+
+    Raises:
+        InvalidInputError: something that was given is unusable.
+        RunFailedError: as for `fit`.
+    """
+    require_count("seeds", seeds)
+    pairs = [choose(experiment, seed=seed, **options) for seed in range(seeds)]
+    with ExitStack() as stack:
+        every = [stack.enter_context(_prepared(*pair)) for pair in pairs]
+        opened = stack.enter_context((workers or Workers(executor)).open())
+        from distcel import pipeline
+
+        found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in every]
+    first = every[0]
+    return _written(first, {"command": command, "seeds": found}, results_dir, results_pages)
+
+
+def _written(
+    first: Prepared,
+    results: dict[str, Any],
+    results_dir: str | Path | None,
+    results_pages: str | Path | None,
+) -> Reproduction:
+    """Write the files of a reproduction and log it."""
+    from distcel import pipeline
+    from distcel.report.results_page import add_reproduction
+
+    name = reproduction_name(first.experiment, first.options)
+    folder = Path(results_dir or f"runs/reproduce-{name}").absolute()
+    pipeline.report_reproduction(first, results, folder)
+    if results_pages is not None:
+        add_reproduction(Path(results_pages), folder, name)
+    return Reproduction(folder, results)
 
 
 @contextmanager
 def _prepared(experiment: Experiment, options: Options) -> Iterator[Prepared]:
     """The validated launch, while its run directory is locked."""
+    from distcel.search.prepare import prepare
+
     with run_lock(options.run_dir):
         remove_partial_files(options.run_dir)
         prepared = prepare(experiment, options)

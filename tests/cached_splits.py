@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distcel.rules.consensus import ConsensusRule
+from distcel.rules.rule import ConsensusRule
 from distcel.train.cache import CachedSplit
 
 

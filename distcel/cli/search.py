@@ -30,7 +30,7 @@ from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.types import SelectorSplit
 
 if TYPE_CHECKING:
-    from distcel.run import Workers
+    from distcel.execute.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def workers(arguments: argparse.Namespace) -> Workers:
     """Where trainings run; `ray.init` installs a handler of its own, which ours replace again."""
-    from distcel.run import Workers
+    from distcel.execute.workers import Workers
 
     executor, address = arguments.executor, arguments.address
     return Workers(executor, address, arguments.gpus_per_worker, connected=unwind_on_signals)

@@ -1,12 +1,10 @@
-"""What a prediction costs, and which of several are worth it."""
+"""What a prediction costs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -48,25 +46,3 @@ def _of_network(plan: NetworkPlan, n_outputs: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return int(counter.get_total_flops()) // 2  # it counts a multiply-add as two
-
-
-def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
-    """Indices of the points that no cheaper or equally cheap one equals, the cheapest first."""
-    front: list[int] = []
-    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i])):
-        if not front or accuracies[i] > accuracies[front[-1]]:
-            front.append(i)
-    return front
-
-
-def knee(costs: Sequence[float], accuracies: Sequence[float]) -> int | None:
-    """Index of the front's point farthest above the chord between its ends (Satopaa et al. 2011).
-
-    None where no point of the front lies above it.
-    """
-    front = pareto_front(costs, accuracies)
-    if len(front) < 3:
-        return None
-    x, y = (np.array(values, float)[front] for values in (costs, accuracies))
-    above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
-    return front[int(above.argmax())] if above.max() > 0 else None

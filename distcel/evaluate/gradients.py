@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distcel.execute.jobs import Executor, Failed
+from distcel.execute.jobs import Executor
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import Gradient
 from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
-from distcel.train.checkpoint import EpochResult
+from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import SelectionTask
 
 
@@ -38,52 +38,6 @@ ESTIMATORS = (
 )
 
 
-@dataclass(frozen=True)
-class EstimatorRun:
-    """One training of the selection net.
-
-    Attributes:
-        estimator: of its gradient.
-        epochs: each one's seconds and its accuracy on the valid split.
-        test_accuracy: after the last epoch, as a fraction.
-    """
-
-    estimator: Estimator
-    epochs: tuple[EpochResult, ...]
-    test_accuracy: float
-
-    @property
-    def seconds(self) -> float:
-        """That all epochs took, valid split and all."""
-        return sum(result.seconds for result in self.epochs)
-
-    def valid_accuracy_within(self, seconds: float) -> float | None:
-        """After the last epoch that ended within so many seconds; None if not one did."""
-        reached, spent = None, 0.0
-        for result in self.epochs:
-            spent += result.seconds
-            if spent <= seconds:
-                reached = result.valid_accuracy
-        return reached
-
-
-@dataclass(frozen=True)
-class GradientStudy:
-    """One seed's runs; `dataclasses.asdict` gives all of it for a JSON file."""
-
-    seed: int
-    runs: tuple[EstimatorRun, ...]
-
-    @property
-    def shortest(self) -> float:
-        """Seconds that the fastest estimator took for all its epochs."""
-        return min(run.seconds for run in self.runs)
-
-    def run_of(self, estimator: Estimator) -> EstimatorRun | None:
-        """The estimator's run; None if it diverged."""
-        return next((run for run in self.runs if run.estimator == estimator), None)
-
-
 def study_gradients(
     task: SelectionTask,
     shared: Any,
@@ -92,33 +46,43 @@ def study_gradients(
     executor: Executor,
     folder: Path,
     estimators: Sequence[Estimator] = ESTIMATORS,
-) -> GradientStudy:
+) -> list[dict[str, Any]]:
     """Train a selection net with each estimator, all else alike, and measure the test split.
 
     They are trained one after another, each by one thread, so that their times can be compared.
 
     Args:
         task: what they are trained on.
-        shared: the same, as `executor.share` returned it.
+        shared: the same, where the workers find it.
         best: the trial whose k, epsilon and lr they have.
         test: the test split.
-        executor: the workers' resources.
+        executor: trains on workers.
         folder: of its own, where the trainings are kept for a later launch.
-        estimators: that are compared; one that diverges is left out, and said so.
+        estimators: that are compared; one that diverges is left out with a message.
+
+    Returns:
+        list: for each estimator `title`, `gradient`, `m`, `epochs` (with the seconds and the
+        accuracy on valid of each, among others) and `test_accuracy` after the last, a fraction.
 
     Raises:
-        RunFailedError: workers died again and again, or all estimators diverged.
+        RunFailedError: workers were lost again and again, or all estimators diverged.
     """
-
-    def run(estimator: Estimator) -> EstimatorRun | None:
+    runs: list[dict[str, Any]] = []
+    for estimator in estimators:
         rule = SmartRule(replace(best.params, gradient=estimator.gradient, m=estimator.m))
-        network = train_missing({estimator.title: rule}, shared, executor, folder)[estimator.title]
-        if isinstance(network, Failed):
-            return None
-        chosen_S = rule.predict(network, task, test).argmax(-1).numpy()
-        return EstimatorRun(estimator, network.epochs, float((chosen_S == test.labels_S).mean()))
-
-    found = [run for run in map(run, estimators) if run is not None]
-    if not found:
+        title = estimator.title
+        network = train_missing({title: rule}, shared, executor, folder)[title]
+        if not isinstance(network, TrainedNetwork):
+            continue
+        predicted_S = rule.predict(network, task, test).argmax(-1).numpy()
+        runs.append(
+            {
+                "title": title,
+                **asdict(estimator),
+                "epochs": [asdict(epoch) for epoch in network.epochs],
+                "test_accuracy": float((predicted_S == test.labels_S).mean()),
+            }
+        )
+    if not runs:
         raise RunFailedError("every gradient diverged at the best trial's lr: search it again")
-    return GradientStudy(task.seed, tuple(found))
+    return runs

@@ -8,37 +8,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcel.evaluate.measures import SMART
-from distcel.evaluate.outcomes import (
-    CURVES,
-    SEARCHED,
-    CostPoint,
-    SeedOutcome,
-    accuracies_at,
-    common_ks,
-    cost_points,
-)
-from distcel.rules.learned_vote import LEARNED_VOTE
-from distcel.rules.trained import BRIEF_SINGLE, SINGLE
+from distcel.report.frame import Results, curve_keys, launches, over_k, rule_titles, title
+from distcel.report.pareto import SMART, CostPoint, cost_points
 from distcel.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Of the rules of Table 8 a few that differ in kind: more of them would hide each other.
 _IN_PARETO = (
-    *(SMART, SEARCHED, LEARNED_VOTE, "static top-k", "UA", "logistic stacking"),
-    *(SINGLE, BRIEF_SINGLE),
+    *(SMART, "learned_vote", "static_top_k", "unweighted_average", "stacking"),
+    *("single_network", "brief_single_network"),
 )
 
 
-def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
+def draw_figure_2(results: Results, folder: Path) -> None:
     """Figure 2 with a band of one standard deviation, as `figure2.png` and `figure2.svg`."""
-    figure, axes = _figure(title)
-    ks = common_ks(outcomes)
-    for name in CURVES:
-        means, widths = _percent([accuracies_at(outcomes, k, name) for k in ks])
-        (line,) = axes.plot(ks, means, marker="o" if name in (SMART, "RS") else None, label=name)
+    figure, axes = _figure(results)
+    titles = rule_titles(results)
+    for key in curve_keys(results):
+        found = over_k(results, key)
+        ks = [int(k) for k in found.index]
+        means, widths = _percent([list(row) for row in found.itertuples(index=False)])
+        marker = "o" if key in (SMART, "random_selection") else None
+        (line,) = axes.plot(ks, means, marker=marker, label=titles[key])
         axes.fill_between(
             ks,
             [m - w for m, w in zip(means, widths, strict=True)],
@@ -52,41 +46,46 @@ def draw_figure_2(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> 
     _save_with_legend(figure, folder / "figure2")
 
 
-def draw_pareto(title: str, outcomes: Sequence[SeedOutcome], folder: Path) -> None:
-    """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`.
-
-    Of the rules of Table 8 a few that differ in kind: more of them would hide each other.
-    """
-    figure, axes = _figure(title)
-    points = cost_points(outcomes)
+def draw_pareto(results: Results, folder: Path) -> None:
+    """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`."""
+    figure, axes = _figure(results)
+    points = cost_points(results)
+    smart = rule_titles(results)[SMART]
     front = [point for point in points if point.on_front]
     millions = [point.multiply_adds / 1e6 for point in front]
-    axes.plot(millions, _percent([p.accuracies for p in front])[0], label="Pareto front of e2e-CEL")
-    for rule in _IN_PARETO:
-        if drawn := [point for point in points if point.rule == rule]:
-            _draw_points(axes, rule, drawn)
+    axes.plot(
+        millions, _percent([p.accuracies for p in front])[0], label=f"Pareto front of {smart}"
+    )
+    drawn: dict[str, list[CostPoint]] = {}
     for point in points:
-        if point.rule == SMART:
+        if point.key in _IN_PARETO:
+            drawn.setdefault(point.title, []).append(point)
+    # In the order of the list above, whatever that of the rules.
+    for found in sorted(drawn.values(), key=lambda found: _IN_PARETO.index(found[0].key)):
+        _draw_points(axes, found)
+    for point in points:
+        if point.over_k:
             label = f"k = {point.k}, knee" if point.is_knee else str(point.k)
-            xy = point.multiply_adds / 1e6, 100 * statistics.mean(point.accuracies)
+            xy = point.multiply_adds / 1e6, 100 * point.accuracy
             axes.annotate(label, xy, textcoords="offset points", xytext=(4, -11), fontsize=8)
     axes.set(xlabel="million multiply-adds of an image")
     _logarithmic(axes)
     _save_with_legend(figure, folder / "pareto")
 
 
-def _draw_points(axes: Axes, rule: str, points: Sequence[CostPoint]) -> None:
+def _draw_points(axes: Axes, points: Sequence[CostPoint]) -> None:
     means, widths = _percent([point.accuracies for point in points])
     millions = [point.multiply_adds / 1e6 for point in points]
-    axes.errorbar(millions, means, widths, fmt="o" if rule == SMART else "s", label=rule)
+    fmt = "o" if points[0].over_k else "s"
+    axes.errorbar(millions, means, widths, fmt=fmt, label=points[0].title)
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
+def _figure(results: Results) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.set(ylabel="test accuracy, %", title=title)
+    axes.set(ylabel="test accuracy, %", title=title(launches(results)[0]))
     return figure, axes
 
 

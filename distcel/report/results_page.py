@@ -1,105 +1,87 @@
-"""A Markdown file of several reproductions: a section each and, before them, all on one page.
+"""The pages of results: a page for each data set, and a summary of all reproductions.
 
-The `results.json` in `figures/NAME/` are the truth; sections and summary are views of them.
+`FOLDER/NAME/results.json` are the truth, one for each reproduction, with its figures beside it.
+`FOLDER/DATASET.md` and the summary in `FOLDER.md` are generated from them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import re
-import statistics
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from distcel.evaluate.measures import LEARNERS, ORACLE, SMART
-from distcel.evaluate.outcome_json import from_json
-from distcel.evaluate.outcomes import mean_and_deviation
-from distcel.experiment.types import Published
-from distcel.report.document import report
-from distcel.report.markdown import markdown
-from distcel.rules.learned_vote import LEARNED_VOTE
-from distcel.rules.trained import BRIEF_SINGLE, EQ_7, SINGLE
+import pandas as pd
+
+from distcel.report import notes
+from distcel.report.document import reproduction_body, reproduction_title
+from distcel.report.frame import (
+    Results,
+    accuracies,
+    launches,
+    markdown,
+    mean,
+    mean_and_deviation,
+    rule_titles,
+)
+from distcel.report.pareto import SMART, selected_ks
 from distcel.storage.files import write_atomically
 
-SUMMARY = "All sections"
-_FIGURE = re.compile(r"\]\(figures/([^/)]+)/figure2\.svg\)")
-_HEADER = [
-    *("", "seeds", SMART, f"paper's {SMART}", f"{SMART} minus UA", "paper's lead", "k", EQ_7),
-    LEARNED_VOTE,
-    *("best other rule", SINGLE, BRIEF_SINGLE),
-]
-_NOT_OTHER = (SMART, EQ_7, LEARNED_VOTE, SINGLE, BRIEF_SINGLE, ORACLE, LEARNERS)
+logger = logging.getLogger(__name__)
+
+BEGIN = "<!-- The summary below is generated: `distcel report --results docs/results`. -->"
+END = "<!-- End of the summary. -->"
+_FILES = ("figure2.svg", "pareto.svg", "results.json")
+_EQ_7, _VOTE = "e2e_cel_eq_7", "learned_vote"
+_SINGLE, _BRIEF = "single_network", "brief_single_network"
+_NOT_OTHER = (SMART, _EQ_7, _VOTE, _SINGLE, _BRIEF, "oracle", "single_mean")
 _CAPTION = (
     "Accuracy in % on the test split, mean ± standard deviation over the seeds; k is what each "
     "seed's search chose. The best other rule is that without a column of its own which has the "
     "highest mean on the test split, a choice that favours it over all the others. `-` is what a "
-    "section does not have, and all of one whose results.json is not beside it."
+    "reproduction does not have."
 )
 
 
-def put_section(file: Path, report_folder: Path, name: str) -> None:
-    """Put a report into the file as the section of its title, and sum all reports up.
+def write_pages(folder: Path) -> None:
+    """Generate the page of each data set and the summary anew.
 
-    Every section is laid out anew from its results.json, so that all of them look as this
-    version's do; one that has none, or another version's, stays as it is.
+    A folder whose `results.json` cannot be read, or is of another version, is left out with a
+    warning.
 
     Args:
-        file: Markdown, made where it is not there yet.
-        report_folder: where `reproduction.write` left the report.
-        name: of the section's folder, in `figures` beside the file, for its figures and its
-            results.json.
+        folder: of the reproductions; the summary is in the file beside it, `FOLDER.md`, between
+            two comments. What else that file has stays.
     """
-    with _alone_in(file.parent / "figures"):
-        _put_section(file, report_folder, name)
+    with _alone_in(folder):
+        _write(folder)
+
+
+def add_reproduction(folder: Path, report_folder: Path, name: str) -> None:
+    """Add a finished reproduction to the pages, or replace it; safe against two at once.
+
+    Args:
+        folder: as `write_pages` takes it.
+        report_folder: where `document.write_reproduction` left its files.
+        name: of its folder among the reproductions.
+    """
+    with _alone_in(folder):
+        for file_name in _FILES:
+            _copy(report_folder / file_name, folder / name / file_name)
+        _write(folder)
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Two reproductions may end at once, and each reads the file and then replaces it."""
-    folder.mkdir(exist_ok=True)
+    """Two reproductions may end at once, and each reads all of them and then replaces pages."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         with suppress(OSError):  # of a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _put_section(file: Path, report_folder: Path, name: str) -> None:
-    figures = file.parent / "figures"
-    for file_name in ("figure2.svg", "pareto.svg", "results.json"):
-        _copy(report_folder / file_name, figures / name / file_name)
-    heading, text = (report_folder / "report.md").read_text().split("\n", 1)
-    title, body = heading.removeprefix("# "), text.replace("](./", f"](figures/{name}/")
-    before = file.read_text() if file.is_file() else "# Results\n"
-    head, *parts = re.split(r"^## (.+)\n", before, flags=re.MULTILINE)
-    sections = list(zip(parts[::2], parts[1::2], strict=True))
-    sections = [section for section in sections if section[0] != SUMMARY]
-    headings = [heading for heading, _ in sections]
-    place = headings.index(title) if title in headings else len(sections)
-    sections[place : place + 1] = [(title, body)]
-    sections = [(heading, _laid_out(body, figures)) for heading, body in sections]
-    if summed := _summary(sections, figures):
-        sections.insert(0, (SUMMARY, summed))
-    parts = [head, *(f"## {heading}\n\n{body.lstrip()}" for heading, body in sections)]
-    content = "\n\n".join(part.strip("\n") for part in parts) + "\n"
-    write_atomically(file, lambda out: out.write(content.encode()))
-
-
-def _laid_out(body: str, figures: Path) -> str:
-    """The section's report, from its results.json if that can be read."""
-    link = _FIGURE.search(body)
-    if link is None:
-        return body
-    try:
-        results = json.loads((figures / link[1] / "results.json").read_text())
-        command, paper = results["command"], results["seeds"][0]["results"]["paper"]
-        published = Published(**paper) if paper else None
-        outcomes = [from_json(seed) for seed in results["seeds"]]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return body  # of another version, or changed by hand
-    return report(command, outcomes, published).replace("](./", f"](figures/{link[1]}/")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -107,49 +89,88 @@ def _copy(source: Path, target: Path) -> None:
     write_atomically(target, lambda file: file.write(content))
 
 
-def _summary(sections: Sequence[tuple[str, str]], figures: Path) -> str:
-    """A row for each section that is a report; empty for less than two."""
-    links = [(title, _FIGURE.search(body)) for title, body in sections]
-    rows = [(title, _row(figures / link[1])) for title, link in links if link]
-    return f"{_CAPTION}\n\n{markdown(_HEADER, rows)}" if len(rows) > 1 else ""
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _row(folder: Path) -> list[str]:
-    try:
-        return _cells(json.loads((folder / "results.json").read_text())["seeds"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return ["-"] * (len(_HEADER) - 1)  # of another version, or changed by hand
+def _write(folder: Path) -> None:
+    by_dataset: dict[str, dict[str, Results]] = {}
+    rows: list[dict[str, str]] = []
+    sections: dict[str, list[str]] = {}
+    for name, results in _reproductions(folder).items():
+        try:
+            title, dataset = reproduction_title(results), launches(results)[0]["dataset"]
+            section = f"## {title}\n\n{reproduction_body(results, figures=name)}"
+            rows.append(_row(f"[{title}]({folder.name}/{dataset}.md)", results))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            logger.warning("%s/results.json is of another version: %r", folder / name, error)
+            continue
+        sections.setdefault(dataset, []).append(section)
+        by_dataset.setdefault(dataset, {})[name] = results
+    for dataset, shown in by_dataset.items():
+        _write_text(folder / f"{dataset}.md", _page(dataset, [*shown.values()], sections[dataset]))
+    _write_text(folder.with_suffix(".md"), _with_summary(folder.with_suffix(".md"), rows))
 
 
-def _cells(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = _accuracies(seeds)
-    means = {title: statistics.mean(values) for title, values in found.items()}
-    others = [title for title in means if title not in _NOT_OTHER]
-    best = max(others, key=means.__getitem__)
-    first = seeds[0]["results"]
-    ks = ", ".join(str(seed["results"]["best"]["k"]) for seed in seeds)
+def _reproductions(folder: Path) -> dict[str, Any]:
+    """What can be read, by name, the shorter name first: `mnist-quick` before its variants."""
+    found = {}
+    for path in sorted(folder.glob("*/results.json"), key=lambda path: path.parent.name):
+        try:
+            found[path.parent.name] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            logger.warning("%s cannot be read: %s", path, error)
+    return found
+
+
+def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> str:
+    heading = f"# Results: {dataset}\n\nGenerated from the `results.json` of each section."
+    return "\n\n".join(
+        [
+            f"{heading} [All data sets](../results.md); [what the tables show](#notes).",
+            *(section.strip() for section in sections),
+            f"## Notes\n\n{notes.of_reproductions(shown)}\n",
+        ]
+    )
+
+
+def _with_summary(file: Path, rows: Sequence[Mapping[str, str]]) -> str:
+    """The file's text with the summary in place; at its end if it has no place for it yet."""
+    before = file.read_text() if file.is_file() else "# Results\n"
+    frame = pd.DataFrame(rows).fillna("-").set_index("") if rows else pd.DataFrame()
+    summary = f"{BEGIN}\n\n{_CAPTION}\n\n{markdown(frame) if rows else ''}\n\n{END}"
+    head, found, rest = before.partition(BEGIN)
+    tail = rest.partition(END)[2] if found else "\n"
+    return f"{head if found else before.rstrip() + chr(10) * 2}{summary}{tail}"
+
+
+def _row(title: str, results: Results) -> dict[str, str]:
+    """The reproduction's row of the summary."""
+    found = {str(key): list(row) for key, row in accuracies(results).iterrows()}
+    titles = rule_titles(results)
+    first, smart = launches(results)[0], titles[SMART]
+    average = "unweighted_average"
+    lead = [ours - other for ours, other in zip(found[SMART], found[average], strict=True)]
     paper = first["paper"]
-    lead = paper["e2e_cel"] - paper["unweighted_average"] if paper else None
-    return [
-        str(len(seeds)),
-        mean_and_deviation(found[SMART]),
-        f"{100 * paper['e2e_cel']:.2f}" if paper else "-",
-        f"{100 * (means[SMART] - means['UA']):+.2f}",
-        "-" if lead is None else f"{100 * lead:+.2f}",
-        f"{ks} of {first['n_learners']}",
-        _cell(found, EQ_7),
-        _cell(found, LEARNED_VOTE),
-        f"{best} {_cell(found, best)}",
-        _cell(found, SINGLE),
-        _cell(found, BRIEF_SINGLE),
-    ]
+    papers_lead = paper[SMART] - paper[average] if paper else None
+    best = max((key for key in found if key not in _NOT_OTHER), key=lambda key: sum(found[key]))
+    ks = ", ".join(map(str, selected_ks(results)))
+    return {
+        "": title,
+        "seeds": str(len(launches(results))),
+        smart: mean_and_deviation(found[SMART]),
+        f"paper's {smart}": mean([paper[SMART] if paper else None]),
+        f"{smart} minus {titles[average]}": _signed(sum(lead) / len(lead)),
+        "paper's lead": "-" if papers_lead is None else _signed(papers_lead),
+        "k": f"{ks} of {first['n_learners']}",
+        "best other rule": f"{titles[best]} {mean_and_deviation(found[best])}",
+        **{
+            titles[key]: mean_and_deviation(found[key])
+            for key in (_EQ_7, _VOTE, _SINGLE, _BRIEF)
+            if key in found
+        },
+    }
 
 
-def _accuracies(seeds: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """By rule, of those that every seed has; one that is trained may have diverged in some."""
-    common = [t for t in seeds[0]["accuracy"] if all(t in seed["accuracy"] for seed in seeds)]
-    return {title: [seed["accuracy"][title] for seed in seeds] for title in common}
-
-
-def _cell(found: Mapping[str, Sequence[float]], title: str) -> str:
-    return mean_and_deviation(found[title]) if title in found else "-"
+def _signed(fraction: float) -> str:
+    return f"{100 * fraction:+.2f}"

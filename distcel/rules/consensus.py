@@ -1,10 +1,8 @@
-"""The rules that the smart ensemble is compared with: all vote on the same cached predictions."""
+"""The consensus rules of the paper, and the choice among several rules on the valid split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,34 +11,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.core.ensemble import class_probabilities
+from distcel.rules.rule import ConsensusRule, FittedRule
 from distcel.train.cache import CachedSplit
 
-# Maps any split to class probabilities (S, C).
-FittedRule = Callable[[CachedSplit], Tensor]
-# The class probabilities of a rule's draws, (draws, S, C); most rules have one draw.
-Draws = NDArray[np.floating[Any]]
 RANDOM_DRAWS = 20
 SL_PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
-RULE_TITLES = {
-    "e2e_cel": "e2e-CEL",
-    "super_learner": "SL",
-    "unweighted_average": "UA",
-    "plurality_vote": "PV",
-    "random_selection": "RS",
-}
-_AHEAD = 1e-6  # of a vote's share: tells equal ones apart, and moves no confidence to speak of
-
-
-class ConsensusRule(Protocol):
-    """Combines the base learners' predictions into one."""
-
-    def fit(self, fitted: CachedSplit) -> FittedRule:
-        """Learn from a split; the result maps any split to class probabilities (S, C)."""
-        ...
+_AHEAD = 1e-6  # of a vote's share: tells equal ones apart, too little to change a confidence
 
 
 def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) -> Tensor:
-    """Each class's share of the votes, (S, C), the winner's a hair above one with as many."""
+    """Each class's share of the votes, (S, C), the winner's slightly above one with as many."""
     shares_SC = votes_SC / votes_SC.sum(1, keepdims=True)
     shares_SC[np.arange(len(shares_SC)), winners_S] += _AHEAD
     return torch.from_numpy(shares_SC / (1 + _AHEAD))
@@ -51,7 +31,7 @@ class UnweightedAverage:
     """The mean of the learners' softmax outputs."""
 
     def fit(self, fitted: CachedSplit) -> FittedRule:
-        """Nothing is learnt."""
+        """Nothing is fitted."""
         del fitted
         return lambda split: torch.from_numpy(split.probs_SNC.mean(1))
 
@@ -61,7 +41,7 @@ class PluralityVote:
     """The share of the learners that rank a class first; ties go to the higher mean softmax."""
 
     def fit(self, fitted: CachedSplit) -> FittedRule:
-        """Nothing is learnt."""
+        """Nothing is fitted."""
         del fitted
 
         def vote(split: CachedSplit) -> Tensor:
@@ -100,8 +80,9 @@ class SuperLearner:
 
     The weights minimise its mean cross entropy (nats), the smart ensemble's own objective with the
     same vote for every sample, plus penalty / 2 * sum_i (w_i - 1)^2: with a large penalty it votes
-    as UA does. Without one the weights fit what the learners say of the very samples that they were
-    trained on, or what their copies say, which need not be what they say of new ones.
+    as the unweighted average does. Without one the weights fit predictions of the very samples that
+    the learners were trained on, or their copies' predictions, which need not be like those of new
+    samples.
 
     Attributes:
         penalty: of the weights' distance from one.
@@ -162,32 +143,16 @@ class BestOnValid:
         return self.choose(fitted)[1]
 
 
+def super_learner(valid: CachedSplit) -> BestOnValid:
+    """The super learner with the penalty that is best on valid."""
+    return BestOnValid(tuple(map(SuperLearner, SL_PENALTIES)), valid)
+
+
 def random_selections(k: int, seed: int) -> list[RandomSelection]:
     """Random selection's 20 draws of k learners."""
     return [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)]
 
 
-def consensus_rules(k: int, seed: int, valid: CachedSplit) -> Mapping[str, Sequence[ConsensusRule]]:
-    """The paper's rules by name; `valid` chooses SL's penalty."""
-    return {
-        "super_learner": [BestOnValid(tuple(map(SuperLearner, SL_PENALTIES)), valid)],
-        "unweighted_average": [UnweightedAverage()],
-        "plurality_vote": [PluralityVote()],
-        "random_selection": random_selections(k, seed),
-    }
-
-
-def said_by(draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit) -> Draws:
-    """The class probabilities of each of the rules for each sample of `test`, (draws, S, C)."""
-    return np.stack([rule.fit(fitted)(test).numpy() for rule in draws])
-
-
-def right(said: Draws, labels_S: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the most probable class is the sample's own, (draws, S)."""
-    is_right: NDArray[np.bool_] = said.argmax(-1) == labels_S
-    return is_right
-
-
 def oracle_accuracy(split: CachedSplit) -> float:
-    """The fraction of samples that at least one learner gets right: choosing one does no better."""
+    """The fraction of samples that at least one learner gets right: no choice of one exceeds it."""
     return float(split.learners_right.any(1).mean())

@@ -1,4 +1,4 @@
-"""Two other ways to train a selection net end to end, in the smart ensemble's place.
+"""Two other ways to train a selection net end to end, in place of the smart ensemble.
 
 Both are called as the smart ensemble is, so that `SelectionTraining` trains them and
 `DeviceSplit.vote` lets them vote: they have the same selection net, seed, order of the samples,

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
-from distcel.rules.consensus import FittedRule
+from distcel.rules.rule import FittedRule
 from distcel.train.cache import CachedSplit
 
-# DESlib sees each sample as one row: what all learners say of it, N x C, and then its pixels.
+# DESlib sees each sample as one row: the outputs of all learners, N x C, and then its pixels.
 Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class MetaDES:
-    """A naive Bayes classifier tells which learners to ask for a sample (Cruz et al. 2015).
+    """A naive Bayes classifier picks the learners to ask for a sample (Cruz et al. 2015).
 
     It judges each learner by how it does on the `count` nearest samples by pixels, on the
-    `n_profiles` samples of which all learners say the most similar things, and by how sure it is.
+    `n_profiles` samples with the most similar outputs of all learners, and by how sure it is.
     The mean softmax output of those with a competence above 1/2 is the vote; of all if there is
     none. The paper lets them vote with one class each.
     """
@@ -60,7 +60,7 @@ def _rows(split: CachedSplit) -> Rows:
 
 
 class _Pool(list[Any]):
-    """As many cached learners; `estimators_features_` tells DESlib which columns are whose."""
+    """As many cached learners; `estimators_features_` has the columns of each."""
 
     def __init__(self, n_learners: int, n_classes: int) -> None:
         super().__init__(_CachedLearner(n_classes) for _ in range(n_learners))
@@ -69,7 +69,7 @@ class _Pool(list[Any]):
 
 
 class _CachedLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A base learner whose input is what it says."""
+    """A base learner whose input is its own output."""
 
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes

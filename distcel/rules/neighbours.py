@@ -1,4 +1,4 @@
-"""Further consensus rules that look at the nearest samples of the split they are fitted on.
+"""Consensus rules that look at the nearest samples of the split they are fitted on.
 
 The distance is Euclidean, between the pixels of the images.
 """
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.rules.consensus import FittedRule, vote_shares
+from distcel.rules.consensus import vote_shares
+from distcel.rules.rule import FittedRule
 from distcel.train.cache import CachedSplit
 
 _BLOCK = 1000  # samples whose distances are in memory at once
@@ -69,8 +70,8 @@ class KnoraUnion:
 
     def fit(self, fitted: CachedSplit) -> FittedRule:
         """Note which learner has which sample right."""
-        right = _right_of_nearest(fitted, self.count)
-        return lambda split: _plurality(split, right(split).sum(1))
+        find_correct = _correct_of_nearest(fitted, self.count)
+        return lambda split: _plurality(split, find_correct(split).sum(1))
 
 
 @dataclass(frozen=True)
@@ -84,22 +85,22 @@ class KnoraEliminate:
 
     def fit(self, fitted: CachedSplit) -> FittedRule:
         """Note which learner has which sample right."""
-        right = _right_of_nearest(fitted, self.count)
+        find_correct = _correct_of_nearest(fitted, self.count)
 
         def vote(split: CachedSplit) -> Tensor:
-            unbroken_SN = np.logical_and.accumulate(right(split), axis=1).sum(1)
+            unbroken_SN = np.logical_and.accumulate(find_correct(split), axis=1).sum(1)
             return _plurality(split, unbroken_SN == unbroken_SN.max(1, keepdims=True))
 
         return vote
 
 
-def _right_of_nearest(
+def _correct_of_nearest(
     fitted: CachedSplit, count: int
 ) -> Callable[[CachedSplit], NDArray[np.bool_]]:
     """Which learner has which of the nearest samples right, the nearest first, (S, count, N)."""
-    right_SN = fitted.learners_right
+    correct_SN = fitted.learners_right
     find = _nearest(fitted, count)
-    return lambda split: right_SN[find(split)]
+    return lambda split: correct_SN[find(split)]
 
 
 def _plurality(split: CachedSplit, votes_SN: NDArray[np.generic]) -> Tensor:

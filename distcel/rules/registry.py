@@ -1,129 +1,85 @@
-"""Every rule that trains no network, with the split that it is fitted on.
+"""The registry of all rules, in the order of the tables, and the predictions of the untrained ones.
 
-What has to be fitted is fitted on `train`; what picks learners by how well they do is fitted on
-`valid`, which they have not seen.
+A rule that trains no network is an entry of `untrained.CONSENSUS`, a trained one of
+`trained.TRAINED`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Literal
 
 from distcel.experiment.types import SelectorSplit
-from distcel.rules.consensus import (
-    RANDOM_DRAWS,
-    RULE_TITLES,
-    SL_PENALTIES,
-    BestOnValid,
-    ConsensusRule,
-    Draws,
-    SuperLearner,
-    consensus_rules,
-    said_by,
-)
-from distcel.rules.neighbours import KnoraEliminate, KnoraUnion, NearestNeighbours
-from distcel.rules.static import (
-    DiscreteSuperLearner,
-    GreedySelection,
-    LogisticStacking,
-    TopLearners,
-)
+from distcel.rules.consensus import BestOnValid
+from distcel.rules.rule import ProbsDSC, Rule, RuleOptions, differs, predict_draws
+from distcel.rules.trained import SMART, TRAINED
+from distcel.rules.untrained import CONSENSUS
 from distcel.train.cache import CachedSplit
 
-OWN_K = "static top-k of its own k"
-FittedOn = Literal["-", "train", "valid"]  # "-": nothing is learnt
-_STACKINGS = tuple(LogisticStacking(inverse_penalty=10.0**power) for power in range(-4, 3))
-SETTINGS = (
-    "Best learner and static top-k are the most accurate on valid, discrete SL is the one learner "
-    "with the lowest cross entropy. "
-    f"Static top-k and RS have e2e-CEL's k; RS is the mean of {RANDOM_DRAWS} draws.",
-    "Logistic stacking is multinomial regression on the standardised logarithms of all outputs.",
-    "Chosen on valid: SL's penalty on the squared distance of its weights from one, among "
-    f"{', '.join(f'{x:g}' for x in SL_PENALTIES)}, and stacking's inverse penalty, scikit-learn's "
-    f"C, among {', '.join(f'{one.inverse_penalty:g}' for one in _STACKINGS)}. Their L-BFGS has at "
-    f"most {SuperLearner().max_iterations} and {_STACKINGS[0].max_iterations} iterations.",
-    f"Nearest neighbours, KNORA and META-DES ask {NearestNeighbours().count} by the pixels' "
-    "distance, which tells little of photographs. META-DES averages the learners that it takes. "
-    f"Greedy selection has {GreedySelection().n_rounds} rounds, without bagging.",
+# What no rule reaches, or any should: measured beside the rules, on the learners' own predictions.
+ORACLE = Rule(
+    key="oracle",
+    title="oracle",
+    about="the share of images that at least one learner gets right",
+    fitted_on="nothing",
+    asked=differs,
+    cost=differs,
 )
-FITTED_ON: Mapping[str, FittedOn] = {
-    "SL": "train",
-    "UA": "-",
-    "PV": "-",
-    "RS": "-",
-    "best learner": "valid",
-    "static top-k": "valid",
-    OWN_K: "valid",
-    "discrete SL": "valid",
-    "greedy selection": "valid",
-    "logistic stacking": "train",
-    "nearest neighbours": "train",
-    "KNORA-U": "valid",
-    "KNORA-E": "valid",
-    "META-DES": "valid",
-}
-CHOSEN_ON_VALID = {
-    "SL": "penalty",
-    OWN_K: "k",
-    "logistic stacking": "inverse_penalty",
-}
+MEAN_LEARNER = Rule(
+    key="single_mean",
+    title="mean base learner",
+    about="the mean accuracy of the learners, each by itself",
+    fitted_on="nothing",
+    asked=differs,
+    cost=differs,
+)
+PAPERS = tuple(rule.key for rule in (SMART, *CONSENSUS[:4]))
+RULES: Mapping[str, Rule] = {rule.key: rule for rule in (SMART, *CONSENSUS, *TRAINED)}
 
 
-def rules(
-    k: int, seed: int, valid: CachedSplit, selector_split: SelectorSplit
-) -> dict[str, Sequence[ConsensusRule]]:
-    """Every rule by its title; several of one kind are draws, whose accuracies are averaged.
+def consensus_rules(selector_split: SelectorSplit) -> list[Rule]:
+    """The rules that train no network and can be compared here.
 
-    Args:
-        k: learners that the rules which are told so may ask.
-        seed: of random selection.
-        valid: chooses SL's and stacking's penalty and static top-k's own k.
-        selector_split: what `train` is. Nearest neighbours ask no learner, so that nothing has to
-            be held out for them: with `holdout` they are not there, a fifth being no rival.
+    META-DES needs the extra `deslib`. With `holdout` a rule that asks no learner would have a fifth
+    of the samples that the others use, through the learners: it is left out.
     """
-    every_k = tuple(TopLearners(size) for size in range(1, valid.probs_SNC.shape[1] + 1))
-    papers = {RULE_TITLES[name]: draws for name, draws in consensus_rules(k, seed, valid).items()}
-    further: dict[str, Sequence[ConsensusRule]] = {
-        "best learner": [TopLearners(1)],
-        "static top-k": [TopLearners(k)],
-        OWN_K: [BestOnValid(every_k, valid)],
-        "discrete SL": [DiscreteSuperLearner()],
-        "greedy selection": [GreedySelection()],
-        "logistic stacking": [BestOnValid(_STACKINGS, valid)],
-        "KNORA-U": [KnoraUnion()],
-        "KNORA-E": [KnoraEliminate()],
-    }
-    if selector_split != "holdout":
-        further["nearest neighbours"] = [NearestNeighbours()]
-    if find_spec("deslib"):
-        from distcel.rules.meta_des import MetaDES
-
-        further["META-DES"] = [MetaDES()]
-    return {**papers, **further}
+    return [
+        rule
+        for rule in CONSENSUS
+        if (rule.key != "meta_des" or find_spec("deslib"))
+        and (rule.asks_learners or selector_split != "holdout")
+    ]
 
 
-def said_by_rules(
+def predict_rules(
+    rules: Sequence[Rule],
     train: CachedSplit,
     valid: CachedSplit,
     test: CachedSplit,
     k: int,
     seed: int,
-    selector_split: SelectorSplit,
-) -> tuple[dict[str, Draws], dict[str, float]]:
-    """Every rule's class probabilities for each test sample, and what some chose on valid.
+) -> tuple[dict[str, ProbsDSC], dict[str, float]]:
+    """Each rule's class probabilities for each test sample, and what some chose on valid, by key.
 
-    Both by the rule's title; `CHOSEN_ON_VALID` names what is chosen.
+    Args:
+        rules: that train no network.
+        train: for those that are fitted on it.
+        valid: for those that are fitted on it, and for what is chosen.
+        test: the samples.
+        k: of the smart ensemble.
+        seed: of random draws.
     """
-    splits: dict[FittedOn, CachedSplit] = {"-": train, "train": train, "valid": valid}
-    said: dict[str, Draws] = {}
-    settings: dict[str, float] = {}
-    for title, draws in rules(k, seed, valid, selector_split).items():
-        fitted = splits[FITTED_ON[title]]
-        if isinstance(draws[0], BestOnValid):
-            rule, vote = draws[0].choose(fitted)
-            settings[title] = getattr(rule, CHOSEN_ON_VALID[title])
-            said[title] = vote(test).numpy()[None]
+    options = RuleOptions(k, seed, valid)
+    splits = {"nothing": train, "train": train, "valid": valid}
+    probs: dict[str, ProbsDSC] = {}
+    chosen: dict[str, float] = {}
+    for rule in rules:
+        assert rule.build is not None, f"{rule.key} trains a network"
+        draws, fitted = rule.build(options), splits[rule.fitted_on]
+        if rule.chosen is not None and isinstance(draws[0], BestOnValid):
+            best, vote = draws[0].choose(fitted)
+            chosen[rule.key] = getattr(best, rule.chosen)
+            probs[rule.key] = vote(test).numpy()[None]
         else:
-            said[title] = said_by(draws, fitted, test)
-    return said, settings
+            probs[rule.key] = predict_draws(draws, fitted, test)
+    return probs, chosen

@@ -51,8 +51,8 @@ class SingleNetworkTraining:
 
     Args:
         plan: how the network is built.
-        train: the split it is trained on; what the base learners say is not used.
-        valid: the split that tells the best epoch.
+        train: the split it is trained on; the base learners' predictions are not used.
+        valid: the split that decides on the best epoch.
         recipe: optimizer, schedule, batch size, epochs and augmentation.
         seed: of the initial weights, the order of the samples and their augmentation.
         device: that it is trained on.
@@ -161,7 +161,7 @@ class SingleNetwork:
         yield run.best
 
     def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
-        """Class probabilities, shape (S, C); what the base learners say is not used."""
+        """Class probabilities, shape (S, C); the base learners' predictions are not used."""
         network = task.plan.build(split.probs_SNC.shape[2], seed=0)
         network.load_state_dict(trained.state_dict)
         images = to_tensor(split.images_SCHW, torch.device("cpu"))

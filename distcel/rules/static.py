@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.rules.consensus import FittedRule
+from distcel.rules.rule import FittedRule
 from distcel.train.cache import CachedSplit
+
+INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 3))
 
 
 def _weighted(weights_N: NDArray[np.float64]) -> FittedRule:
@@ -59,7 +61,7 @@ class DiscreteSuperLearner:
 class GreedySelection:
     """Learners added one at a time, with replacement (Caruana et al. 2004).
 
-    Each time the one that makes the mean softmax output most accurate; equals are told apart by
+    Each time the one that makes the mean softmax output most accurate; ties are broken by
     their cross entropy.
     """
 
@@ -73,13 +75,13 @@ class GreedySelection:
         best, best_counts_N = -1.0, counts_N
         for size in range(1, self.n_rounds + 1):
             means_SNC = (sum_SC[:, None] + fitted.probs_SNC) / size
-            right_N = (means_SNC.argmax(-1) == labels_S[:, None]).mean(0)
+            correct_N = (means_SNC.argmax(-1) == labels_S[:, None]).mean(0)
             likelihood_N = np.log(means_SNC[rows_S, :, labels_S].clip(1e-7)).mean(0)
-            added = np.lexsort((likelihood_N, right_N))[-1]
+            added = np.lexsort((likelihood_N, correct_N))[-1]
             sum_SC += fitted.probs_SNC[:, added]
             counts_N[added] += 1
-            if right_N[added] > best:
-                best, best_counts_N = right_N[added], counts_N.copy()
+            if correct_N[added] > best:
+                best, best_counts_N = correct_N[added], counts_N.copy()
         return _weighted(best_counts_N / best_counts_N.sum())
 
 

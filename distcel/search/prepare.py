@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ from distcel.experiment.types import (
     Architecture,
     Experiment,
     LearnerSpec,
-    SelectorSplit,
     SplitName,
     first_point,
     learner_specs,
 )
+from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
 from distcel.storage.provenance import describe_commit
@@ -33,35 +32,6 @@ from distcel.train import selection
 from distcel.train.cache import CachedSplit, PredictionCache, cross_fitted
 from distcel.train.learner import LearnerTask, learner_key
 from distcel.train.selection import SelectionTask
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a launch chooses beside the experiment.
-
-    Attributes:
-        preset: name of the experiment's preset, for titles.
-        data_dir: where the data are.
-        run_dir: where everything that is made goes.
-        seed: of the valid split, the networks, the layer's noise and the search.
-        num_samples: trials in all; None takes the experiment's.
-        time_budget: seconds for the search; None sets no limit.
-        mlflow_uri: absolute tracking URI; `none` for no tracking.
-        imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
-        fixed: hyperparameters that are not searched.
-        selector_split: what the selection net, and whatever else is fitted on train, is trained on.
-    """
-
-    preset: str
-    data_dir: Path
-    run_dir: Path
-    seed: int
-    num_samples: int | None
-    time_budget: float | None
-    mlflow_uri: str
-    imagenet_weights: str = "torchvision"
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    selector_split: SelectorSplit = "train"
 
 
 @dataclass(frozen=True)
@@ -168,16 +138,6 @@ class Prepared:
             keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
         seed, versions = self.options.seed, [torch.__version__, selection.CACHE_VERSION]
         return content_key([keys, recipe, space, seed, versions])
-
-
-def run_title(
-    dataset: str, preset: str, selector_split: SelectorSplit, fixed: Mapping[str, Any]
-) -> str:
-    """What the runs of all seeds are called, with what is not searched."""
-    title = f"{dataset}, preset {preset}"
-    if selector_split != "train":
-        title += f", selector split {selector_split}"
-    return ", ".join([title, *(f"{name} = {value}" for name, value in fixed.items())])
 
 
 def prepare(experiment: Experiment, options: Options) -> Prepared:

@@ -1,0 +1,118 @@
+"""What a launch measures on the test split: the paper's Tables 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distcel.core.cost import multiply_adds
+from distcel.experiment.types import LearnerSpec, SelectionParams
+from distcel.rules.consensus import oracle_accuracy
+from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPERS, RULES, predict_rules
+from distcel.rules.rule import ProbsDSC, RunFacts, correct
+from distcel.search.prepare import Prepared
+from distcel.search.refit import SmartRule
+from distcel.train.cache import CachedSplit
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import SelectionTask
+
+
+def measure_test(
+    prepared: Prepared, task: SelectionTask, params: SelectionParams, network: TrainedNetwork
+) -> dict[str, Any]:
+    """Read the test split and measure the smart ensemble and the paper's other rules.
+
+    Args:
+        prepared: the run.
+        task: what the selection net was trained on.
+        params: the smart ensemble's.
+        network: its weights.
+
+    Returns:
+        dict: for `results.json`. `accuracy`, `specialised`, `complementary` and `overall` as the
+        README lists them; `private_test`: the same and `n_samples` on FER2013's PrivateTest alone,
+        where it can be identified, else null, and `private_test_accuracy`: its `accuracy`;
+        `rules`: by key, as `Rule.describe` gives it.
+    """
+    test = prepared.cached("test")
+    smart, *rules = (RULES[key] for key in PAPERS)
+    probs = {smart.key: SmartRule(params).predict(network, task, test).numpy()[None]}
+    consensus, chosen = predict_rules(rules, task.train, task.valid, test, params.k, task.seed)
+    probs |= consensus
+    ids = prepared.splits["test"].sample_ids.to_pylist()
+    private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
+    private = None
+    if private_S.any() and not private_S.all():
+        inside = {key: draws[:, private_S] for key, draws in probs.items()}
+        private = accuracies(inside, test.where(private_S), prepared.specs)
+    facts = run_facts(prepared, task, params.k, prepared.search.first.k, chosen)
+    whole = accuracies(probs, test, prepared.specs)
+    return {
+        **{name: value for name, value in whole.items() if name != "n_samples"},
+        "private_test": private,
+        "private_test_accuracy": private["accuracy"] if private else None,
+        "rules": {rule.key: rule.describe(facts) for rule in (smart, *rules, ORACLE)},
+    }
+
+
+def run_facts(
+    prepared: Prepared,
+    task: SelectionTask,
+    k: int,
+    first_k: int,
+    chosen: Mapping[str, float],
+    learned_k: int | None = None,
+) -> RunFacts:
+    """What decides the cost of this run's rules; the arguments are those of `RunFacts`."""
+    n_learners, n_classes = len(prepared.specs), len(prepared.splits.class_names)
+    return RunFacts(
+        n_learners=n_learners,
+        n_classes=n_classes,
+        n_train=len(task.train.labels_S),
+        k=k,
+        first_k=first_k,
+        multiply_adds=multiply_adds(prepared.plan, n_learners, n_classes),
+        learned_k=learned_k,
+        chosen=chosen,
+    )
+
+
+def accuracies(
+    probs: Mapping[str, ProbsDSC], test: CachedSplit, specs: tuple[LearnerSpec, ...]
+) -> dict[str, Any]:
+    """The accuracies of the rules, by key, and of the base learners on `test`, as fractions."""
+    specialised, complementary, overall = learner_accuracies(test, specs)
+    accuracy = {key: float(correct(draws, test.labels_S).mean()) for key, draws in probs.items()}
+    accuracy |= {ORACLE.key: oracle_accuracy(test), MEAN_LEARNER.key: overall}
+    return {
+        "n_samples": len(test.labels_S),
+        "accuracy": accuracy,
+        "specialised": specialised,
+        "complementary": complementary,
+        "overall": overall,
+    }
+
+
+def learner_accuracies(
+    split: CachedSplit, specs: tuple[LearnerSpec, ...]
+) -> tuple[float, float, float]:
+    """Table 1: mean accuracy of the learners on their own classes, on the others, on all.
+
+    A learner that specialises in every class has no others and is left out of their mean.
+    """
+    correct_SN = split.learners_right
+    own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
+    return (
+        _mean_of_columns(correct_SN, own_SN),
+        _mean_of_columns(correct_SN, ~own_SN),
+        float(correct_SN.mean()),
+    )
+
+
+def _mean_of_columns(correct_SN: NDArray[np.bool_], where_SN: NDArray[np.bool_]) -> float:
+    counted_N = where_SN.sum(0)
+    hits_N = (correct_SN & where_SN).sum(0)
+    return float((hits_N[counted_N > 0] / counted_N[counted_N > 0]).mean())

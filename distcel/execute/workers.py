@@ -1,0 +1,56 @@
+"""Where trainings run, as a user chooses it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from distcel.experiment.errors import require_choice, require_positive
+
+if TYPE_CHECKING:
+    from distcel.execute.jobs import Executor
+
+logger = logging.getLogger(__name__)
+
+ExecutorName = Literal["ray", "inline"]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where trainings run.
+
+    Attributes:
+        executor: `ray`, or `inline` for this process without Ray.
+        address: of a running Ray cluster; None starts one on this machine.
+        gpus_per_worker: share of a GPU for each worker, where there are GPUs.
+        connected: called when Ray is connected, which puts signal handlers of its own in place.
+    """
+
+    executor: ExecutorName = "ray"
+    address: str | None = None
+    gpus_per_worker: float = 0.25
+    connected: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        require_choice("executor", self.executor, ExecutorName)
+        require_positive("gpus_per_worker", self.gpus_per_worker)
+
+    @contextmanager
+    def open(self) -> Iterator[Executor]:
+        """The executor, while the context is open."""
+        if self.executor == "inline":
+            from distcel.execute.inline import InlineExecutor
+
+            yield InlineExecutor()
+            return
+        from distcel.execute.cluster import cluster_pool, connect
+        from distcel.execute.ray_executor import RayExecutor
+
+        with connect(self.address) as dashboard:
+            self.connected()
+            pool = cluster_pool(self.gpus_per_worker)
+            logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
+            yield RayExecutor(pool)

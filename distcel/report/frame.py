@@ -1,0 +1,132 @@
+"""Frames of numbers from the `results.json` of a reproduction, one column a seed.
+
+A reproduction is `{"command": ..., "seeds": [{"launch": ..., "comparison": ...}, ...]}`: for each
+seed the launch's own `results.json`, and what `evaluate.compare_run` measured beside it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+Results = Mapping[str, Any]
+
+
+def launches(results: Results) -> list[Results]:
+    """Each seed's own `results.json`."""
+    return [seed["launch"] for seed in results["seeds"]]
+
+
+def comparisons(results: Results) -> list[Results]:
+    """What was measured beside each seed's launch."""
+    return [seed["comparison"] for seed in results["seeds"]]
+
+
+def seed_titles(results: Results) -> list[str]:
+    """The columns of a table by seed."""
+    return [f"seed {launch['seed']}" for launch in launches(results)]
+
+
+def title(launch: Results) -> str:
+    """What a launch's runs of all seeds are called, with what is not searched."""
+    named = f"{launch['dataset']}, preset {launch['preset']}"
+    if launch["selector_split"] != "train":
+        named += f", selector split {launch['selector_split']}"
+    return ", ".join([named, *(f"{name} = {value}" for name, value in launch["fixed"].items())])
+
+
+def rule_titles(results: Results) -> dict[str, str]:
+    """The titles of the rules that every seed has, by key; a trained one may have diverged."""
+    rules = [comparison["rules"] for comparison in comparisons(results)]
+    return {
+        key: rule["title"]
+        for key, rule in rules[0].items()
+        if all(key in of_seed for of_seed in rules)
+    }
+
+
+def by_rule(results: Results, value: Callable[[Results, str], Any]) -> pd.DataFrame:
+    """A row for each rule that every seed has, by key.
+
+    Args:
+        results: of the reproduction.
+        value: a seed's, of its comparison and the rule's key.
+    """
+    found = comparisons(results)
+    rows = {key: [value(of_seed, key) for of_seed in found] for key in rule_titles(results)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=seed_titles(results), dtype=object)
+
+
+def accuracies(results: Results) -> pd.DataFrame:
+    """The accuracy of each rule that every seed has, as a fraction."""
+    return by_rule(results, lambda comparison, key: comparison["rules"][key]["accuracy"])
+
+
+def over_k(results: Results, key: str) -> pd.DataFrame:
+    """The rule's accuracy at each k of Figure 2 that every seed has, as a fraction."""
+    columns = [
+        pd.Series(
+            {point["k"]: point["accuracy"][key] for point in comparison["over_k"]}, dtype=object
+        )
+        for comparison in comparisons(results)
+    ]
+    found = pd.concat(columns, axis=1, join="inner", keys=seed_titles(results))
+    return found.sort_index()
+
+
+def curve_keys(results: Results) -> list[str]:
+    """The rules of Figure 2, by key."""
+    return list(comparisons(results)[0]["over_k"][0]["accuracy"])
+
+
+def mean(values: Iterable[float | None]) -> str:
+    """In percent; `-` where there is no value."""
+    known = [value for value in values if value is not None]
+    return f"{100 * statistics.mean(known):.2f}" if known else "-"
+
+
+def mean_and_deviation(
+    values: Iterable[float | None], scale: float = 100.0, sign: str = "", n_seeds: int | None = None
+) -> str:
+    """In percent; `-` where there is no value.
+
+    Args:
+        values: one a seed; the standard deviation is the sample's, and missing for one value.
+        scale: of the values.
+        sign: `+` shows it.
+        n_seeds: where there are fewer values, their count follows in brackets.
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    text = f"{scale * statistics.mean(known):{sign}.2f}"
+    if len(known) > 1:
+        text += f" ± {scale * statistics.stdev(known):.2f}"
+    return text if n_seeds in (None, len(known)) else f"{text} ({len(known)})"
+
+
+def show(
+    frame: pd.DataFrame, cell: Callable[[Sequence[Any]], str] = mean_and_deviation
+) -> list[str]:
+    """A text for each row of a frame by seed."""
+    return [cell(list(row)) for row in frame.itertuples(index=False)]
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A table of texts; the index is its first column, and its name the header of that."""
+    # Class names may hold a bar, which would end a cell.
+    escaped = frame.reset_index(names=frame.index.name or "").map(_escaped)
+    escaped.columns = [_escaped(name) for name in escaped.columns]
+    return str(escaped.to_markdown(index=False, disable_numparse=True))
+
+
+def _escaped(text: object) -> str:
+    return str(text).replace("|", "\\|")
+
+
+def bullets(points: Iterable[str]) -> str:
+    """A list, one line a point."""
+    return "\n".join(f"- {point}" for point in points)

@@ -1,0 +1,130 @@
+"""What a prediction costs against how accurate it is, and what of that is worth it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distcel.report.frame import Results, accuracies, comparisons, launches, over_k, rule_titles
+
+SMART = "e2e_cel"
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """What a prediction costs and how accurate it is.
+
+    Attributes:
+        key: of the rule.
+        title: what it is called.
+        k: how many base learners it asks, in the mean over the seeds.
+        multiply_adds: of an image, in the mean over the seeds.
+        accuracies: of each seed, as fractions.
+        over_k: whether it is a point of the smart ensemble's curve over k.
+        on_front: whether no cheaper point of that curve is as accurate, by the mean over the seeds.
+        is_knee: whether it is that front's knee.
+    """
+
+    key: str
+    title: str
+    k: float
+    multiply_adds: float
+    accuracies: tuple[float, ...]
+    over_k: bool = False
+    on_front: bool = False
+    is_knee: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over the seeds."""
+        return statistics.mean(self.accuracies)
+
+
+def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
+    """Indices of the points that no cheaper or equally cheap one equals, the cheapest first."""
+    front: list[int] = []
+    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i])):
+        if not front or accuracies[i] > accuracies[front[-1]]:
+            front.append(i)
+    return front
+
+
+def knee(costs: Sequence[float], accuracies: Sequence[float]) -> int | None:
+    """Index of the front's point farthest above the chord between its ends (Satopaa et al. 2011).
+
+    None where no point of the front lies above it.
+    """
+    front = pareto_front(costs, accuracies)
+    if len(front) < 3:
+        return None
+    x, y = (np.array(values, float)[front] for values in (costs, accuracies))
+    above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
+    return front[int(above.argmax())] if above.max() > 0 else None
+
+
+def cost_points(results: Results) -> list[CostPoint]:
+    """The smart ensemble's at each k of Figure 2, and then every rule's whose cost is known.
+
+    Left out are the rules that ask other learners of each image or whose number is not recorded.
+    """
+    return [*_smart_points(results), *_rule_points(results)]
+
+
+def _smart_points(results: Results) -> list[CostPoint]:
+    title = rule_titles(results)[SMART]
+    costs = {p["k"]: p["multiply_adds"] for p in comparisons(results)[0]["over_k"]}
+    found = over_k(results, SMART)
+    ks = [int(k) for k in found.index]
+    rows = [tuple(row) for row in found.itertuples(index=False)]
+    means = [statistics.mean(row) for row in rows]
+    spent = [costs[k] for k in ks]
+    front, at_knee = pareto_front(spent, means), knee(spent, means)
+    return [
+        CostPoint(SMART, title, k, costs[k], rows[i], True, i in front, i == at_knee)
+        for i, k in enumerate(ks)
+    ]
+
+
+def _rule_points(results: Results) -> list[CostPoint]:
+    points = []
+    for key, row in accuracies(results).iterrows():
+        rules = [comparison["rules"][key] for comparison in comparisons(results)]
+        costs: list[Any] = [rule["multiply_adds"] for rule in rules]
+        if None in costs:
+            continue
+        title = rules[0]["title"]
+        if key == SMART:
+            title += ", k of each search"
+        asked = statistics.mean(rule["asked"] for rule in rules)
+        points.append(CostPoint(str(key), title, asked, statistics.mean(costs), tuple(row)))
+    return points
+
+
+def front_of_all(points: Sequence[CostPoint]) -> list[bool]:
+    """Which of the points no cheaper one equals; equal points share their place on the front."""
+    means = [point.accuracy for point in points]
+    front = pareto_front([point.multiply_adds for point in points], means)
+    places = {(points[i].multiply_adds, means[i]) for i in front}
+    return [
+        (point.multiply_adds, mean) in places for point, mean in zip(points, means, strict=True)
+    ]
+
+
+def best_k(results: Results, on_test: bool) -> list[tuple[int, float]]:
+    """Each seed's k of Figure 2 that is best on valid, or on test, and its accuracy on test."""
+    found = []
+    for comparison in comparisons(results):
+        points = comparison["over_k"]
+        reached = [p["accuracy"][SMART] if on_test else p["valid_accuracy"] for p in points]
+        best = points[reached.index(max(reached))]
+        found.append((best["k"], best["accuracy"][SMART]))
+    return found
+
+
+def selected_ks(results: Results) -> list[int]:
+    """The k that each seed's search found."""
+    return [launch["best"]["k"] for launch in launches(results)]

@@ -1,0 +1,280 @@
+"""The tables as frames of texts: accuracies in percent, mean and deviation over the seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from distcel.report.frame import (
+    Results,
+    accuracies,
+    by_rule,
+    comparisons,
+    curve_keys,
+    launches,
+    mean,
+    mean_and_deviation,
+    over_k,
+    rule_titles,
+    seed_titles,
+    show,
+)
+from distcel.report.pareto import cost_points, front_of_all
+
+_LEARNERS = ("specialised", "complementary", "overall")
+_PARAMS = ("k", "epsilon", "m", "lr", "gradient", "vote")
+
+
+def table_1(of_launches: Sequence[Results]) -> pd.DataFrame:
+    """Base learners: of one launch, or over the seeds."""
+    columns = {name: name for name in _LEARNERS}
+    return _beside_paper(columns, of_launches, lambda measured, name: measured[name])
+
+
+def table_2(of_launches: Sequence[Results]) -> pd.DataFrame:
+    """The paper's rules: of one launch, with the oracle, or over the seeds."""
+    rules, alone = of_launches[0]["rules"], len(of_launches) == 1
+    columns = {key: rule["title"] for key, rule in rules.items() if alone or key != "oracle"}
+    return _beside_paper(columns, of_launches, lambda measured, key: measured["accuracy"][key])
+
+
+def _beside_paper(
+    columns: Mapping[str, str], of_launches: Sequence[Results], value: Any
+) -> pd.DataFrame:
+    """Ours, on PrivateTest alone too if all have it, the paper's numbers and the difference."""
+    measured = {"distcel": of_launches}
+    private = [launch["private_test"] for launch in of_launches]
+    if all(private):
+        measured[f"distcel, PrivateTest alone ({private[0]['n_samples']})"] = private
+    rows = {
+        name: [mean_and_deviation(value(one, key) for one in found) for key in columns]
+        for name, found in measured.items()
+    }
+    if paper := of_launches[0]["paper"]:
+        published = [paper.get(key) for key in columns]
+        ours = [statistics.mean(value(one, key) for one in of_launches) for key in columns]
+        rows["paper"] = [mean([x]) for x in published]
+        rows["difference"] = [
+            "-" if x is None else f"{100 * (our - x):+.2f}"
+            for our, x in zip(ours, published, strict=True)
+        ]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(columns.values()))
+
+
+def table_3(points: Mapping[str, tuple[Mapping[str, Any], float]], launch: Results) -> pd.DataFrame:
+    """The best sub-ensembles: by title the hyperparameters and the accuracy on valid.
+
+    The exact gradient draws nothing, so it has no m.
+    """
+    n_learners, paper = str(launch["n_learners"]), launch["paper"]
+    rows = {}
+    for title, (params, valid) in points.items():
+        named = {**params, **({"m": "-"} if params["gradient"] == "exact" else {})}
+        texts = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(named.get, _PARAMS)]
+        rows[title] = [n_learners, *texts, mean([valid])]
+    if paper:
+        rows["paper"] = [n_learners, str(paper["k"]), "-", "-", "-", "-", "sum", "-"]
+    columns = ["n", *_PARAMS, "valid accuracy"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def best_points(results: Results) -> pd.DataFrame:
+    """Table 3: what each seed's search chose, and its search of the learned vote, if any."""
+    points = {}
+    for title, launch, comparison in zip(
+        seed_titles(results), launches(results), comparisons(results), strict=True
+    ):
+        points[title] = launch["best"], launch["valid_accuracy"]
+        for rule in comparison["rules"].values():
+            if "trial" in rule:
+                trial = rule["trial"]
+                valid = trial["epochs"][-1]["valid_accuracy"]
+                points[f"{title}, {rule['title']}"] = trial["params"], valid
+    return table_3(points, launches(results)[0])
+
+
+def leaders(results: Results) -> dict[str, str]:
+    """The rules, by key with their title, that every seed compares with all others."""
+    against = [comparison["against"] for comparison in comparisons(results)]
+    titles = rule_titles(results)
+    return {key: titles[key] for key in against[0] if all(key in of_seed for of_seed in against)}
+
+
+def every_rule(results: Results) -> pd.DataFrame:
+    """Table 4: what each rule is fitted on, accuracy, calibration error and each leader's lead."""
+    rules = comparisons(results)[0]["rules"]
+    splits = {"nothing": "-"}
+    if launches(results)[0]["selector_split"] == "holdout":
+        splits["train"] = "held-out fifth"
+    titles = rule_titles(results)
+    fitted = [rules[key]["fitted_on"] for key in titles]
+    errors = by_rule(results, lambda found, key: found["rules"][key].get("calibration_error"))
+    columns = {
+        "fitted on": [splits.get(split, split) for split in fitted],
+        "accuracy": show(accuracies(results)),
+        "calibration error": show(errors),
+    }
+    for leader, title in leaders(results).items():
+        columns[f"{title} minus it"] = _mean_leads(results, leader)
+    return _titled(columns, results)
+
+
+def _mean_leads(results: Results, leader: str) -> list[str]:
+    leads = by_rule(results, lambda found, key: found["against"][leader].get(key, {}).get("mean"))
+    return show(leads, lambda row: mean_and_deviation(row, sign="+"))
+
+
+def _titled(columns: Mapping[str, Sequence[str]], results: Results) -> pd.DataFrame:
+    index = pd.Index(list(rule_titles(results).values()), name="rule")
+    return pd.DataFrame(columns, index=index)
+
+
+def leads_by_seed(results: Results, leader: str) -> pd.DataFrame:
+    """Table 5: how far the leader is ahead of each rule, with the interval and the p."""
+    titles = rule_titles(results)
+    rows = {
+        titles[key]: [_lead(found["against"][leader][key]) for found in comparisons(results)]
+        for key in titles
+        if key in comparisons(results)[0]["against"][leader]
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=seed_titles(results))
+    return frame.rename_axis(f"{titles[leader]} minus")
+
+
+def _lead(difference: Mapping[str, float]) -> str:
+    interval = f"[{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
+    # An exact test's p is never 0, though it may be too small for a float.
+    p = "p < 1e-12" if difference["p"] < 1e-12 else f"p {difference['p']:.2g}"
+    return f"{100 * difference['mean']:+.2f} {interval} {p}"
+
+
+def chosen_on_valid(results: Results) -> pd.DataFrame:
+    """Table 6: what each rule without a search of its own chose; empty if none did."""
+    rules = [comparison["rules"] for comparison in comparisons(results)]
+    rows: dict[str, list[str]] = {}
+    for key, rule in rules[0].items():
+        if "chosen" in rule:
+            values = [f"{of_seed[key]['chosen']['value']:g}" for of_seed in rules]
+            rows[rule["title"]] = [rule["chosen"]["what"].replace("_", " "), *values]
+    trained = {
+        key: rule["title"]
+        for of_seed in rules
+        for key, rule in of_seed.items()
+        if "training" in rule and "trial" not in rule
+    }
+    for key, title in trained.items():
+        cells = [_lr_and_accuracy(of_seed.get(key)) for of_seed in rules]
+        rows[title] = ["learning rate (accuracy on valid)", *cells]
+    columns = ["what", *seed_titles(results)]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return frame.rename_axis("rule")
+
+
+def _lr_and_accuracy(rule: Mapping[str, Any] | None) -> str:
+    if rule is None:
+        return "-"
+    training = rule["training"]
+    return f"{training['lr']:.3g} ({mean([training['valid_accuracy']])})"
+
+
+def accuracy_by_group(results: Results, groups: str) -> pd.DataFrame:
+    """Tables 7 and 9: each rule's accuracy on each `class` or `slice`; empty without any."""
+    sizes = comparisons(results)[0][f"{groups}_sizes"]  # every seed has the same test split
+    columns = {"samples": [str(size) for size in sizes.values()]}
+    for key, title in rule_titles(results).items():
+        found = [
+            comparison["rules"][key][f"{groups}_accuracy"] for comparison in comparisons(results)
+        ]
+        columns[title] = [mean(of_seed.get(name) for of_seed in found) for name in sizes]
+    return pd.DataFrame(columns, index=list(sizes)).T.rename_axis("rule")
+
+
+def figure_2(results: Results) -> pd.DataFrame:
+    """Figure 2's numbers: a row for each k, a column for each rule."""
+    titles = rule_titles(results)
+    columns = {}
+    for key in curve_keys(results):
+        found = over_k(results, key)
+        columns[titles[key]] = pd.Series(show(found), index=found.index)
+    return pd.DataFrame(columns).rename_axis("k")
+
+
+def cost_against_accuracy(results: Results) -> pd.DataFrame:
+    """Table 8: what an image costs at each k of Figure 2 and by others, and what is worth it."""
+    points = cost_points(results)
+    worth = front_of_all(points)
+    rows = []
+    for point, on_front in zip(points, worth, strict=True):
+        front = ("yes, the knee" if point.is_knee else "yes") if point.on_front else "no"
+        rows.append(
+            {
+                "rule": point.title,
+                "learners asked": f"{point.k:.4g}",
+                "million multiply-adds": f"{point.multiply_adds / 1e6:.3f}",
+                "accuracy": mean_and_deviation(point.accuracies),
+                "front over k": front if point.over_k else "-",
+                "front of all rows": "yes" if on_front else "no",
+            }
+        )
+    return pd.DataFrame(rows).set_index("rule")
+
+
+def gradients(results: Results) -> pd.DataFrame:
+    """The knapsack layer's gradients side by side; empty if no seed has them."""
+    studies = [found["gradients"] for found in comparisons(results) if found["gradients"]]
+    rows: dict[str, list[str]] = {}
+    for title in dict.fromkeys(run["title"] for study in studies for run in study):
+        runs = [next((run for run in s if run["title"] == title), None) for s in studies]
+        found = [(s, run) for s, run in zip(studies, runs, strict=True) if run]
+        seconds = [_seconds(run) / len(run["epochs"]) for _, run in found]
+        in_time = [_within(run, min(map(_seconds, study))) for study, run in found]
+        columns = [
+            ([run["epochs"][-1]["valid_accuracy"] for _, run in found], 100.0),
+            ([run["test_accuracy"] for _, run in found], 100.0),
+            (seconds, 1.0),
+            (in_time, 100.0),
+        ]
+        rows[title] = [
+            mean_and_deviation(values, scale, n_seeds=len(studies)) for values, scale in columns
+        ]
+    names = ["valid, same epochs", "test, same epochs", "seconds an epoch", "valid, same time"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=names).rename_axis("gradient")
+
+
+def _seconds(run: Mapping[str, Any]) -> float:
+    return float(sum(epoch["seconds"] for epoch in run["epochs"]))
+
+
+def _within(run: Mapping[str, Any], seconds: float) -> float | None:
+    """Accuracy on valid after the last epoch that ended in that time; None if none did."""
+    reached, spent = None, 0.0
+    for epoch in run["epochs"]:
+        spent += epoch["seconds"]
+        if spent <= seconds:
+            reached = epoch["valid_accuracy"]
+    return reached
+
+
+def gradient_epochs(results: Results) -> int:
+    """The epochs that each gradient was trained for; 0 if none was."""
+    studies = [found["gradients"] or [] for found in comparisons(results)]
+    return max((len(run["epochs"]) for study in studies for run in study), default=0)
+
+
+def leaderboard(launch: Results, comparison: Results | None) -> pd.DataFrame:
+    """Accuracy on test of each rule, the best first; of a launch, or of its comparison."""
+    if comparison is None:
+        titles = {key: rule["title"] for key, rule in launch["rules"].items()}
+        rows = {titles.get(key, key): [x] for key, x in launch["accuracy"].items()}
+        found = pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy"])
+    else:
+        names = ["accuracy", "calibration_error"]
+        rows = {
+            rule["title"]: [rule.get(name) for name in names]
+            for rule in comparison["rules"].values()
+        }
+        found = pd.DataFrame.from_dict(rows, orient="index", columns=names)
+    return found.sort_values("accuracy", ascending=False).rename_axis("rule")
