@@ -13,16 +13,6 @@ from distcel.data.tables import read_samples
 from distcel.storage.provenance import source_digest
 
 ROOT = Path(__file__).parents[2]
-# What workers import once they are started, some time after the driver has begun.
-ON_WORKERS = (
-    "core/networks",
-    "rules/gating",
-    "search/refit",
-    "train/checkpoint",
-    "train/learner",
-    "train/loop",
-    "train/selection",
-)
 EDIT = "raise RuntimeError('edited')\n"
 
 
@@ -40,20 +30,18 @@ def test_a_search_goes_on_with_the_code_that_it_began_with(tmp_path: Path) -> No
     )
     assert launched.stdout is not None
     assert launched.stdout.readline().startswith("Ray: ")
-    for name in ON_WORKERS:
-        file = tmp_path / "distcel" / f"{name}.py"
-        text = file.read_text()
-        file.write_text(text.replace("\nimport ", f"\n{EDIT}import ", 1))
-        assert EDIT in file.read_text(), f"{name} imports nothing by that form"
+    edited = list((tmp_path / "distcel").rglob("[!.]*.py"))
+    for file in edited:
+        file.write_text(EDIT + file.read_text())
     out, error = launched.communicate(timeout=300)
-    assert error == ""
+    assert error[-800:] == ""
     assert launched.returncode == 0
     assert "55 base learners trained" in out
 
     # MLflow has the model with the code before the edit, which this process has imported too.
     (logged,) = (tmp_path / "runs" / "mlflow-artifacts").glob("*/artifacts/model/code/distcel")
-    modules = {path.relative_to(logged).with_suffix("") for path in logged.rglob("*.py")}
-    assert {Path(name) for name in ON_WORKERS} <= modules
+    copied = {path.relative_to(logged) for path in logged.rglob("*.py")}
+    assert copied >= {path.relative_to(tmp_path / "distcel") for path in edited}
     assert not any(EDIT in file.read_text() for file in logged.rglob("*.py"))
     run_dir = tmp_path / "runs" / "digits-smoke-seed0"
     assert json.loads((run_dir / "results.json").read_text())["n_trials"] == 2
