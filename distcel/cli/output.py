@@ -24,17 +24,17 @@ class _LogHandler(logging.StreamHandler[TextIO]):
             raise Stopped(signal.SIGPIPE)
 
 
-def show_log(quiet: bool = False, beside_json: bool = False) -> None:
+def show_log(quiet: bool = False, on_stderr: bool = False) -> None:
     """Show the messages of the `distcel` logger.
 
     Args:
         quiet: errors only.
-        beside_json: on stderr, as stdout is for JSON alone; else on stdout.
+        on_stderr: where stdout is for something else alone, JSON say; else on stdout.
     """
     logger = logging.getLogger("distcel")
     for earlier in [h for h in logger.handlers if isinstance(h, _LogHandler)]:
         logger.removeHandler(earlier)
-    handler = _LogHandler(sys.stderr if beside_json else sys.stdout)
+    handler = _LogHandler(sys.stderr if on_stderr else sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR if quiet else logging.INFO)

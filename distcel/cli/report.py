@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from distcel.cli.output import put
+from distcel.cli.output import put, show_log
 from distcel.experiment.errors import invalid, require
 
 SUMMARY = "lay out a report anew from results.json"
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder, pages = arguments.folder, arguments.pages
     if (folder is None) == (pages is None):
         raise invalid("RUN or --pages DIR", "both" if pages else "neither", "give one of them")
+    show_log(on_stderr=True)
     if pages is not None:
         require(pages.is_dir(), "--pages that is a folder", str(pages), "give docs/results, say")
 
