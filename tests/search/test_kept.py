@@ -48,6 +48,17 @@ def test_another_point_is_another_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("hard-*.safetensors"))) == 2
 
 
+@pytest.mark.parametrize("place", ["distcel.search.kept.CACHE_VERSION", "torch.__version__"])
+def test_another_version_is_another_file(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules: dict[str, TrainableRule] = {"soft": GatedEnsemble("soft gating", PARAMS)}
+    train_missing(rules, TASK, INLINE, tmp_path)
+    monkeypatch.setattr(place, "2.99")
+    train_missing(rules, TASK, INLINE, tmp_path)
+    assert len(list(tmp_path.glob("soft-*.safetensors"))) == 2
+
+
 def test_an_interrupted_single_network_goes_on(tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {"single": SingleNetwork(3, 1.0)}
     train_missing(rules, TASK, INLINE, tmp_path)

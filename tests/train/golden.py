@@ -107,9 +107,9 @@ def split_numbers() -> Numbers:
 def learner_numbers() -> Numbers:
     """Losses and a few probabilities of a base learner of each small architecture."""
     labels = balanced(N_CLASSES, 20)
-    images = pictures(labels, 1, 16, seed=0)
     ids = pa.array([str(i) for i in range(len(labels))])
-    splits = Splits(("a", "b", "c"), {"train": Split(ids, labels, images)}, "", 0)
+    train = Split(ids, labels, pictures(labels, 1, 16, seed=0))
+    splits = Splits(("0", "1", "2"), {"train": train}, digest="made", n_duplicates=0)
     spec = LearnerSpec("0+1", (0, 1))
     numbers: Numbers = {}
     for experiment in (EXPERIMENT, RESNET):
@@ -118,7 +118,7 @@ def learner_numbers() -> Numbers:
         assert isinstance(trained, TrainedLearner)
         losses = [event.train_loss for event in progress if isinstance(event, Progress)]
         probs = trained.probs_by_split["train"][:2].ravel().tolist()
-        numbers[experiment.network.name] = [*losses, *probs]
+        numbers[experiment.architecture.family] = [*losses, *probs]
     return numbers
 
 
@@ -138,8 +138,8 @@ def rule_numbers(task: SelectionTask) -> Numbers:
     """The losses of each other rule that is trained."""
     params = EXPERIMENT.first_trial
     rules: dict[str, TrainableRule] = {
-        "soft gating": GatedEnsemble("soft_gating", params),
-        "straight-through": GatedEnsemble("straight_through", params),
+        "soft gating": GatedEnsemble("soft gating", params),
+        "straight-through": GatedEnsemble("straight-through", params),
         "single network": SingleNetwork(epochs=2, lr=params.lr),
     }
     numbers: Numbers = {}
@@ -158,7 +158,7 @@ def of_training(trained: TrainedNetwork) -> list[float]:
 
 
 def plan(experiment: Experiment) -> NetworkPlan:
-    return NetworkPlan(experiment.network, (1, 16, 16), (0.2,), (0.3,))
+    return NetworkPlan(experiment.architecture, (1, 16, 16), (0.2,), (0.3,))
 
 
 def selection_task(experiment: Experiment) -> SelectionTask:
