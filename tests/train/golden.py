@@ -118,7 +118,7 @@ def learner_numbers() -> Numbers:
         assert isinstance(trained, TrainedLearner)
         losses = [event.train_loss for event in progress if isinstance(event, Progress)]
         probs = trained.probs_by_split["train"][:2].ravel().tolist()
-        numbers[experiment.architecture.family] = [*losses, *probs]
+        numbers[experiment.network.name] = [*losses, *probs]
     return numbers
 
 
@@ -138,8 +138,8 @@ def rule_numbers(task: SelectionTask) -> Numbers:
     """The losses of each other rule that is trained."""
     params = EXPERIMENT.first_trial
     rules: dict[str, TrainableRule] = {
-        "soft gating": GatedEnsemble("soft gating", params),
-        "straight-through": GatedEnsemble("straight-through", params),
+        "soft gating": GatedEnsemble("soft_gating", params),
+        "straight-through": GatedEnsemble("straight_through", params),
         "single network": SingleNetwork(epochs=2, lr=params.lr),
     }
     numbers: Numbers = {}
@@ -158,7 +158,7 @@ def of_training(trained: TrainedNetwork) -> list[float]:
 
 
 def plan(experiment: Experiment) -> NetworkPlan:
-    return NetworkPlan(experiment.architecture, (1, 16, 16), (0.2,), (0.3,))
+    return NetworkPlan(experiment.network, (1, 16, 16), (0.2,), (0.3,))
 
 
 def selection_task(experiment: Experiment) -> SelectionTask:
