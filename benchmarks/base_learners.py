@@ -19,18 +19,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import torch
+from distcel.train.fleet import Fleet
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns, ratio, table
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Split, Splits, specialised_indices
-from distcel.execute.cluster import connect
-from distcel.execute.workers import cluster_pool
+from distcel.data.splits import Split, Splits
+from distcel.data.subsets import specialised_indices
+from distcel.execute.cluster import cluster_pool, connect
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
-from distcel.train.fleet import Fleet
-from search_spaces import load_experiment
 
 N_TRAIN, EPOCHS, LOOP_SECONDS = 36_000, 6, 40.0
 CLASSES = tuple(str(c) for c in range(10))

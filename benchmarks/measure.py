@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from distcel.storage.machine import describe_machine
+from distcel.storage.provenance import describe_machine
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmarks.measure import Timing, ratio, table
 from distcel.search.trials import TrialStore
 from tests.faults.test_mlflow_fails import Proxy, Server
 
-CLUSTER = str(Path(__file__).parents[2] / "launch" / "cluster.py")
+CLUSTER = str(Path(__file__).parents[1] / "launch" / "cluster.py")
 N_TRIALS, REPETITIONS = 24, 3
 
 

@@ -24,7 +24,6 @@ from distcel.evaluate.launch import learner_accuracies
 from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
 from distcel.train.cache import CachedSplit, TrainedLearner
 from distcel.train.learner import LearnerData, train_learner
-from search_spaces import load_experiment
 
 
 def alternatives(dataset: str) -> Mapping[str, Experiment]:
@@ -62,7 +61,7 @@ def measure(
     experiment: Experiment, splits: Splits, specs: tuple[LearnerSpec, ...]
 ) -> tuple[float, float, float, float]:
     """Specialised, complementary and overall accuracy on valid, and samples a second."""
-    plan = NetworkPlan(experiment.architecture, splits.image_shape, *splits.channel_statistics())
+    plan = NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
     train, valid = splits["train"], splits["valid"]
     images = {"train": train.images, "valid": valid.images}
     data = LearnerData(plan, images, train.labels, len(splits.class_names), ("valid",))  # type: ignore[arg-type]

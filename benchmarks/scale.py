@@ -27,13 +27,15 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import ray
+from distcel.train.fleet import Fleet
 from ray.cluster_utils import Cluster
 
 from benchmarks.measure import table
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
-from distcel.execute.cluster import connect
-from distcel.execute.workers import cluster_pool
+from distcel.execute.cluster import cluster_pool, connect
+from distcel.execute.jobs import Progress
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import (
     SPLIT_NAMES,
@@ -42,15 +44,12 @@ from distcel.experiment.types import (
     SplitName,
     first_point,
 )
-from distcel.search.selection import SelectionTask
 from distcel.search.trials import TrialStore
 from distcel.search.tune import SearchSettings, run_search
 from distcel.train import fleet
-from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner, Weights
-from distcel.train.fleet import Fleet
-from distcel.train.learner import Progress
-from distcel.train.trial_record import EpochResult
-from search_spaces import load_experiment
+from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner
+from distcel.train.checkpoint import EpochResult, Weights
+from distcel.train.selection import SelectionTask
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2
 LEARNER_SECONDS, EPOCH_SECONDS = 3.0, 1.5

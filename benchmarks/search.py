@@ -25,13 +25,13 @@ from benchmarks.measure import Timing, table
 from distcel.core.networks import NetworkPlan
 from distcel.execute.cluster import connect
 from distcel.execute.pool import WorkerPool
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import SelectionParams
-from distcel.search.selection import SelectionTask
 from distcel.search.trials import TrialStore
 from distcel.search.tune import SearchSettings, run_search
 from distcel.train.cache import CachedSplit
-from search_spaces import load_experiment
+from distcel.train.selection import SelectionTask
 
 N_LEARNERS, N_CLASSES = 55, 10
 FEW, MANY, REPETITIONS = 8, 40, 3

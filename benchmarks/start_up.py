@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measure import in_turns, table
 
-CLUSTER = str(Path(__file__).parents[2] / "launch" / "cluster.py")
+CLUSTER = str(Path(__file__).parents[1] / "launch" / "cluster.py")
 RAY = "import ray; ray.init(address='local', include_dashboard=True, log_to_driver=False)"
 REPETITIONS = 5
 

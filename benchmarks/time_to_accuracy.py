@@ -23,20 +23,19 @@ from typing import Any
 import optuna
 import ray
 import torch
+from distcel.train.fleet import Fleet
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.measure import table
-from distcel.execute.cluster import connect
-from distcel.execute.workers import cluster_pool
+from distcel.execute.cluster import cluster_pool, connect
+from distcel.experiment.errors import DivergedError
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SelectionParams
-from distcel.prepare import Options, Prepared, prepare
-from distcel.search.selection import METRIC, SelectionTask, SelectionTrial, TaskRef
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.search.trials import TrialStore
-from distcel.search.tune import run_search
-from distcel.train.fleet import Fleet
-from distcel.train.loop import DivergedError
-from search_spaces import load_experiment
+from distcel.search.tune import METRIC, SelectionTrial, TaskRef, run_search
+from distcel.train.selection import SelectionTask
 
 SECONDS, SEEDS, MAX_SAMPLES = 60.0, (0, 1, 2), 6000
 # Seconds since the start and valid accuracy, of every epoch of every trial.

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns, ratio, table
-from distcel.core.ensemble import SelectionTraining, smart_ensemble
+from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Gradient, learner_specs
 from distcel.train.cache import CachedSplit
 from distcel.train.loop import Training
-from search_spaces import load_experiment
+from distcel.train.selection import SelectionTraining
 
 # FER2013 at preset quick: 28 of the full networks take minutes a batch on a CPU.
 CASES = [("cifar10", "paper", 10, (3, 32, 32)), ("fer2013", "quick", 7, (1, 24, 24))]
@@ -37,7 +38,7 @@ def candidates(
 ) -> dict[str, Callable[[], object]]:
     """An epoch of each, by name."""
     experiment = load_experiment(dataset, preset)
-    plan = NetworkPlan(experiment.architecture, shape, (0.5,) * shape[0], (0.25,) * shape[0])
+    plan = NetworkPlan(experiment.network, shape, (0.5,) * shape[0], (0.25,) * shape[0])
     names = tuple(str(c) for c in range(n_classes))
     n = len(learner_specs(names))
     recipe = replace(experiment.selector_recipe, epochs=999, augmentation="none")  # nor does bare

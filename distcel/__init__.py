@@ -1,5 +1,65 @@
-"""distcel: distributed hyperparameter search for end-to-end combinatorial ensemble learning.
+"""distcel: learn for each sample which k of n predictors to ask and how to combine them.
 
-Kotary, Di Vito, Fioretto, "Differentiable Model Selection for Ensemble Learning", IJCAI 2023.
-Importing the package loads nothing heavy; import the module that you need.
+End-to-end combinatorial ensemble learning (Kotary, Di Vito, Fioretto, "Differentiable Model
+Selection for Ensemble Learning", IJCAI 2023), its hyperparameters searched on a Ray cluster.
+Importing the package loads nothing heavy: what it offers is imported when it is first used.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distcel.core.ensemble import SmartEnsemble as SmartEnsemble
+    from distcel.core.knapsack import KnapsackLayer as KnapsackLayer
+    from distcel.core.knapsack import top_k_mask as top_k_mask
+    from distcel.execute.workers import Workers as Workers
+    from distcel.experiment.errors import InvalidInputError as InvalidInputError
+    from distcel.experiment.errors import RunFailedError as RunFailedError
+    from distcel.experiment.loading import load_experiment as load_experiment
+    from distcel.experiment.types import Architecture as Architecture
+    from distcel.experiment.types import Experiment as Experiment
+    from distcel.experiment.types import Recipe as Recipe
+    from distcel.experiment.types import SelectionParams as SelectionParams
+    from distcel.run import Run as Run
+    from distcel.run import compare as compare
+    from distcel.run import fit as fit
+    from distcel.run import load_run as load_run
+    from distcel.run import reproduce as reproduce
+    from distcel.serve.ensemble import load_ensemble as load_ensemble
+
+_OFFERED = {
+    "Architecture": "distcel.experiment.types",
+    "Experiment": "distcel.experiment.types",
+    "InvalidInputError": "distcel.experiment.errors",
+    "KnapsackLayer": "distcel.core.knapsack",
+    "Recipe": "distcel.experiment.types",
+    "Run": "distcel.run",
+    "RunFailedError": "distcel.experiment.errors",
+    "SelectionParams": "distcel.experiment.types",
+    "SmartEnsemble": "distcel.core.ensemble",
+    "Workers": "distcel.execute.workers",
+    "compare": "distcel.run",
+    "fit": "distcel.run",
+    "load_ensemble": "distcel.serve.ensemble",
+    "load_experiment": "distcel.experiment.loading",
+    "load_run": "distcel.run",
+    "reproduce": "distcel.run",
+    "top_k_mask": "distcel.core.knapsack",
+}
+__all__ = ["__version__", *_OFFERED]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("distcel")
+    if name not in _OFFERED:
+        raise AttributeError(f"module 'distcel' has no attribute {name!r}")
+    return getattr(import_module(_OFFERED[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import platform
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,37 +12,33 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
 import torch
 from torch import Tensor
 
-from distcel.data.crossfit import hold_out
-from distcel.data.splits import Splits
+from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
-from distcel.execute.pool import WorkerPool
-from distcel.prepare import Prepared
-from distcel.report.document import launch_report, launch_tables
+from distcel.execute.jobs import Executor
+from distcel.report import document
+from distcel.search.prepare import Prepared
 from distcel.search.refit import refit_best
-from distcel.search.selection import SelectionTask
-from distcel.search.trials import TrialStore, first_params
-from distcel.search.tune import run_search
+from distcel.search.search import run_search
+from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.ensemble import save_ensemble
 from distcel.storage.files import (
-    DamagedFileError,
     content_key,
-    put_aside,
     write_atomically,
     write_json,
 )
-from distcel.storage.machine import describe_machine
-from distcel.tracking.live import LiveUpdates
-from distcel.tracking.records import Outcome, SearchIdentity
+from distcel.storage.provenance import describe_machine, source_digest
+from distcel.tracking.records import Outcome, TrackedReproduction
+from distcel.tracking.track import track_reproduction, tracked
 from distcel.train.cache import PredictionCache
-from distcel.train.fleet import Fleet
-from distcel.train.trial_record import TrialRecord
+from distcel.train.learner import LearnerTask, train_learners
 
 if TYPE_CHECKING:
-    from distcel.tracking.mlflow import Tracker
+    pass
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = (
     *("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"),
@@ -52,109 +47,103 @@ _PACKAGES = (
 _EXTRA_PACKAGES = ("deslib",)
 
 
-def run(prepared: Prepared, pool: WorkerPool) -> dict[str, Any]:
-    """Run the stages that are not done yet, on the cluster that Ray is connected to.
+def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
+    """Run the stages that are not done yet.
 
     Returns:
-        dict: the content of `results.json`, whose keys the README lists.
+        dict: the content of `results.json`; docs/run-directory.md lists its keys.
 
     Raises:
-        RunFailedError: a base learner diverged, actors kept dying, or no trial is complete.
+        RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
+            complete.
     """
-    train_base_learners(prepared, pool)
+    train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")
-    updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
     outcome = None
-    try:
-        results, outcome = _search_and_test(prepared, pool, store)
-    finally:
-        updates.close(outcome, seconds=900 if outcome else 8)
+    with tracked(prepared, store) as close:
+        try:
+            results, outcome = _search_and_test(prepared, executor, store)
+        finally:
+            close(outcome)
     return results
 
 
-def train_base_learners(prepared: Prepared, pool: WorkerPool) -> None:
+def launch_and_compare(
+    prepared: Prepared, executor: Executor, beyond: bool, gradients: bool
+) -> dict[str, Any]:
+    """One seed of a reproduction: its launch's `results.json`, and what `compare_run` measures."""
+    results = launch(prepared, executor)
+    return {"launch": results, "comparison": compare_run(prepared, executor, beyond, gradients)}
+
+
+def report_reproduction(first: Prepared, results: dict[str, Any], folder: Path) -> None:
+    """Write a reproduction's report, results and figures, and log it with the trackers.
+
+    Args:
+        first: the launch of the first seed.
+        results: of all seeds.
+        folder: for the files.
+    """
+    logger.info("%s", document.write_reproduction(folder, results))
+    seeds = ", ".join(str(seed["launch"]["seed"]) for seed in results["seeds"])
+    title, options = document.reproduction_title(results), first.options
+    reproduction = TrackedReproduction(
+        dataset=first.experiment.dataset,
+        run_name=f"reproduction of {title}",
+        key=content_key([title, str(folder.resolve())]),
+        description=document.reproduction_tables(results),
+        params={"seeds": seeds},
+        metrics=document.reproduction_metrics(results),
+        curves=document.reproduction_curves(results),
+        files=sorted(path for path in folder.iterdir() if path.is_file()),
+        artifacts=options.run_dir.parent / "mlflow-artifacts",
+    )
+    track_reproduction(options.mlflow_uri, reproduction)
+
+
+def train_base_learners(prepared: Prepared, executor: Executor) -> None:
     """Train the learners that vote, and their copies for each fold, where they are missing.
 
     Raises:
-        RunFailedError: a base learner diverged, or actors kept dying.
+        RunFailedError: a base learner diverged, or workers were lost over and over.
     """
-    experiment, plan, seed = prepared.experiment, prepared.plan, prepared.options.seed
 
-    def train(splits: Splits, cache: PredictionCache, keys: Sequence[str], what: str) -> None:
-        trained = Fleet(experiment, splits, cache, pool, plan, seed).train(prepared.specs, keys)
-        print(f"{trained} {what} trained, {len(keys) - trained} from the cache")
+    def train(task: LearnerTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
+        n_trained = train_learners(task, prepared.specs, keys, cache, executor)
+        logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
-    train(prepared.splits, prepared.cache, prepared.keys, "base learners")
+    train(prepared.learner_task(), prepared.keys, prepared.cache, "base learners")
     for number, fold in enumerate(prepared.folds, 1):
-        print(f"fold {number} of {len(prepared.folds)}, predicted by copies that do not see it")
-        rest = hold_out(prepared.splits, fold.held_out_S)
-        train(rest, prepared.copies_cache, fold.keys, f"copies without fold {number}")
+        logger.info(
+            "fold %d of %d, predicted by copies that do not see it", number, len(prepared.folds)
+        )
+        what = f"copies without fold {number}"
+        train(prepared.learner_task(fold), fold.keys, prepared.copies_cache, what)
 
 
 def _search_and_test(
-    prepared: Prepared, pool: WorkerPool, store: TrialStore
+    prepared: Prepared, executor: Executor, store: TrialStore
 ) -> tuple[dict[str, Any], Outcome]:
-    experiment, seed = prepared.experiment, prepared.options.seed
-    train, valid = prepared.cached("train"), prepared.cached("valid")
-    task = SelectionTask(experiment, prepared.plan, train, valid, seed)
-    ref = ray.put(task)
-    run_search(ref, prepared.search, store, pool, prepared.search_folder / "tune")
-    network, best = refit_best(ref, store, pool, prepared.search_folder / "refit")
-    print(f"refit of trial {best.number}: valid {best.valid_accuracy:.4f}")
+    task, folder = prepared.selection_task(), prepared.search_folder
+    shared = executor.share(task)
+    run_search(shared, prepared.search, store, executor, folder / "tune")
+    network, best = refit_best(shared, store, executor, folder / "refit")
+    logger.info("refit of trial %d: valid %.4f", best.number, best.valid_accuracy)
     store.close(prepared.search.num_samples)
+    # The test split is read here, once everything is chosen.
     measured = measure_test(prepared, task, best.params, network)
-    results = _results(prepared, best, measured, store)
-    print(launch_report(results))
+    results = _results(prepared, best, store) | measured
     return results, _keep(prepared, best, network.state_dict, results)
 
 
-def _tracker(prepared: Prepared) -> Tracker:
-    from distcel.tracking.mlflow import Tracker
-
-    options = prepared.options
-    tags = {
-        "dataset": prepared.experiment.dataset,
-        "preset": options.preset,
-        "seed": str(options.seed),
-        "selector_split": options.selector_split,
-        "run_dir": str(options.run_dir.resolve()),
-    }
-    if options.fixed:
-        tags["fixed"] = " ".join(f"{name}={value}" for name, value in options.fixed.items())
-    artifacts = options.run_dir.parent / "mlflow-artifacts"
-    identity = SearchIdentity(
-        prepared.experiment.dataset,
-        prepared.title,
-        content_key([prepared.search_key, _own_id(options.run_dir)]),
-        tags,
-        artifacts,
-    )
-    return Tracker(options.mlflow_uri, identity)
-
-
-def _own_id(run_dir: Path) -> str:
-    """Tells equal searches in different run directories apart, also when one is moved."""
-    path = run_dir / "id"
-    if path.is_file() and not re.fullmatch(rb"[0-9a-f]{16}", path.read_bytes()):
-        put_aside(DamagedFileError(path, "it is no id"))
-    if not path.is_file():
-        write_atomically(path, lambda file: file.write(secrets.token_hex(8).encode()))
-    return path.read_text()
-
-
-def _results(
-    prepared: Prepared,
-    best: TrialRecord,
-    measured: Mapping[str, Any],
-    store: TrialStore,
-) -> dict[str, Any]:
-    published = prepared.experiment.published
+def _results(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[str, Any]:
+    published, options = prepared.experiment.published, prepared.options
     return {
         "dataset": prepared.experiment.dataset,
-        "preset": prepared.options.preset,
-        "seed": prepared.options.seed,
-        "selector_split": prepared.options.selector_split,
-        "fixed": dict(prepared.options.fixed),
+        "preset": options.preset,
+        "seed": options.seed,
+        "selector_split": options.selector_split,
+        "fixed": dict(options.fixed),
         "n_trials": len(store.finished()),
         "test_read_after": store.closed_after(),
         "note": prepared.experiment.note,
@@ -165,12 +154,12 @@ def _results(
         "first": first_params(store.snapshot(), prepared.search.first).as_dict(),
         "best": best.params.as_dict(),
         "valid_accuracy": best.valid_accuracy,
-        **measured,
         "paper": asdict(published) if published else None,
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": prepared.commit,
+        "source_digest": source_digest(),
         "versions": _versions(),
     }
 
@@ -191,16 +180,16 @@ def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) 
 
 
 def _keep(
-    prepared: Prepared,
-    best: TrialRecord,
-    weights: Mapping[str, Tensor],
-    results: dict[str, Any],
+    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], results: dict[str, Any]
 ) -> Outcome:
     """Write the report, the results and the ensemble into the run directory."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
-    files = run_dir / "report.md", run_dir / "results.json"
-    report = launch_report(results).encode()
-    write_atomically(files[0], lambda file: file.write(report))
+    files, report = (
+        (run_dir / "report.md", run_dir / "results.json"),
+        document.launch_report(results),
+    )
+    logger.info("%s", report)
+    write_atomically(files[0], lambda file: file.write(report.encode()))
     write_json(files[1], results)
     learners = [
         (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
@@ -210,5 +199,5 @@ def _keep(
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     shape = prepared.splits.image_shape
-    description = launch_tables(results)  # without the title, which is the name of the run
-    return Outcome(description, metrics, files, run_dir / "ensemble", shape, len(names))
+    ensemble, tables = run_dir / "ensemble", document.launch_tables(results)
+    return Outcome(tables, metrics, files, ensemble, shape, len(names))

@@ -4,8 +4,9 @@
 
 The paper reports 64.09 % with k = 10 of 55. It gives neither batch size nor momentum; network and
 recipe are those of PyTorch's CIFAR-10 tutorial, whose batches of 4 and momentum of 0.9 are used
-here. Without momentum a single-class learner says its own class of every image: specialised 100 %,
-complementary 0 %, where momentum gives 93 and 22, the paper 76 and 25 (means over all learners).
+here. Without momentum a single-class learner predicts its own class for every image: specialised
+100 %, complementary 0 %, where momentum gives 93 and 22, the paper 76 and 25 (means over all
+learners).
 
 Preset quick trains the selection net by FER2013's recipe (Adam, OneCycleLR), which CIFAR-10's
 published one, Adadelta at 0.001, stays far behind.
@@ -14,7 +15,8 @@ published one, Adadelta at 0.001, stays far behind.
 from dataclasses import replace
 
 from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
-from search_spaces.common import selection_space, smoke
+
+from .common import selection_space, smoke
 
 _PAPER = Experiment(
     dataset="cifar10",

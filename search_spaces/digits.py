@@ -10,7 +10,8 @@ with the schedule of the learners.
 from dataclasses import replace
 
 from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
-from search_spaces.common import selection_space, smoke
+
+from .common import selection_space, smoke
 
 _QUICK = Experiment(
     dataset="digits",

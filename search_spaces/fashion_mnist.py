@@ -7,7 +7,7 @@ The paper has no such data set; everything is as for MNIST.
 
 from dataclasses import replace
 
-from search_spaces import mnist
+from . import mnist
 
 PRESETS = {
     preset: replace(

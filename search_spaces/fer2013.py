@@ -15,7 +15,8 @@ not been measured here.
 from dataclasses import replace
 
 from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
-from search_spaces.common import selection_space, smoke
+
+from .common import selection_space, smoke
 
 _PAPER = Experiment(
     dataset="fer2013",

@@ -8,7 +8,8 @@ Images are resized to 64x64 pixels. The numbers are a start: change them here fo
 from dataclasses import replace
 
 from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
-from search_spaces.common import selection_space, smoke
+
+from .common import selection_space, smoke
 
 _QUICK = Experiment(
     dataset="folder",

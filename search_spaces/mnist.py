@@ -9,7 +9,8 @@ PyTorch's MNIST example, which has batches of 64, as its authors' code does.
 from dataclasses import replace
 
 from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
-from search_spaces.common import selection_space, smoke
+
+from .common import selection_space, smoke
 
 _PAPER = Experiment(
     dataset="mnist",

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
-from typing import Any
 
 import pytest
 import ray
@@ -37,20 +34,6 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
-
-
-@pytest.fixture
-def change_code(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
-    """`change_code(part)` adds a line to the source of a module or function; None to any one's."""
-    source = inspect.getsource
-
-    def change(part: object) -> None:
-        def changed(one: Any) -> str:
-            return dedent(source(one)) + "\nNEW = 1" * (part is None or one is part)
-
-        monkeypatch.setattr(inspect, "getsource", changed)
-
-    return change
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What a command says and returns when it cannot go on: one line, and a status."""
+"""How a command ends: with one line on stderr where it cannot go on, and an exit status."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from distcel.cli.output import flush_stdout, prepare_stdout
 from distcel.cli.signals import Stopped, unwind_on_signals
 from distcel.experiment.errors import InvalidInputError, RunFailedError
 
@@ -18,23 +19,23 @@ _DISK_ERRORS = (
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong with a command line in one line, without the usage."""
+    """Reports what is wrong with a command line in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
-        self.exit(2, f"error: {message}: --help says what there is\n")
+        self.exit(2, f"error: {message}: --help lists the flags\n")
 
 
 def exit_status(run: Callable[[], int]) -> int:
     """Run; the status is 2 for unusable input, 1 for a run that failed, 128 + a signal's.
 
     Args:
-        run: returns the status where nothing hinders it.
+        run: returns the status where nothing goes wrong.
 
     Raises:
         Exception: any other, which is a defect and wants its traceback.
     """
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    prepare_stdout()
     unwind_on_signals()
     try:
         return run()
@@ -54,3 +55,5 @@ def exit_status(run: Callable[[], int]) -> int:
         remedy = "once that is mended, the same command carries on"
         print(f"error: {where}: {error.strerror}: {remedy}", file=sys.stderr)
         return 1
+    finally:
+        flush_stdout()

@@ -1,4 +1,4 @@
-"""Stops a launch on Ctrl-C and SIGTERM by unwinding it; a second signal does not wait for that."""
+"""Ctrl-C and SIGTERM stop a command by unwinding it; a second signal ends it at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A signal asked the launch to stop; not SystemExit, which Ray Tune takes for an error."""
+    """A signal asked the command to stop; not SystemExit, which Ray Tune takes for an error."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -1,23 +1,75 @@
-"""The smart ensemble (Eqs. 8-14) and the training of its selection net."""
+"""The smart ensemble (Eqs. 8-13): a selection net, the knapsack layer and a vote."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from distcel.core.knapsack import KnapsackLayer
 from distcel.core.networks import NetworkPlan
-from distcel.core.votes import LearnedVote, SummedVote, build_vote
-from distcel.experiment.types import Recipe, SelectionParams
-from distcel.train.cache import CachedSplit
-from distcel.train.loop import DivergedError, Training, accuracy, augment, to_tensor
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import EpochResult
+from distcel.experiment.types import SelectionParams
+
+# Of a logarithm's argument: a learner that rules a class out does not silence all the others.
+_LOWEST_PROBABILITY = 1e-4
+
+
+class SummedVote(nn.Module):
+    """sum_i b_i y_i, where y_i is learner i's softmax output (Eqs. 11-12)."""
+
+    def forward(self, mask_BN: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote, shape (B, C)."""
+        return torch.bmm(mask_BN[:, None, :], probs_BNC).squeeze(1)
+
+    def of_learner(self, index: int, probs_BC: Tensor) -> Tensor:
+        """What a selected learner adds to the logits, shape (B, C)."""
+        return probs_BC
+
+
+class LearnedVote(nn.Module):
+    """sum_i b_i (log(y_i) A_i + a_i), with a matrix A_i (C, C) and a bias a_i (C,) a learner.
+
+    y_i is learner i's softmax output as a row, at least 1e-4, so that A_i is (class it says, class
+    it is heard to say). The paper does not have it. Matrices and biases are trained together with
+    the selection net. They begin as a logarithmic opinion pool of k learners: A_i = I / k, a_i = 0.
+    With k = N and a constant mask it is logistic stacking on the logarithms of all outputs; the k
+    learners that vote are the only ones asked.
+    """
+
+    def __init__(self, n_learners: int, n_classes: int, k: int) -> None:
+        super().__init__()
+        identity = torch.eye(n_classes) / k
+        self.matrices_NCC = nn.Parameter(identity.repeat(n_learners, 1, 1))
+        self.biases_NC = nn.Parameter(torch.zeros(n_learners, n_classes))
+
+    def forward(self, mask_BN: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote, shape (B, C)."""
+        heard_BNC = mask_BN[:, :, None] * _logarithm(probs_BNC)
+        biases_BC = mask_BN @ self.biases_NC
+        logits_BC: Tensor = torch.addmm(
+            biases_BC, heard_BNC.flatten(1), self.matrices_NCC.flatten(0, 1)
+        )
+        return logits_BC
+
+    def of_learner(self, index: int, probs_BC: Tensor) -> Tensor:
+        """What a selected learner adds to the logits, shape (B, C)."""
+        heard_BC: Tensor = _logarithm(probs_BC) @ self.matrices_NCC[index]
+        return heard_BC + self.biases_NC[index]
+
+
+def _logarithm(probs: Tensor) -> Tensor:
+    return probs.clamp_min(_LOWEST_PROBABILITY).log()
+
+
+def build_vote(
+    params: SelectionParams, n_learners: int, n_classes: int
+) -> SummedVote | LearnedVote:
+    """The vote that the parameters ask for, untrained."""
+    if params.vote == "sum":
+        return SummedVote()
+    return LearnedVote(n_learners, n_classes, params.k)
 
 
 class SmartEnsemble(nn.Module):
@@ -87,92 +139,6 @@ def trained_ensemble(
     return ensemble
 
 
-class SelectionTraining:
-    """Trains an ensemble's selection net on cached predictions (Algorithm 1), an epoch a call.
-
-    Args:
-        ensemble: maps images and the learners' outputs (B, N, C) to logits (B, C); on `device`.
-            What else it has to train is trained together with its selection net.
-        train: the split it is trained on; its labels give the cross entropy of Eq. 14.
-        valid: the split that is reported after every epoch.
-        recipe: optimizer, schedule, batch size, epochs and augmentation.
-        seed: of the order of the samples and of their augmentation.
-        device: that the arrays are put on.
-    """
-
-    def __init__(
-        self,
-        ensemble: nn.Module,
-        train: CachedSplit,
-        valid: CachedSplit,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.ensemble, self.valid = ensemble, DeviceSplit(valid, device)
-        self.n_epochs = recipe.epochs
-        data = DeviceSplit(train, device)
-
-        def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
-            # A mirrored image wants the same learners: its label and their votes stay.
-            images = augment(data.images[batch_B], recipe.augmentation, generator)
-            # Not self.ensemble: such a cycle keeps the GPU's memory until Python collects it.
-            return cross_entropy(ensemble(images, data.probs[batch_B]), data.labels[batch_B])
-
-        indices_S = torch.arange(len(data.labels), device=device)
-        self.training = Training(ensemble, batch_loss, indices_S, recipe, seed)
-
-    def run_epoch(self) -> EpochResult:
-        """Train for one epoch and measure the valid split.
-
-        Raises:
-            DivergedError: a loss became NaN or infinite.
-        """
-        valid = self.valid
-        return measured_epoch(self.training, lambda: valid.logits(self.ensemble), valid.labels)
-
-    def run(self) -> TrainedNetwork:
-        """Train for all epochs; the weights are the last one's.
-
-        Raises:
-            DivergedError: a loss became NaN or infinite.
-        """
-        epochs = tuple(self.run_epoch() for _ in range(self.n_epochs))
-        state_dict = self.ensemble.state_dict()
-        weights = {name: value.cpu().numpy() for name, value in state_dict.items()}
-        return TrainedNetwork(weights, epochs[-1].valid_accuracy, epochs)
-
-
-def measured_epoch(
-    training: Training, valid_logits: Callable[[], Tensor], valid_labels_S: Tensor
-) -> EpochResult:
-    """Train for one epoch and measure the valid split; `valid_logits` gives its logits (S, C).
-
-    Raises:
-        DivergedError: a loss became NaN or infinite.
-    """
-    started = time.monotonic()
-    train_loss = training.run_epoch()
-    logits_SC = valid_logits()
-    valid_loss = float(cross_entropy(logits_SC, valid_labels_S))
-    if not math.isfinite(valid_loss):
-        raise DivergedError(f"the validation loss became {valid_loss}: try a smaller lr")
-    valid_accuracy = accuracy(logits_SC, valid_labels_S)
-    seconds, now_ms = time.monotonic() - started, int(time.time() * 1000)
-    return EpochResult(training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
-
-
-class DeviceSplit:
-    """A CachedSplit's arrays as tensors on a device."""
-
-    def __init__(self, split: CachedSplit, device: torch.device) -> None:
-        self.images = to_tensor(split.images_SCHW, device)
-        self.labels = to_tensor(split.labels_S, device)
-        self.probs = to_tensor(split.probs_SNC, device)
-
-    @torch.inference_mode()
-    def logits(self, ensemble: nn.Module, batch_size: int = 256) -> Tensor:
-        """The ensemble's logits for every sample, shape (S, C), in evaluation mode."""
-        ensemble.eval()
-        batches = zip(self.images.split(batch_size), self.probs.split(batch_size), strict=True)
-        return torch.cat([ensemble(images, probs) for images, probs in batches])
+def class_probabilities(logits_SC: Tensor) -> Tensor:
+    """The softmax of the logits (Eq. 11), in double precision: close logits stay apart."""
+    return logits_SC.double().softmax(-1)

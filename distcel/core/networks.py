@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from distcel.experiment.errors import invalid, require
-from distcel.experiment.types import Architecture
+from distcel.experiment.types import Architecture, OwnArchitecture
 
 # Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -44,14 +44,14 @@ class NetworkPlan:
     """How every network of a run is built, but for its number of outputs and its seed.
 
     Attributes:
-        architecture: family and widths.
+        architecture: family and widths, or a function of the user's.
         image_shape: channels, height, width.
         mean: of each channel over the train split (or ImageNet's), in [0, 1].
         std: likewise.
         imagenet_weights: state dict of torchvision's resnet18 to start from, or None.
     """
 
-    architecture: Architecture
+    architecture: Architecture | OwnArchitecture
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -64,7 +64,7 @@ class NetworkPlan:
             as_bytes = value.cpu().contiguous().reshape(-1).view(torch.uint8)  # of bfloat16 too
             digest.update(name.encode() + as_bytes.numpy().tobytes())
         return {
-            "architecture": asdict(self.architecture),
+            "architecture": self.architecture.description(),
             "image_shape": self.image_shape,
             "mean": self.mean,
             "std": self.std,
@@ -81,17 +81,41 @@ class NetworkPlan:
         Raises:
             InvalidInputError: the images or the ImageNet weights do not fit the architecture.
         """
-        family, channels = self.architecture.family, self.architecture.channels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            if family == "lenet":
-                body = _lenet(channels, self.image_shape, n_outputs)
-            elif family == "resnet9":
-                body = _resnet9(channels, self.image_shape, n_outputs)
-            else:
-                body = _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
+            body = self._body(n_outputs)
         # Channels last: up to half as fast again on a CPU, and what tensor cores want.
         return Network(body, self.mean, self.std).to(memory_format=torch.channels_last)
+
+    def _body(self, n_outputs: int) -> nn.Module:
+        own = self.architecture
+        if isinstance(own, OwnArchitecture):
+            body = own.build(n_outputs, self.image_shape)
+            rule = f"a torch.nn.Module from {own.name}"
+            require(isinstance(body, nn.Module), rule, type(body).__name__, "return one")
+            return _fitting(body, self.image_shape, n_outputs, own.name)
+        if own.family == "lenet":
+            return _lenet(own.channels, self.image_shape, n_outputs)
+        if own.family == "resnet9":
+            return _resnet9(own.channels, self.image_shape, n_outputs)
+        return _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
+
+
+def _fitting(
+    body: nn.Module, image_shape: tuple[int, int, int], n_outputs: int, name: str
+) -> nn.Module:
+    """The module, if it maps images to that many scores."""
+    rule = f"scores of shape (2, {n_outputs}) from {name} for two images of shape {image_shape}"
+    was_training = body.training
+    try:
+        with torch.no_grad():
+            found = body.eval()(torch.zeros(2, *image_shape))
+    except Exception as error:  # whatever the user's function raises
+        raise invalid(rule, f"{type(error).__name__}: {error}", "mend the function") from None
+    body.train(was_training)
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    require(shape == (2, n_outputs), rule, shape, "mend the function")
+    return body
 
 
 def _lenet(

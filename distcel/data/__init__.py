@@ -1,1 +1,4 @@
-"""."""
+"""From disk to splits: readers of the layouts people have, decoded images, seeded splits, subsets.
+
+It imports from `storage` and `experiment` alone, and needs neither torch nor Ray.
+"""

@@ -129,8 +129,13 @@ def fer2013_csv(path: Path, class_names: tuple[str, ...]) -> Source:
                 usage, label, image = _fer2013_row(row, len(class_names))
                 rows[usage == "Training"].append((f"{usage}_{number}", label, image))
     except (
-        *(csv.Error, KeyError, ValueError, AttributeError, OverflowError),
-        *(TypeError, OSError),
+        csv.Error,
+        KeyError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        TypeError,
+        OSError,
     ) as error:
         rule = "an emotion 0-6, a Usage and 2304 pixels 0-255 in every row"
         found = f"data row {number} of {path} ({error})"
@@ -164,7 +169,7 @@ def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) 
         Source: None where the folder has no such subfolders.
 
     Raises:
-        InvalidInputError: there is a folder of another class or split, or one is missing.
+        InvalidInputError: a folder is of another class or split, or one is missing.
     """
     children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
     _require_no_other_split(folder, set(children), class_names is None)
@@ -180,8 +185,8 @@ def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) 
     if not train:
         return None
     names = class_names or tuple(train)
-    strangers = sorted((set(train) | set(test)) - set(names))
-    require(not strangers, f"classes among {names}", strangers, f"rename them in {folder}")
+    unknown = sorted((set(train) | set(test)) - set(names))
+    require(not unknown, f"classes among {names}", unknown, f"rename them in {folder}")
 
     def pool(files: dict[str, list[Path]]) -> Pool:
         labelled = [(path, c) for c, name in enumerate(names) for path in files.get(name, [])]

@@ -15,12 +15,12 @@ from distcel.experiment.errors import invalid, require
 
 Images = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")  # whatever a file's name says
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")  # whatever the suffix of a file
 MAX_PIXELS = 64_000_000
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image file below the folder, sorted; none where there is no folder."""
+    """Every image file below the folder, sorted; none where the folder is missing."""
     files = (Path(path, name) for path, _, names in folders_below(folder) for name in names)
     found = (p for p in files if p.suffix.lower() in SUFFIXES)
     return sorted(p for p in found if not p.name.startswith("."))
@@ -29,7 +29,7 @@ def image_files(folder: Path) -> list[Path]:
 def folders_below(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """The folder and all below it, with the names of their subfolders and of their files.
 
-    Each is there once, however many links lead to it; none is where there is no folder.
+    Each comes once, however many links lead to it; none where the folder is missing.
 
     Raises:
         InvalidInputError: one of them may not be read.

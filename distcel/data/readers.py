@@ -6,6 +6,7 @@ unpickled, but for torchvision's CIFAR-10 batches, whose MD5 sums torchvision ch
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -26,13 +27,32 @@ from distcel.data.formats import (
 from distcel.data.images import SUFFIXES, folders_below, image_files
 from distcel.experiment.errors import invalid, require
 
+logger = logging.getLogger(__name__)
+
 FER2013_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
 )
 FASHION_CLASSES = (
-    *("t-shirt", "trouser", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle-boot"),
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle-boot",
 )
 AGE_CLASSES = ("0-5", "6-19", "20-33", "34-56", "over-56")
 AGE_UPPER_BOUNDS = (5, 19, 33, 56)
@@ -145,7 +165,7 @@ def _read_utkface(folder: Path) -> Source | None:
         return None
     unnamed = [path for path, age in ages.items() if not age]
     if unnamed:
-        print(f"skipped {len(unnamed)} files without an age, the first {unnamed[0]}")
+        logger.warning("skipped %d files without an age, the first %s", len(unnamed), unnamed[0])
     labels = np.searchsorted(AGE_UPPER_BOUNDS, [age for _, age in named]).astype(np.int64)
     return Source(AGE_CLASSES, file_pool(folder, [p for p, _ in named], labels, "RGB"), None)
 
@@ -156,7 +176,7 @@ def _read_folder(folder: Path) -> Source | None:
 
 @dataclass(frozen=True)
 class Reader:
-    """How one data set is read, where it is looked for, and what to say when it is not there."""
+    """How one data set is read, where it is looked for, and the remedy when it is missing."""
 
     read: Callable[[Path], Source | None]
     folders: tuple[str, ...]

@@ -1,33 +1,30 @@
-"""Seeded splits, kept decoded as Arrow files, and the subsets that base learners specialise on."""
+"""Seeded splits that share no sample and no image, kept decoded as Arrow files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from distcel.data import duplicates
-from distcel.data import formats as sample_formats
-from distcel.data import images as image_files
-from distcel.data import readers as sources
-from distcel.data.duplicates import kept_of_each
 from distcel.data.formats import Indices, Pool
 from distcel.data.images import Images
 from distcel.data.readers import read_source, source_stamp
 from distcel.data.tables import read_samples, write_samples
 from distcel.experiment.errors import invalid, require
-from distcel.experiment.types import SPLIT_NAMES, Experiment, LearnerSpec, SplitName
+from distcel.experiment.types import SPLIT_NAMES, Experiment, SplitName
 from distcel.storage.files import DamagedFileError, content_key, put_aside
-from distcel.storage.provenance import code_of
+from distcel.storage.provenance import source_digest
 
-_READING = (duplicates, image_files, sample_formats, sources, sys.modules[__name__])
+# Part of the splits' key. Raise it with every change of what is read, decoded, drawn or left out:
+# anything in this room that gives other ids, labels or pixels from the same files and seed.
+CACHE_VERSION = 1
 # The test split is the same whatever the seed, so that no seed ever trains on another's test.
 _TEST_SEED = 0
 
@@ -44,6 +41,11 @@ class Split:
     labels: NDArray[np.int64]
     images: NDArray[np.uint8]
 
+    def where(self, chosen_S: NDArray[np.bool_]) -> Split:
+        """The samples that are chosen by a mask of shape (S,)."""
+        ids = self.sample_ids.filter(chosen_S)
+        return Split(ids, self.labels[chosen_S], self.images[chosen_S])
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -51,10 +53,10 @@ class Splits:
 
     Attributes:
         class_names: in the order of the labels.
-        by_name: train, valid and test, and holdout where there is one.
+        by_name: train, valid and test, and holdout once `subsets.hold_out` drew it.
         digest: of all that they hold.
         n_duplicates: samples that were left out of train and valid, because their image is in
-            another split or was there before.
+            another split or an earlier one of the same split.
     """
 
     class_names: tuple[str, ...]
@@ -89,14 +91,15 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
 
     A test split that the data set brings stays as it is; otherwise it is drawn by class, the same
     for every seed. The valid split is drawn by class out of the rest, by the seed. No image is in
-    two splits: `duplicates.kept_of_each` says which one keeps it.
+    two splits: `kept_of_each` decides which one keeps it.
 
     Raises:
         InvalidInputError: the data are missing, unreadable or too few to split.
         SplitOverlapError: the splits share a sample id.
     """
     request = {
-        "code": [code_of(module) for module in _READING],
+        "cache_version": CACHE_VERSION,
+        "versions": [np.__version__, version("pillow"), version("scikit-learn")],
         "dataset": experiment.dataset,
         "data_dir": str(data_dir.resolve()),
         "source": source_stamp(data_dir) if experiment.dataset != "digits" else [],
@@ -142,6 +145,33 @@ def draw_splits(
     return source.class_names, pools
 
 
+def kept_of_each(images: Mapping[SplitName, Images]) -> dict[SplitName, Indices]:
+    """Which samples each split keeps, so that no image is in two splits or twice in train or valid.
+
+    All of test stay, so that accuracies on it can be compared with others'. Valid keeps the first
+    of each image that test does not have, train the first of each that neither has, whatever label
+    its copies have. Networks see the images as they are here, resized: what is equal now is equal
+    to them.
+
+    Args:
+        images: of the splits `train`, `valid` and `test`, each (S, channels, H, W).
+
+    Returns:
+        dict: by split, the indices of the samples to keep, in their order.
+    """
+    seen: set[bytes] = set()
+    kept: dict[SplitName, Indices] = {}
+    for name in ("test", "valid", "train"):
+        indices = []
+        for i, image in enumerate(images[name]):
+            digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            if name == "test" or digest not in seen:
+                indices.append(i)
+            seen.add(digest)
+        kept[name] = np.array(indices, np.int64)
+    return kept
+
+
 def _write_splits(
     experiment: Experiment, data_dir: Path, paths: Mapping[SplitName, Path], seed: int
 ) -> None:
@@ -163,6 +193,7 @@ def _write_splits(
         "class_names": json.dumps(class_names),
         "splits_digest": _digest(pools, images),
         "n_duplicates": str(n_duplicates),
+        "source_digest": source_digest(),
     }
     for name, pool in pools.items():
         ids = pa.array(pool.sample_ids, pa.string())
@@ -229,31 +260,3 @@ def _digest(pools: Mapping[SplitName, Pool], images: Mapping[SplitName, Images])
         digest.update(np.ascontiguousarray(pool.labels).data)
         digest.update(np.ascontiguousarray(images[name]).data)
     return digest.hexdigest()
-
-
-def specialised_indices(
-    labels_S: NDArray[np.int64], spec: LearnerSpec, share: float, seed: int
-) -> Indices:
-    """The training samples of one base learner: `share` of them belong to its classes.
-
-    All samples of its classes and a random draw of the others; where the others are too few, all
-    of those and a random draw of its own. A learner whose classes are all there are takes all.
-
-    Args:
-        labels_S: labels of the train split, shape (S,).
-        spec: the learner.
-        share: the specialty share, in (0, 1).
-        seed: of the draw.
-
-    Returns:
-        Indices: sorted, without repetition.
-    """
-    own = np.flatnonzero(np.isin(labels_S, spec.classes))
-    others = np.flatnonzero(~np.isin(labels_S, spec.classes))
-    if len(others) == 0:
-        return own
-    total = min(len(own) / share, len(others) / (1 - share))
-    generator = np.random.default_rng(seed)
-    own = generator.choice(own, round(total * share), replace=False)
-    others = generator.choice(others, round(total * (1 - share)), replace=False)
-    return np.sort(np.concatenate([own, others]))

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 
 from distcel.core.cost import MultiplyAdds
 from distcel.evaluate.gradients import study_gradients
 from distcel.evaluate.launch import run_facts
 from distcel.evaluate.metrics import measure, slices
-from distcel.execute.pool import WorkerPool
+from distcel.execute.jobs import Executor
 from distcel.experiment.space import few_lrs
 from distcel.experiment.types import SelectionParams
-from distcel.prepare import Prepared
 from distcel.rules.consensus import random_selections
 from distcel.rules.learned_vote import search_learned_vote, third_of
 from distcel.rules.registry import (
@@ -41,12 +39,12 @@ from distcel.rules.trained import (
     rules_beyond,
     smart_by_eq_7,
 )
-from distcel.search.refit import SmartRule, refit
-from distcel.search.selection import SelectionTask, TaskRef
-from distcel.search.trials import TrialStore, best_trial, first_params
+from distcel.search.prepare import Prepared
+from distcel.search.refit import SmartRule, refit_best
+from distcel.search.trials import TrialRecord, TrialStore, best_trial, first_params
 from distcel.train.cache import CachedSplit
 from distcel.train.estimate import count_samples
-from distcel.train.trial_record import TrialRecord
+from distcel.train.selection import SelectionTask
 
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
 _CONSTANT = ("unweighted_average", "plurality_vote", "super_learner")  # of Figure 2, for every k
@@ -58,8 +56,8 @@ class _Run:
 
     prepared: Prepared
     task: SelectionTask
-    shared: TaskRef
-    executor: WorkerPool
+    shared: Any
+    executor: Executor
     best: TrialRecord
     first: SelectionParams
 
@@ -92,7 +90,7 @@ class _Trained:
 
 
 def compare_run(
-    prepared: Prepared, executor: WorkerPool, beyond: bool, gradients: bool
+    prepared: Prepared, executor: Executor, beyond: bool, gradients: bool
 ) -> dict[str, Any]:
     """Compare what a finished run chose with every other rule, on the test split.
 
@@ -117,7 +115,7 @@ def compare_run(
     records = TrialStore(prepared.search_folder / "trials").snapshot()
     best, first = best_trial(records), first_params(records, prepared.search.first)
     task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
-    run = _Run(prepared, task, ray.put(task), executor, best, first)
+    run = _Run(prepared, task, executor.share(task), executor, best, first)
     trained = _train(run)
     if beyond:
         trained = _train_beyond(run, trained)
@@ -141,8 +139,9 @@ def curve_ks(n_learners: int, chosen: int) -> list[int]:
 def _train(run: _Run) -> _Trained:
     """What every comparison trains; the best trial's own network is kept by its refit."""
     params = run.best.params
-    folder = run.prepared.search_folder / "refit"
-    network, _ = refit(run.shared, run.best, run.executor, folder)
+    folder = run.prepared.search_folder
+    store = TrialStore(folder / "trials")
+    network, _ = refit_best(run.shared, store, run.executor, folder / "refit")
     ks = [k for k in curve_ks(len(run.prepared.specs), params.k) if k != params.k]
     by_key = {k: f"{SMART.key}, k = {k}" for k in ks}
     titles = TITLES | {key: f"{SMART.title}, k = {k}" for k, key in by_key.items()}

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distcel.execute.pool import WorkerPool
+from distcel.execute.jobs import Executor
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import Gradient
-from distcel.rules.kept_training import train_missing
+from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask, TaskRef
+from distcel.search.trials import TrialRecord
 from distcel.train.cache import CachedSplit
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import TrialRecord
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import SelectionTask
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ ESTIMATORS = (
 
 def study_gradients(
     task: SelectionTask,
-    shared: TaskRef,
+    shared: Any,
     best: TrialRecord,
     test: CachedSplit,
-    executor: WorkerPool,
+    executor: Executor,
     folder: Path,
     estimators: Sequence[Estimator] = ESTIMATORS,
 ) -> list[dict[str, Any]]:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from distcel.core.cost import multiply_adds
 from distcel.experiment.types import LearnerSpec, SelectionParams
-from distcel.prepare import Prepared
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPERS, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RunFacts, correct
+from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask
 from distcel.train.cache import CachedSplit
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import SelectionTask
 
 
 def measure_test(

@@ -11,12 +11,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
 import ray
 
+from distcel.execute.environment import environment
+from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import RunFailedError, invalid
 from distcel.storage.provenance import write_copy
+
+
+def cluster_pool(gpu_share: float) -> WorkerPool:
+    """The pool for the cluster that Ray is connected to."""
+    return WorkerPool.on_nodes([n["Resources"] for n in ray.nodes() if n["Alive"]], gpu_share)
 
 
 @contextmanager
@@ -30,7 +35,7 @@ def connect(address: str | None) -> Iterator[str]:
         InvalidInputError: there is no cluster at the address.
         RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
         code = {"working_dir": folder}

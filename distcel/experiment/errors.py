@@ -1,4 +1,4 @@
-"""The two errors whose message is one line for the user, and the checks that raise the first."""
+"""The errors whose message is one line for the user, and the checks that raise the first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ class InvalidInputError(ValueError):
 
 
 class RunFailedError(RuntimeError):
-    """A run cannot go on though its input is fine; the message is one line that says why."""
+    """A run cannot go on though its input is fine; the message is one line with the reason."""
+
+
+class DivergedError(RunFailedError):
+    """A loss or a weight became NaN or infinite; raised on the worker that trains."""
 
 
 def invalid(rule: str, found: str, remedy: str) -> InvalidInputError:

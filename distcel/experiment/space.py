@@ -52,7 +52,8 @@ def search_space(
 def require_within(space: Mapping[str, BaseDistribution], point: SelectionParams) -> None:
     """Raise InvalidInputError unless the point lies within the space.
 
-    Tune would take the first trial's wherever it lies, but no later launch could tell Optuna of it.
+    Tune would take the first trial's wherever it lies, but no later launch could add it to its
+    study.
     """
     try:
         create_trial(params=point.as_dict(), distributions=dict(space), value=0.0)
@@ -92,4 +93,5 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
         return distribution.low, distribution.high  # type: ignore[attr-defined]
 
     named = {name: ends(name) for name in space}
-    return [SelectionParams(**{name: pair[i] for name, pair in named.items()}) for i in (0, 1)]
+    points = ({name: pair[i] for name, pair in named.items()} for i in (0, 1))
+    return [SelectionParams.from_dict(point) for point in points]

@@ -7,7 +7,7 @@ Images are uint8 of shape (S, channels, height, width); probabilities are float3
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +53,42 @@ class Architecture:
         for width in self.channels:
             require_count("channel width", width)
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.family
+
+    def description(self) -> dict[str, Any]:
+        """All that determines the networks, as JSON."""
+        return asdict(self)
+
+
+# From a number of outputs and an image shape (channels, height, width) to a torch.nn.Module, which
+# maps standardised float images (B, channels, height, width) to scores (B, outputs).
+NetworkFunction = Callable[[int, tuple[int, int, int]], Any]
+
+
+@dataclass(frozen=True)
+class OwnArchitecture:
+    """A function of the user's that builds a network, and the version that is part of its keys."""
+
+    build: NetworkFunction
+    version: str
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.version, str) and self.version != ""
+        rule = "an architecture_version beside a function as architecture"
+        require(known, rule, self.version, "give a text, and another one whenever it changes")
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return getattr(self.build, "__name__", type(self.build).__name__)
+
+    def description(self) -> dict[str, Any]:
+        """All that determines the networks, as JSON."""
+        return {"function": self.name, "version": self.version}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -82,8 +118,9 @@ class Recipe:
         require_non_negative("momentum", self.momentum)
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
-        heeded = self.optimizer == "sgd" or self.momentum == 0
-        require(heeded, "momentum of sgd alone", self.momentum, f"leave it out of {self.optimizer}")
+        allowed = self.optimizer == "sgd" or self.momentum == 0
+        remedy = f"leave it out of {self.optimizer}"
+        require(allowed, "momentum of sgd alone", self.momentum, remedy)
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 
@@ -114,7 +151,8 @@ class SelectionParams:
 
     k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
     gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
-    vote is how the selected are heard: the paper's sum, or a learned one (`distcel.core.votes`).
+    vote combines the outputs of the selected: the paper's sum, or a learned one
+    (`distcel.core.ensemble`).
     """
 
     k: int
@@ -137,6 +175,16 @@ class SelectionParams:
         require(
             self.k <= n_learners, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range"
         )
+
+    @staticmethod
+    def from_dict(point: Mapping[str, Any]) -> SelectionParams:
+        """What `as_dict` gave, or a point that Optuna or Tune proposes.
+
+        Raises:
+            TypeError: a hyperparameter is unknown or missing.
+            InvalidInputError: a value is out of its range.
+        """
+        return SelectionParams(**point)
 
     def as_dict(self) -> dict[str, Any]:
         """The point as a plain dictionary, in the order k, epsilon, m, lr, gradient, vote."""
@@ -166,7 +214,8 @@ class Experiment:
         dataset: name of the reader in `distcel.data.readers`.
         image_size: side in pixels that images are resized to; None keeps their own.
         specialty_share: fraction of a base learner's training samples that belong to its classes.
-        architecture: of the base learners and of the selection net alike, as in the paper.
+        architecture: of the base learners and of the selection net alike, as in the paper; an
+            Architecture or a function `(n_outputs, image_shape) -> torch.nn.Module` of your own.
         learner_recipe: how a base learner is trained.
         selector_recipe: how the selection net is trained; each trial brings its own lr. It alone
             sees augmented images: the cached predictions are of the images as they are.
@@ -179,12 +228,13 @@ class Experiment:
         test_share: fraction that becomes the test split, where the data set comes without one.
         max_samples: cap on the samples of each split, drawn by class; None keeps all.
         note: how this differs from the published recipe, or what that leaves open.
+        architecture_version: of a function as architecture, part of the keys of what is trained.
     """
 
     dataset: str
     image_size: int | None
     specialty_share: float
-    architecture: Architecture
+    architecture: Architecture | NetworkFunction
     learner_recipe: Recipe
     selector_recipe: Recipe
     space: Mapping[str, BaseDistribution] = field(hash=False)
@@ -195,8 +245,20 @@ class Experiment:
     test_share: float = 0.2
     max_samples: int | None = None
     note: str = ""
+    architecture_version: str = ""
+
+    @property
+    def network(self) -> Architecture | OwnArchitecture:
+        """The architecture, a function together with its version."""
+        if isinstance(self.architecture, Architecture):
+            return self.architecture
+        return OwnArchitecture(self.architecture, self.architecture_version)
 
     def __post_init__(self) -> None:
+        rule = "an Architecture or a function that builds a network as architecture"
+        fits = isinstance(self.architecture, Architecture) or callable(self.architecture)
+        require(fits, rule, self.architecture, "give one of these")
+        _ = self.network  # a function has a version
         for name in ("specialty_share", "valid_share", "test_share"):
             share = getattr(self, name)
             require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
@@ -215,6 +277,6 @@ def first_point(
     """
     own = experiment.first_trial.as_dict()
     own["k"] = min(own["k"], n_learners)
-    point = SelectionParams(**(own | dict(fixed)))
+    point = SelectionParams.from_dict(own | dict(fixed))
     point.require_k_within(n_learners)
     return point

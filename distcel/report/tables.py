@@ -262,3 +262,19 @@ def gradient_epochs(results: Results) -> int:
     """The epochs that each gradient was trained for; 0 if none was."""
     studies = [found["gradients"] or [] for found in comparisons(results)]
     return max((len(run["epochs"]) for study in studies for run in study), default=0)
+
+
+def leaderboard(launch: Results, comparison: Results | None) -> pd.DataFrame:
+    """Accuracy on test of each rule, the best first; of a launch, or of its comparison."""
+    if comparison is None:
+        titles = {key: rule["title"] for key, rule in launch["rules"].items()}
+        rows = {titles.get(key, key): [x] for key, x in launch["accuracy"].items()}
+        found = pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy"])
+    else:
+        names = ["accuracy", "calibration_error"]
+        rows = {
+            rule["title"]: [rule.get(name) for name in names]
+            for rule in comparison["rules"].values()
+        }
+        found = pd.DataFrame.from_dict(rows, orient="index", columns=names)
+    return found.sort_values("accuracy", ascending=False).rename_axis("rule")

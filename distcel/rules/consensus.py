@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from distcel.core.ensemble import class_probabilities
 from distcel.rules.rule import ConsensusRule, FittedRule
 from distcel.train.cache import CachedSplit
 
@@ -23,11 +24,6 @@ def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) ->
     shares_SC = votes_SC / votes_SC.sum(1, keepdims=True)
     shares_SC[np.arange(len(shares_SC)), winners_S] += _AHEAD
     return torch.from_numpy(shares_SC / (1 + _AHEAD))
-
-
-def class_probabilities(logits_SC: Tensor) -> Tensor:
-    """The softmax of the logits, in double precision: close logits stay apart."""
-    return logits_SC.double().softmax(-1)
 
 
 @dataclass(frozen=True)

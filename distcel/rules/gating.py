@@ -15,14 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from distcel.core.ensemble import DeviceSplit, SelectionTraining
+from distcel.core.ensemble import SummedVote, class_probabilities
 from distcel.core.knapsack import top_k_mask
-from distcel.core.votes import SummedVote
 from distcel.experiment.types import SelectionParams
-from distcel.rules.consensus import class_probabilities
-from distcel.search.selection import SelectionTask
 from distcel.train.cache import CachedSplit
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
 
 
 class SoftGating(nn.Module):
@@ -98,4 +96,5 @@ class GatedEnsemble:
     def _around(self, selection_net: nn.Module) -> nn.Module:
         if self.kind == "soft_gating":
             return SoftGating(selection_net)
+        assert self.kind == "straight_through", f"no such rule: {self.kind}"
         return StraightThrough(selection_net, self.params.k)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from distcel.execute.pool import WorkerPool
-from distcel.prepare import Prepared
+from distcel.execute.jobs import Executor
 from distcel.rules.trained import TITLES, Chosen
+from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule, refit_best
-from distcel.search.selection import TaskRef
-from distcel.search.trials import NoCompleteTrialError, TrialStore
-from distcel.search.tune import run_search
-from distcel.train.trial_record import TrialRecord
+from distcel.search.search import run_search
+from distcel.search.trials import NoCompleteTrialError, TrialRecord, TrialStore
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ def third_of(n_learners: int) -> int:
 
 
 def search_learned_vote(
-    prepared: Prepared, shared: TaskRef, executor: WorkerPool
+    prepared: Prepared, shared: Any, executor: Executor
 ) -> tuple[Chosen, TrialRecord] | None:
     """Search as many trials of the learned vote as the run has of the paper's.
 

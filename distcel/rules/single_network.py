@@ -17,17 +17,14 @@ from safetensors.numpy import load, save
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distcel.core.ensemble import measured_epoch
 from distcel.core.networks import NetworkPlan
+from distcel.execute.jobs import Progress
 from distcel.experiment.types import Experiment, Recipe
-from distcel.search.selection import SelectionTask
 from distcel.train.cache import CachedSplit
+from distcel.train.checkpoint import EpochResult, TrainedNetwork, load_training, save_training
 from distcel.train.estimate import SampleCounts
-from distcel.train.learner import Progress
 from distcel.train.loop import Training, augment, predict, to_tensor
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.training_state import load_training, save_training
-from distcel.train.trial_record import EpochResult
+from distcel.train.selection import SelectionTask, measured_epoch
 
 SECONDS_BETWEEN_STATES = 30.0  # lost at most when a worker is killed; half a second to keep each
 

@@ -15,17 +15,17 @@ from typing import Any
 
 from torch import Tensor
 
-from distcel.execute.pool import WorkerPool
+from distcel.execute.jobs import Executor
 from distcel.experiment.types import Experiment, SelectionParams
 from distcel.rules.gating import GatedEnsemble
-from distcel.rules.kept_training import TrainableRule, train_missing
 from distcel.rules.rule import Rule, RunFacts, everybody, nobody, selected, selection_net_and
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
+from distcel.search.kept import TrainableRule, train_missing
 from distcel.search.refit import SmartRule
-from distcel.search.selection import SelectionTask, TaskRef
 from distcel.train.cache import CachedSplit
+from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import SampleCounts
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.selection import SelectionTask
 
 RulesByLr = Mapping[float, TrainableRule]
 
@@ -184,8 +184,8 @@ def smart_by_eq_7(first: SelectionParams, lrs: Sequence[float]) -> dict[str, Rul
 
 def best_on_valid(
     rules: Mapping[str, RulesByLr],
-    shared: TaskRef,
-    executor: WorkerPool,
+    shared: Any,
+    executor: Executor,
     folder: Path,
     titles: Mapping[str, str] = TITLES,
 ) -> dict[str, Chosen]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from distcel.execute.jobs import Failed
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialStore
-from distcel.train.trial_record import TrialRecord
 
-# As Ray says it. A trial that has not begun is not to blame for its worker's death either.
+logger = logging.getLogger(__name__)
+
+OUTCOME = "outcome"  # of an epoch: an EpochResult or Failed
+# In Ray's words. A trial that has not begun is not to blame for its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 _WORKER_LOST = (*_NODE_LOST, "worker process has died")
 
@@ -40,40 +45,43 @@ class Recorder(tune.Callback):
         return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Keep it as running, without what it did before its worker died."""
+        """Keep it as running, without what it did before its worker was lost."""
         number = self._number(trials, trial)
         self.begun.add(number)
-        self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
+        with _not_swallowed():
+            self.store.begin(number, SelectionParams.from_dict(trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Keep an epoch, or how the trial diverged."""
-        number = self._number(trials, trial)
-        if "diverged" in result:
-            self._fail(number, result["diverged"])
+        number, outcome = self._number(trials, trial), result[OUTCOME]
+        if isinstance(outcome, Failed):
+            with _not_swallowed():
+                self.store.fail(number, outcome.reason)
         else:
-            self.store.add_epoch(number, result["epoch_result"])
+            self.store.add_epoch(number, outcome)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Acknowledge it: its record is on the disk before its line is printed."""
-        record = self.store[self._number(trials, trial)]
-        if record.state == "RUNNING":
-            self._keep(replace(record, state="COMPLETE"))
-            say_complete(record)
+        """Acknowledge it."""
+        number = self._number(trials, trial)
+        if self.store[number].state == "RUNNING":
+            with _not_swallowed():
+                self.store.complete(number)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Keep why it failed, unless its worker is to blame."""
         number, error = self._number(trials, trial), _last_error(trial)
-        if number not in self.store:
-            self._keep(TrialRecord(number, SelectionParams(**trial.config), "RUNNING"))
-        no_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
-        if any(phrase in error for phrase in no_fault):
-            # No fault of the trial, which stays RUNNING and begins again in the next round.
-            self.lost_a_trial = True
-            print(f"trial {number}: its worker was lost, it begins again")
-        else:
-            self._fail(number, _reason(error))
+        not_its_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
+        with _not_swallowed():
+            if number not in self.store:
+                self.store.begin(number, SelectionParams.from_dict(trial.config))
+            if not any(phrase in error for phrase in not_its_fault):
+                self.store.fail(number, _reason(error))
+                return
+        # The trial stays RUNNING and begins again in the next round.
+        self.lost_a_trial = True
+        logger.warning("trial %d: worker lost, it begins again", number)
 
     def _number(self, trials: list[Any], trial: Any) -> int:
         for known in trials:  # Tune moves a trial that it retries to the end of the list
@@ -81,15 +89,13 @@ class Recorder(tune.Callback):
                 self.numbers[known.trial_id] = next(self.in_order)
         return self.numbers[trial.trial_id]
 
-    def _fail(self, number: int, reason: str) -> None:
-        self._keep(replace(self.store[number], state="FAILED", reason=reason))
-        print(f"trial {number}: failed, {reason}")
 
-    def _keep(self, record: TrialRecord) -> None:
-        try:
-            self.store.keep(record)
-        except OSError as error:
-            raise NotKeptError(error) from error
+@contextmanager
+def _not_swallowed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotKeptError(error) from error
 
 
 def _last_error(trial: Any) -> str:
@@ -103,11 +109,3 @@ def _reason(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     out_of_memory = [line for line in lines if "low on memory" in line]
     return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]
-
-
-def say_complete(record: TrialRecord) -> None:
-    """Print what acknowledges a trial."""
-    p, n_epochs = record.params, len(record.epochs)
-    point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient} {p.vote}"
-    accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
-    print(f"trial {record.number}: {accuracy} {point}")

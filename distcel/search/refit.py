@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from distcel.core.ensemble import DeviceSplit, trained_ensemble
-from distcel.execute.pool import WorkerPool
+from distcel.core.ensemble import class_probabilities, trained_ensemble
+from distcel.execute.jobs import Executor
 from distcel.experiment.types import SelectionParams
-from distcel.rules.consensus import class_probabilities
-from distcel.rules.kept_training import train_missing
-from distcel.search.selection import SelectionTask, TaskRef
-from distcel.search.trials import TrialStore, best_trial
+from distcel.search.kept import train_missing
+from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.cache import CachedSplit
-from distcel.train.loop import DivergedError
-from distcel.train.trained_network import TrainedNetwork
-from distcel.train.trial_record import TrialRecord
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import DeviceSplit, SelectionTask
 
 
 @dataclass(frozen=True)
@@ -48,39 +46,30 @@ class SmartRule:
 Refitted = tuple[TrainedNetwork, TrialRecord]
 
 
-def refit(task: TaskRef, best: TrialRecord, pool: WorkerPool, folder: Path) -> Refitted:
+def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path) -> Refitted:
     """Train the best trial's smart ensemble for all its epochs, on a worker.
 
+    A trial that ASHA stopped may diverge in a later epoch: it is FAILED then, and the next best
+    one takes its place.
+
     Args:
-        task: what it is trained on, in Ray's object store.
-        best: the trial.
-        pool: the worker's resources.
+        shared: the SelectionTask, as `executor.share` returned it.
+        store: the finished trials.
+        executor: where it is trained.
         folder: where the result is kept, for a later launch.
 
     Returns:
         TrainedNetwork, TrialRecord: its weights, and the trial with all its epochs.
 
     Raises:
-        DivergedError: it diverges, in an epoch that the trial was stopped before.
-        RunFailedError: workers died over it again and again.
-    """
-    title = f"refit of trial {best.number}"
-    found = train_missing({title: SmartRule(best.params)}, task, pool, folder)[title]
-    if isinstance(found, DivergedError):
-        raise found
-    return found, replace(best, epochs=found.epochs)
-
-
-def refit_best(task: TaskRef, store: TrialStore, pool: WorkerPool, folder: Path) -> Refitted:
-    """The best trial that survives all its epochs: ASHA may have stopped it before it diverged.
-
-    Raises:
         NoCompleteTrialError: no trial is complete.
-        RunFailedError: workers died over one again and again.
+        RunFailedError: workers were lost over and over.
     """
     while True:
         best = best_trial(store.snapshot())
-        try:
-            return refit(task, best, pool, folder)
-        except DivergedError as error:
-            store.keep(replace(best, state="FAILED", reason=str(error)))
+        title = f"refit of trial {best.number}"
+        rules = {title: SmartRule(best.params)}
+        found = train_missing(rules, shared, executor, folder)[title]
+        if isinstance(found, TrainedNetwork):
+            return found, replace(best, epochs=found.epochs)
+        store.fail(best.number, found.reason)

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from distcel.experiment.errors import RunFailedError
+from distcel.experiment.errors import RunFailedError, require, require_choice
 from distcel.experiment.types import SelectionParams
 from distcel.storage.files import DamagedFileError, put_aside, read_record, write_record
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
+
+logger = logging.getLogger(__name__)
+
+TrialState = Literal["RUNNING", "COMPLETE", "FAILED"]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the run directory keeps it; `state` is RUNNING, COMPLETE or FAILED."""
+
+    number: int
+    params: SelectionParams
+    state: TrialState
+    epochs: tuple[EpochResult, ...] = ()
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        whole = type(self.number) is int and self.number >= 0
+        require(whole, "a whole number >= 0 as a trial's", self.number, "give its number")
+        require(isinstance(self.reason, str), "a reason in words", self.reason, "give a text")
+        require_choice("state", self.state, TrialState)
+        epochs = [result.epoch for result in self.epochs]
+        in_order = epochs == list(range(1, len(epochs) + 1))
+        require(in_order, "epochs in their order", epochs, "give every epoch once")
+        ended = self.state != "COMPLETE" or bool(epochs)
+        require(ended, "an epoch of a trial that is complete", epochs, "give it")
+
+    @property
+    def seconds(self) -> float:
+        """That its epochs took, on its worker."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def valid_accuracy(self) -> float:
+        """Accuracy on the valid split after the last epoch that ran."""
+        return self.epochs[-1].valid_accuracy
 
 
 class NoCompleteTrialError(RunFailedError):
@@ -116,6 +154,24 @@ class TrialStore:
         with self._lock:
             self._records[number] = replace(record, epochs=epochs)
 
+    def begin(self, number: int, params: SelectionParams) -> None:
+        """Keep a trial as running, without what an earlier attempt did."""
+        self.keep(TrialRecord(number, params, "RUNNING"))
+
+    def complete(self, number: int) -> None:
+        """Acknowledge a trial: its record is on disk before its line is logged."""
+        record = replace(self._records[number], state="COMPLETE")
+        self.keep(record)
+        p, n_epochs = record.params, len(record.epochs)
+        point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient} {p.vote}"
+        accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
+        logger.info("trial %d: %s %s", number, accuracy, point)
+
+    def fail(self, number: int, reason: str) -> None:
+        """Keep why a trial failed; it is not tried again."""
+        self.keep(replace(self._records[number], state="FAILED", reason=reason))
+        logger.warning("trial %d: failed, %s", number, reason)
+
     def keep(self, record: TrialRecord) -> None:
         """Put the record on disk; one that is COMPLETE or FAILED is never lost or repeated."""
         write_record(self.folder / f"{record.number:05d}.json", asdict(record))
@@ -146,7 +202,7 @@ def first_params(records: list[TrialRecord], planned: SelectionParams) -> Select
 def _read(path: Path) -> TrialRecord:
     content = read_record(path)
     try:
-        params = SelectionParams(**content.pop("params"))
+        params = SelectionParams.from_dict(content.pop("params"))
         epochs = tuple(EpochResult(**epoch) for epoch in content.pop("epochs"))
         record = TrialRecord(params=params, epochs=epochs, **content)
         if record.number == int(path.stem):

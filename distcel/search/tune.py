@@ -1,116 +1,82 @@
-"""The search: Ray Tune runs the trials, Optuna's TPE proposes points, ASHA stops weak trials.
-
-The trial records are the only truth. Every launch builds a fresh Tuner and a fresh Optuna study
-in memory, tells the study what the records hold, and begins with what was interrupted.
-"""
+"""The search's trials on a Ray cluster: Ray Tune runs them, nothing is read from its files."""
 
 from __future__ import annotations
 
 import logging
 import math
 import shutil
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import optuna
 import ray
-from optuna.distributions import BaseDistribution
+import torch
 from ray import tune
-from ray.air.execution._internal import actor_manager
-from ray.tune.execution import tune_controller
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from distcel.execute.environment import environment
+from distcel.execute.jobs import Failed
 from distcel.execute.pool import WorkerPool
-from distcel.experiment.errors import RunFailedError
+from distcel.execute.ray_executor import RayExecutor, worker_device
+from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
-from distcel.search.recorder import NotKeptError, Recorder, say_complete
-from distcel.search.selection import METRIC, SelectionTrial, TaskRef
+from distcel.search.ray_patch import memory_kills_are_actor_errors
+from distcel.search.recorder import OUTCOME, NotKeptError, Recorder
+from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
-from distcel.train.trial_record import TrialRecord
+from distcel.train.selection import SelectionTask, SelectionTraining
 
-# Ray kills what takes too much memory with an error that Tune does not count among those of an
-# actor: one such trial would end the whole search.
-_ACTOR_ERRORS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
-for _module in (actor_manager, tune_controller):
-    _module.RayActorError = _ACTOR_ERRORS  # type: ignore[attr-defined]
-# Tune prints tracebacks where it cannot copy its own state, which nothing is read from again: a
-# full disk is said once, by the record that could not be kept.
-logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-_MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
+METRIC = "valid_accuracy"
 
 
-@dataclass(frozen=True)
-class SearchSettings:
-    """What is searched, and for how long.
+def run_trials(
+    task: ray.ObjectRef[SelectionTask],
+    settings: SearchSettings,
+    store: TrialStore,
+    executor: RayExecutor,
+    folder: Path,
+    n_trials: int,
+    seconds: float,
+) -> bool:
+    """Run so many trials, interrupted ones first, or as many as end in time.
 
-    Attributes:
-        space: distribution of every hyperparameter, from `space.search_space`.
-        first: the point of trial 0.
-        max_epochs: of a trial that ASHA does not stop.
-        seed: of the sampler.
-        num_samples: trials in all, earlier launches included.
-        time_budget: seconds for this launch's part of the search, which is not taken up again once
-            the store is closed; None sets no limit.
+    Returns:
+        bool: whether a trial lost its worker and wants another round.
     """
+    shutil.rmtree(folder, ignore_errors=True)
+    recorder = Recorder(store)
+    tuner = _tuner(task, settings, recorder, executor.pool, folder, n_trials, seconds)
+    try:
+        with _as_we_want_tune(), memory_kills_are_actor_errors():
+            tuner.fit()
+    except NotKeptError as failure:
+        raise failure.error from None
+    return recorder.lost_a_trial
 
-    space: dict[str, BaseDistribution]
-    first: SelectionParams
-    max_epochs: int
-    seed: int
-    num_samples: int
-    time_budget: float | None = None
 
-
-def run_search(
-    task: TaskRef, settings: SearchSettings, store: TrialStore, pool: WorkerPool, folder: Path
-) -> list[TrialRecord]:
-    """Bring the store up to the wanted number of finished trials and return all records.
-
-    Args:
-        task: what every trial trains on, in Ray's object store.
-        settings: what is searched, and for how long.
-        store: finished and interrupted trials of earlier launches; the new ones are added.
-        pool: how many trials run at once, and their resources.
-        folder: for Tune's own files, which nothing is read from again.
-
-    Raises:
-        RunFailedError: workers were lost in each of ten rounds.
-    """
-    wanted = store.wanted(settings.num_samples)
-    if wanted < settings.num_samples:
-        more = "more --num-samples than were ever asked for add trials"
-        print(f"the search ended with {wanted} trials before the test split was read; {more}")
-    deadline = time.monotonic() + (settings.time_budget or math.inf)
-    for _ in range(_MAX_ROUNDS):
-        remaining = wanted - len(store.finished())
-        seconds = deadline - time.monotonic()
-        if remaining <= 0 or seconds <= 0:
-            break
-        shutil.rmtree(folder, ignore_errors=True)
-        if not store.snapshot():
-            # Tune starts trials in any order: a kill before this one has begun is not to lose it.
-            store.keep(TrialRecord(store.next_number(), settings.first, "RUNNING"))
-        recorder = Recorder(store)
-        try:
-            _tuner(task, settings, recorder, pool, folder, remaining, seconds).fit()
-        except NotKeptError as failure:
-            raise failure.error from None
-        if not recorder.lost_a_trial:
-            break
-    else:
-        raise RunFailedError("workers were lost again and again: the same command carries on")
-    for record in store.running():  # the time budget ended while they ran
-        if record.epochs:
-            store.keep(replace(record, state="COMPLETE"))
-            say_complete(record)
-    return store.snapshot()
+@contextmanager
+def _as_we_want_tune() -> Iterator[None]:
+    """Quiet; without loggers of its own; and Ctrl-C ends `fit`, which would end it as if done."""
+    # Tune logs tracebacks where it can't copy its own state, which nothing is read from again: a
+    # full disk is reported once, by the record that could not be kept.
+    tunes_state = logging.getLogger("ray.tune.execution.experiment_state")
+    level = tunes_state.level
+    tunes_state.setLevel(logging.CRITICAL)
+    try:
+        with environment(
+            RAY_AIR_NEW_OUTPUT="0",
+            TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+            TUNE_DISABLE_SIGINT_HANDLER="1",
+        ):
+            yield
+    finally:
+        tunes_state.setLevel(level)
 
 
 def _tuner(
-    task: TaskRef,
+    task: ray.ObjectRef[SelectionTask],
     settings: SearchSettings,
     recorder: Recorder,
     pool: WorkerPool,
@@ -127,8 +93,8 @@ def _tuner(
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            search_alg=_searcher(settings, recorder.store),
-            scheduler=StoppingRule(settings.max_epochs, first),
+            search_alg=new_searcher(settings, recorder.store),
+            scheduler=StoppingRule(settings, first),
             num_samples=num_samples,
             max_concurrent_trials=min(pool.size, num_samples),
             time_budget_s=seconds if seconds < math.inf else None,
@@ -148,19 +114,18 @@ def _tuner(
 class StoppingRule(AsyncHyperBandScheduler):
     """ASHA, which may stop a trial after a third of its epochs; the next rung is the last epoch.
 
-    With OneCycleLR the order of trials after their first epochs is not that of the last one: the
-    learning rate has yet to rise and fall. So that no search is worse on valid than the point that
-    it begins with, that one has all its epochs.
+    So that no search is worse on valid than the point that it begins with, that one has all its
+    epochs.
 
     Args:
-        max_epochs: of a trial that is not stopped.
-        first: the parameters of the trial that never is.
+        settings: the epochs of a trial that is not stopped, and of one that is.
+        first: the parameters of the trial that is never stopped.
     """
 
-    def __init__(self, max_epochs: int, first: SelectionParams) -> None:
+    def __init__(self, settings: SearchSettings, first: SelectionParams) -> None:
         self._first = first.as_dict()
-        max_t = max(max_epochs, 2)
-        super().__init__(max_t=max_t, grace_period=-(-max_t // 3), reduction_factor=3)
+        max_t = max(settings.max_epochs, 2)
+        super().__init__(max_t=max_t, grace_period=settings.rung, reduction_factor=3)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """As Tune asks for it."""
@@ -168,24 +133,56 @@ class StoppingRule(AsyncHyperBandScheduler):
         return self.CONTINUE if trial.config == self._first else action
 
 
-def _searcher(settings: SearchSettings, store: TrialStore) -> OptunaSearch:
-    """TPE that has been told the finished trials and begins with the interrupted ones.
+class Searcher(OptunaSearch):
+    """Optuna behind Tune; a trial that diverged is FAIL at once, as a later launch has it."""
 
-    Its points are random until ten trials are complete, but for those that are given.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    finished = store.finished()
-    # A sampler of the same seed would propose the first launch's points again.
-    seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
-    searcher = OptunaSearch(
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """As Tune asks for it."""
+        diverged = result is not None and isinstance(result.get(OUTCOME), Failed)
+        super().on_trial_complete(trial_id, None if diverged else result, error or diverged)
+
+
+def new_searcher(settings: SearchSettings, store: TrialStore) -> Searcher:
+    """A searcher whose study holds the finished trials and begins with the interrupted ones."""
+    searcher = Searcher(
         settings.space,
         metric=METRIC,
         mode="max",
         points_to_evaluate=[record.params.as_dict() for record in store.running()],
-        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+        sampler=new_sampler(settings, store),
     )
-    for record in finished:
+    for record in store.finished():
         failed = record.state == "FAILED"
         value = math.nan if failed else record.valid_accuracy
         searcher.add_evaluated_point(record.params.as_dict(), value, error=failed)
     return searcher
+
+
+class SelectionTrial(tune.Trainable):
+    """One trial: each Tune step is one epoch of the selection net."""
+
+    def setup(self, config: dict[str, Any], task: SelectionTask) -> None:  # type: ignore[override]
+        """Take the first trial of this actor."""
+        torch.set_num_threads(1)
+        self.device = worker_device()
+        self.task = task
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same process, which spares it the imports."""
+        self.params = SelectionParams.from_dict(new_config)
+        self.selection: SelectionTraining | None = None  # Tune retries what fails in a step alone
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for one epoch; a training that diverges ends with the lowest accuracy."""
+        if self.selection is None:
+            self.selection = self.task.begin(self.params, self.device)
+        try:
+            result = self.selection.run_epoch()
+        except DivergedError as error:  # raised, it would be tried a second time
+            return {METRIC: 0.0, OUTCOME: Failed(str(error)), "done": True}
+        last = result.epoch >= self.task.experiment.selector_recipe.epochs
+        return {METRIC: result.valid_accuracy, OUTCOME: result, "done": last}

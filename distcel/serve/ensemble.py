@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.images import decode_images
-from distcel.experiment.errors import require
+from distcel.experiment.errors import InvalidInputError, invalid, require
 from distcel.experiment.types import Architecture, SelectionParams
 from distcel.storage.files import PARTIAL, write_atomically
 
 _BATCH = 256
 _FACTS, _SMART = "ensemble.json", "smart_ensemble.safetensors"
 
+# uint8 of shape (B, channels, H, W) with values from 0 to 255, or the paths of B image files.
+ImageBatch = NDArray[np.uint8] | Tensor | Sequence[str | Path]
+Vote = tuple[str, str, float]  # a learner's name, its predicted class and that class's probability
 
-class StandaloneEnsemble(nn.Module):
-    """A smart ensemble with its base learners; each learner sees only the images it votes on.
+
+class Ensemble(nn.Module):
+    """A smart ensemble with its base learners; a learner runs on the images it is selected for.
+
+    It takes image files too, which are resized to the size that it was trained on where that is a
+    square.
 
     Attributes:
         class_names: of the C classes.
         learner_names: of the N base learners.
+        plan: how the networks are built; `image_shape` is (channels, H, W).
     """
 
     def __init__(
@@ -47,33 +58,118 @@ class StandaloneEnsemble(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Class probabilities (B, C) of uint8 images of the plan's shape (Eqs. 8-12)."""
+        """Class probabilities (B, C) of uint8 images, on their device (Eqs. 8-12)."""
         mask_BN = self.smart.select(images_BCHW).bool()
         total_BC = torch.zeros(len(images_BCHW), len(self.class_names), device=images_BCHW.device)
-        chosen_NB = mask_BN.unbind(1)
-        for i, (learner, chosen_B) in enumerate(zip(self.learners, chosen_NB, strict=True)):
-            if chosen_B.any():
-                probs_BC = learner(images_BCHW[chosen_B]).softmax(-1)
-                total_BC[chosen_B] += self.smart.vote.of_learner(i, probs_BC)
+        for i, selected_B, probs_VC in self._votes(images_BCHW, mask_BN):
+            total_BC[selected_B] += self.smart.vote.of_learner(i, probs_VC)
         return total_BC.softmax(-1)
 
-    def classify(self, paths: Sequence[str | Path]) -> list[str]:
-        """The class of each image file, resized to the plan's size where that is a square.
+    def predict(self, images: ImageBatch) -> list[str]:
+        """The name of each image's most probable class.
+
+        Args:
+            images: uint8 array or tensor (B, channels, H, W), or the paths of B files.
 
         Raises:
-            InvalidInputError: a file is unreadable, or of another size than a plan without square.
+            InvalidInputError: another dtype or shape, or a file that cannot be read.
         """
+        return [self.class_names[c] for c in self.predict_proba(images).argmax(-1)]
+
+    def predict_proba(self, images: ImageBatch) -> NDArray[np.float32]:
+        """Class probabilities (B, C); arguments and errors as those of `predict`."""
+        return self._by_batches(images, self.forward, len(self.class_names))
+
+    def selected(self, images: ImageBatch) -> NDArray[np.bool_]:
+        """Which learners are selected for each image, (B, N); otherwise as `predict`."""
+        with torch.inference_mode():
+            mask_BN = self._by_batches(images, self.smart.select, len(self.learner_names))
+        return mask_BN.astype(np.bool_)
+
+    @torch.inference_mode()
+    def explain(self, images: ImageBatch) -> list[list[Vote]]:
+        """For each image the learners that are selected, in their order, and what each predicts.
+
+        Args:
+            images: as `predict` takes them.
+
+        Returns:
+            list: for each image a list of (name of the learner, its most probable class, that
+                class's probability).
+
+        Raises:
+            InvalidInputError: as `predict`.
+        """
+        votes: list[list[Vote]] = []
+        for batch_BCHW in self._batches(images):
+            own: list[list[Vote]] = [[] for _ in batch_BCHW]
+            mask_BN = self.smart.select(batch_BCHW).bool()
+            for i, selected_B, probs_VC in self._votes(batch_BCHW, mask_BN):
+                highest_V, class_V = (value.tolist() for value in probs_VC.max(-1))
+                where_V = selected_B.nonzero().flatten().tolist()
+                for image, c, probability in zip(where_V, class_V, highest_V, strict=True):
+                    vote = self.learner_names[i], self.class_names[c], probability
+                    own[image].append(vote)
+            votes += own
+        return votes
+
+    def _votes(self, images_BCHW: Tensor, mask_BN: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Of each learner that any image selects: its index, which images, its outputs (V, C)."""
+        selected_NB = mask_BN.unbind(1)
+        for i, (learner, selected_B) in enumerate(zip(self.learners, selected_NB, strict=True)):
+            if selected_B.any():
+                yield i, selected_B, learner(images_BCHW[selected_B]).softmax(-1)
+
+    def _by_batches(
+        self, images: ImageBatch, compute: Callable[[Tensor], Tensor], n_columns: int
+    ) -> NDArray[np.float32]:
+        rows = [compute(batch_BCHW).cpu().numpy() for batch_BCHW in self._batches(images)]
+        empty = np.empty((0, n_columns), np.float32)
+        return np.concatenate([empty, *rows])
+
+    def _batches(self, images: ImageBatch) -> Iterator[Tensor]:
+        """The images, at most 256 at a time, on the device of the ensemble."""
+        device = next(self.parameters()).device
+        if isinstance(images, str | Path):
+            images = [images]
+        if not isinstance(images, np.ndarray | Tensor):
+            paths = [_as_path(image) for image in images]
+            for start in range(0, len(paths), _BATCH):
+                yield torch.from_numpy(self._decoded(paths[start : start + _BATCH])).to(device)
+            return
+        self._require_images(images)
+        for start in range(0, len(images), _BATCH):
+            # A copy: torch takes no array that may not be written to without a warning.
+            batch = images[start : start + _BATCH]
+            yield (batch if isinstance(batch, Tensor) else torch.tensor(batch)).to(device)
+
+    def _decoded(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
         channels, height, width = self.plan.image_shape
         side = height if height == width else None
-        mode, device = "RGB" if channels == 3 else "L", next(self.parameters()).device
-        names: list[str] = []
-        for start in range(0, len(paths), _BATCH):
-            batch = [Path(path) for path in paths[start : start + _BATCH]]
-            images = torch.from_numpy(decode_images(batch, mode, side)).to(device)
-            fits, found = images.shape[2:] == (height, width), tuple(images.shape[2:])
-            require(fits, f"images of {height} x {width} pixels", found, "resize them")
-            names += [self.class_names[c] for c in self(images).argmax(-1).tolist()]
-        return names
+        images = decode_images(paths, "RGB" if channels == 3 else "L", side)
+        found = images.shape[2:]
+        fits, rule = found == (height, width), f"images of {height} x {width} pixels"
+        require(fits, rule, found, "resize them")
+        return images
+
+    def _require_images(self, images: NDArray[np.uint8] | Tensor) -> None:
+        dtype = str(images.dtype).removeprefix("torch.")
+        if dtype != "uint8":
+            remedy = "convert them, as to (255 * images).astype('uint8') where they are 0 to 1"
+            raise invalid("images of dtype uint8, values from 0 to 255", dtype, remedy)
+        shape, expected = tuple(images.shape), self.plan.image_shape
+        one = shape == expected
+        rule = f"images of shape (B, {', '.join(map(str, expected))})"
+        remedy = "give a batch, images[None]" if one else "resize or transpose them"
+        require(len(shape) == 4 and shape[1:] == expected, rule, shape, remedy)
+
+
+def _as_path(image: object) -> Path:
+    is_path = isinstance(image, str | Path)
+    remedy = "stack arrays into one of shape (B, channels, H, W)"
+    rule = "images as one array or tensor, or as a list of paths"
+    require(is_path, rule, f"a list with {type(image).__name__}", remedy)
+    return Path(image)  # type: ignore[arg-type]
 
 
 def _bytes(weights: Mapping[str, Tensor]) -> bytes:
@@ -127,9 +223,33 @@ def _learner_path(index: int) -> Path:
     return Path("learners", f"{index:04d}.safetensors")
 
 
-def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
-    """Read what `save_ensemble` wrote; runs on the CPU until it is moved."""
-    folder = Path(folder)
+def load_ensemble(folder: str | Path) -> Ensemble:
+    """Read what `save_ensemble` wrote; it runs on the CPU until it is moved.
+
+    Args:
+        folder: the `ensemble` folder of a run directory, a copy of it, or the run directory.
+
+    Raises:
+        InvalidInputError: there is no ensemble in it, or it is damaged.
+    """
+    given = Path(folder)
+    found = [path for path in (given, given / "ensemble") if (path / _FACTS).is_file()]
+    rule = f"a folder with {_FACTS}, or a run directory whose ensemble/ has it"
+    remedy = "give the run directory of a search that is finished"
+    require(bool(found), rule, str(given), remedy)
+    try:
+        return _load(found[0])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        again = "copy it anew, or repeat the command that made it, which writes it again"
+        raise invalid(
+            "an ensemble as it was saved", f"{str(found[0])!r} ({reason})", again
+        ) from None
+
+
+def _load(folder: Path) -> Ensemble:
     facts: dict[str, Any] = json.loads((folder / _FACTS).read_text())
     architecture = facts["architecture"]
     plan = NetworkPlan(
@@ -145,8 +265,8 @@ def load_ensemble(folder: str | Path) -> StandaloneEnsemble:
         built.load_state_dict(load_file(folder / _learner_path(index)))
         return built
 
-    params = SelectionParams(**facts["params"])
+    params = SelectionParams.from_dict(facts["params"])
     weights = load_file(folder / _SMART)
     smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
     learners = [learner(i) for i in range(len(names))]
-    return StandaloneEnsemble(smart, learners, class_names, names, plan)
+    return Ensemble(smart, learners, class_names, names, plan)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from distcel.experiment.errors import RunFailedError
+
+logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial-"  # what files are called until they are whole
 _DIGEST_SIZE = 16
@@ -44,13 +47,13 @@ def content_key(description: object) -> str:
 def put_aside(error: DamagedFileError) -> None:
     """Rename the damaged file to NAME.damaged, for whoever wants to know what happened to it."""
     path = error.path
-    print(f"{path} is damaged: {error.why}; put aside as {path.name}.damaged")
+    logger.warning("%s is damaged: %s; put aside as %s.damaged", path, error.why, path.name)
     path.replace(path.with_name(path.name + ".damaged"))
 
 
 def remove_partial_files(run_dir: Path) -> None:
     """Remove what a launch that was killed while it wrote has left in its run directory."""
-    own = ("data", "learners", "search")  # there may be other launches' run directories below
+    own = ("data", "learners", "search")  # other launches' run directories may lie below
     below = (path for name in own for path in (run_dir / name).rglob(f"{PARTIAL}*"))
     for path in [*run_dir.glob(f"{PARTIAL}*"), *below]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -76,7 +79,7 @@ def verify(path: Path) -> None:
     """Raise unless the file's bytes match the digest beside it.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         DamagedFileError: it has no digest or another one.
     """
     beside, digest = _digest_path(path), _file_digest(path)
@@ -90,7 +93,7 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote; None where there is nothing, or a damaged file is put aside."""
+    """What `write_sealed` wrote; None where nothing is, or where a damaged file was put aside."""
     try:
         sealed = path.read_bytes()
     except FileNotFoundError:
@@ -107,13 +110,13 @@ def _seal(content: bytes) -> bytes:
 
 
 def remove_checked(path: Path) -> None:
-    """Remove a file that `write_checked` wrote, if it is there."""
+    """Remove a file that `write_checked` wrote, if it exists."""
     path.unlink(missing_ok=True)
     _digest_path(path).unlink(missing_ok=True)
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file that `write_checked` wrote is there; a damaged one is put aside first."""
+    """Whether a file that `write_checked` wrote exists; a damaged one is put aside first."""
     try:
         verify(path)
     except FileNotFoundError:

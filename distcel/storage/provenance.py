@@ -1,43 +1,49 @@
-"""The code that this process runs, for the keys of what it makes and for those who are to run it.
+"""What a result comes from: the machine, the commit, and the code that this process runs.
 
-A launch takes hours, and meanwhile somebody may edit these files: what is on disk by then is not
-what the process has imported.
+A run takes hours, and meanwhile somebody may edit these files: what is on disk by then is not what
+the process has imported. All sources are therefore read when this module is.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
-import linecache
-import textwrap
+import hashlib
+import os
+import platform
+import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 _PACKAGE = Path(__file__).parents[1]
-_AS_IMPORTED = {path: path.read_text() for path in _PACKAGE.rglob("[!.]*.py")}
-
-for _path, _text in _AS_IMPORTED.items():
-    # `inspect` reads sources through this cache, and never again where there is no time of change.
-    linecache.cache[str(_path)] = (len(_text), None, _text.splitlines(keepends=True), str(_path))
+_ROOT = _PACKAGE.parent
+_CODE = ("distcel", "launch", "search_spaces")
 
 
-def code_of(thing: Any) -> str:
-    """The source of a module, function or method without comments and docstrings: what it does.
+def _sources() -> dict[Path, str]:
+    """The text of every module by its path in the installed package.
 
-    For keys: a night's base learners outlive the change of a docstring.
+    In a checkout the search spaces lie beside the package; a wheel has them inside.
     """
-    return _without_docstrings(textwrap.dedent(inspect.getsource(thing)))
+    folders = {Path(): _PACKAGE, Path("search_spaces"): _ROOT / "search_spaces"}
+    return {
+        place / path.relative_to(folder): path.read_text(encoding="utf-8")
+        for place, folder in folders.items()
+        for path in sorted(folder.rglob("[!.]*.py"))
+    }
+
+
+_AS_IMPORTED = _sources()
 
 
 @cache
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+def source_digest() -> str:
+    """The digest of the package's source as this process imported it, 24 hexadecimal digits.
+
+    It is for records alone: keys name what decides the content and a `CACHE_VERSION`.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for path, text in sorted(_AS_IMPORTED.items()):
+        digest.update(f"{path.as_posix()}\0{text}\0".encode())
+    return digest.hexdigest()
 
 
 def write_copy(folder: Path) -> Path:
@@ -45,7 +51,46 @@ def write_copy(folder: Path) -> Path:
     package = folder / _PACKAGE.name
     package.mkdir()
     for path, text in _AS_IMPORTED.items():
-        copy = package / path.relative_to(_PACKAGE)
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_text(text)
+        copy = package / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(text, encoding="utf-8")
     return package
+
+
+def describe_machine() -> str:
+    """Cores and processor of this machine, and its GPUs, in one line."""
+    import torch  # a second, which no other use of this module pays
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    cores = f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join([cores, *gpus])
+
+
+def describe_commit(root: Path = _ROOT) -> str | None:
+    """The commit of distcel's checkout, with `, changed` if its code is not that commit's.
+
+    None where distcel lies in no checkout of its own, or git fails.
+    """
+    if not (root / ".git").exists():
+        return None
+    commit = _git(root, "rev-parse", "--short", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--", *_CODE)
+    if commit is None or changes is None:
+        return None
+    return f"{commit}, changed" if changes else commit
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # Without the lock of the index, for which a commit of the user's would fail.
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        ran = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=30, env=own
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return ran.stdout.strip()

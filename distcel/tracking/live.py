@@ -5,16 +5,27 @@ A server that is slow, refuses or dies is caught up with later, by the next laun
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from distcel.search.trials import TrialRecord
 from distcel.tracking.records import Outcome
-from distcel.train.trial_record import TrialRecord
 
 if TYPE_CHECKING:  # MLflow takes most of a second to import: the thread does it
     from distcel.tracking.mlflow import Tracker
 
+logger = logging.getLogger(__name__)
+
+# What MLflow reads when it is imported and at each request.
+MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+}
 _PATIENCE = 10.0  # seconds after which whoever waits is told why
 
 
@@ -47,7 +58,7 @@ class LiveUpdates:
         last = self._last
         assert last is not None, "close() sets it before it wakes the thread"
         if not self._try(last):
-            print("MLflow is not up to date: the same command again brings it up to date")
+            logger.warning("MLflow is not up to date: the same command again brings it up to date")
 
     def _try(self, then: Callable[[Tracker], None]) -> bool:
         try:
@@ -60,7 +71,9 @@ class LiveUpdates:
             if not self._complained:
                 self._complained = True
                 # Its message may hold the URI, and that a password.
-                print(f"MLflow failed ({type(error).__name__}); the run goes on without it")
+                logger.warning(
+                    "MLflow failed (%s); the run goes on without it", type(error).__name__
+                )
             return False
         return True
 
@@ -77,7 +90,9 @@ class LiveUpdates:
         self._wake.set()
         self.thread.join(min(seconds, _PATIENCE))
         if self.thread.is_alive() and seconds > _PATIENCE:
-            print("MLflow is slow, waiting; the same command again would bring it up to date, too")
+            logger.warning(
+                "MLflow is slow, waiting; the same command again would bring it up to date, too"
+            )
             self.thread.join(seconds - _PATIENCE)
         if self.thread.is_alive():
-            print("MLflow is not up to date: the same command again brings it up to date")
+            logger.warning("MLflow is not up to date: the same command again brings it up to date")

@@ -7,18 +7,11 @@ already has and adds what is missing, so it can be called at any time and any nu
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
 import numpy as np
 from mlflow import MlflowClient
@@ -26,12 +19,9 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, ViewType
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from distcel.search.trials import TrialRecord
 from distcel.storage.provenance import write_copy
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
-from distcel.train.trial_record import TrialRecord
-
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
 
 _KEY_TAG = "distcel.search.tune"
 _TRIAL_TAG = "distcel.trial"
@@ -41,6 +31,11 @@ _DESCRIPTION_TAG = "mlflow.note.content"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _MODEL_NEEDS = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
+
+
+def _quiet() -> None:
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
 
 
 def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path) -> str:
@@ -75,6 +70,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, identity: SearchIdentity) -> None:
+        _quiet()
         self.client = MlflowClient(tracking_uri=uri)
         self._key = identity.key
         self.experiment_id = experiment_of(self.client, uri, identity.dataset, identity.artifacts)
@@ -233,6 +229,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
         reproduction: what it found.
     """
     r = reproduction
+    _quiet()
     client = MlflowClient(tracking_uri=uri)
     experiment = experiment_of(client, uri, r.dataset, r.artifacts)
     query = f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ class EnsembleModel(PythonModel):
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> NDArray[np.float32]:
         """Class probabilities (B, C) of images (B, channels, height, width)."""
-        probs: NDArray[np.float32] = self.ensemble(torch.tensor(model_input)).numpy()
+        probs: NDArray[np.float32] = self.ensemble.predict_proba(model_input)
         return probs
 
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from distcel.data.splits import Split, Splits
+from distcel.data.subsets import Fold
 from distcel.data.tables import read_samples, write_samples
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import (
@@ -32,9 +33,10 @@ from distcel.storage.files import (
     write_checked,
     write_sealed,
 )
+from distcel.storage.provenance import source_digest
+from distcel.train.checkpoint import Weights
 
 Probabilities = NDArray[np.float32]
-Weights = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class PredictionCache:
         for name in self.split_names:
             split = splits[name]
             facts = {"learner": spec.name, "split": name, "key": key}
-            facts["seconds"] = str(trained.seconds)
+            facts |= {"seconds": str(trained.seconds), "source_digest": source_digest()}
             write_samples(
                 self.path(spec, key, name),
                 "probabilities",
@@ -184,6 +186,24 @@ class PredictionCache:
             probs_SNC[:, i] = table.values
         assert probs_SNC is not None, "there is at least one learner"
         return CachedSplit(split.images, split.labels, probs_SNC)
+
+
+def cross_fitted(
+    cache: PredictionCache, specs: Sequence[LearnerSpec], folds: Sequence[Fold], train: Split
+) -> CachedSplit:
+    """The train split, each sample predicted by the copies that were trained without it.
+
+    Raises:
+        DamagedFileError: a file's bytes have changed, or it is about other samples.
+    """
+    probs_SNC = np.empty(0, np.float32)
+    for fold in folds:
+        held_out = train.where(fold.held_out_S)
+        part = cache.load(specs, fold.keys, held_out, "holdout").probs_SNC
+        if not probs_SNC.size:
+            probs_SNC = np.empty((len(train.labels), *part.shape[1:]), np.float32)
+        probs_SNC[fold.held_out_S] = part
+    return CachedSplit(train.images, train.labels, probs_SNC)
 
 
 def _file_name(spec: LearnerSpec) -> str:

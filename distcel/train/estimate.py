@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distcel.core.ensemble import SelectionTraining, smart_ensemble
+from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
-from distcel.data.crossfit import held_out_parts
 from distcel.data.formats import Pool
-from distcel.data.splits import specialised_indices
+from distcel.data.subsets import held_out_parts, specialised_indices
 from distcel.experiment.types import (
     Experiment,
     Gradient,
@@ -27,6 +26,7 @@ from distcel.experiment.types import (
 )
 from distcel.train.cache import CachedSplit
 from distcel.train.loop import Training
+from distcel.train.selection import SelectionTraining
 
 _MEASURED_SECONDS = 0.25
 _MIDDLE_M = 32  # of 1 to 1,000 on a logarithmic scale
@@ -85,7 +85,7 @@ def describe(
         [
             f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
             "duplicates are left out",
-            f"base learners: {len(specs)} of {experiment.architecture.family}, "
+            f"base learners: {len(specs)} of {experiment.network.name}, "
             f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
             f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
             *[f"{of_copies} in all: {copies:.1f} min"] * (n_copies > 0),
@@ -126,7 +126,7 @@ def _plan(experiment: Experiment, pool: Pool) -> NetworkPlan:
     image = pool.read(np.zeros(1, np.int64), experiment.image_size)
     n_channels = image.shape[1]
     mean, std = (0.5,) * n_channels, (0.25,) * n_channels
-    return NetworkPlan(experiment.architecture, image.shape[1:], mean, std)
+    return NetworkPlan(experiment.network, image.shape[1:], mean, std)
 
 
 def _seconds_per_sample(

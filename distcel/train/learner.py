@@ -1,59 +1,139 @@
-"""Trains one specialised base learner, and says by which key its results are cached."""
+"""Trains the specialised base learners, and names by which key each one's results are cached."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from distcel.core import networks
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Splits, specialised_indices
+from distcel.data.splits import Splits
+from distcel.data.subsets import specialised_indices
+from distcel.execute.jobs import Executor, Failed, Progress, Work
+from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import Experiment, LearnerSpec, SplitName
 from distcel.storage.files import content_key
-from distcel.storage.provenance import code_of
-from distcel.train import loop as training
-from distcel.train import training_state
-from distcel.train.cache import TrainedLearner
+from distcel.train.cache import PredictionCache, TrainedLearner
+from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment, predict, to_tensor
-from distcel.train.training_state import load_training, save_training
+
+# Part of every learner's key. Raise it with any change after which a learner comes out with other
+# numbers from the same data, recipe, seed and torch. tests/train/test_golden.py fails where it was
+# forgotten.
+CACHE_VERSION = 1
+# Between two states of a learner that are kept: an interrupted one goes on from the last.
+_SECONDS_BETWEEN_STATES = 5.0
+
+# Part of every base learner's key. Raise it with every change that gives other numbers from equal
+# data, recipe, seed and libraries: of the networks, the training loop, a learner's own samples, or
+# the state that its training goes on from. tests/train/test_golden.py fails where it was forgotten.
+CACHE_VERSION = 1
 
 
 @dataclass(frozen=True)
-class LearnerData:
-    """What every base learner is trained on; arrays as in Splits."""
+class LearnerTask:
+    """What every base learner is trained on, shared with all workers.
 
+    Attributes:
+        experiment: share, architecture and recipe.
+        plan: how networks are built.
+        splits: of which `train` is trained on.
+        predicted: the splits whose predictions are wanted.
+        seed: together with a learner's name, of every random number.
+    """
+
+    experiment: Experiment
     plan: NetworkPlan
-    images: Mapping[SplitName, NDArray[np.uint8]]
-    train_labels: NDArray[np.int64]
-    n_classes: int
+    splits: Splits
     predicted: tuple[SplitName, ...]
+    seed: int
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One epoch of one base learner is done; `state` is what it can be resumed from, if any."""
+class LearnerJob:
+    """The training of one base learner, whose results go to the cache."""
 
-    epoch: int
-    train_loss: float
-    state: bytes | None = None
+    spec: LearnerSpec
+    key: str
+    splits: Splits
+    cache: PredictionCache
+
+    @property
+    def title(self) -> str:
+        """The classes that it specialises in."""
+        return self.spec.name
+
+    @property
+    def work(self) -> Work:
+        """As `train_learner`."""
+        return partial(_train, self.spec, _SECONDS_BETWEEN_STATES)
+
+    def is_kept(self) -> bool:
+        """Whether weights and predictions are in the cache."""
+        return self.cache.holds(self.spec, self.key)
+
+    def state(self) -> bytes | None:
+        """Of an interrupted training."""
+        return self.cache.state(self.spec, self.key)
+
+    def keep_state(self, state: bytes) -> None:
+        """Keep it in the cache."""
+        self.cache.keep_state(self.spec, self.key, state)
+
+    def keep(self, result: Any) -> None:
+        """Put weights and predictions into the cache.
+
+        Raises:
+            DivergedError: the training diverged, and there is no ensemble without this learner.
+        """
+        if isinstance(result, Failed):
+            raise DivergedError(f"learner {self.spec.name}: {result.reason}")
+        self.cache.write(self.spec, self.key, self.splits, result)
+
+
+def train_learners(
+    task: LearnerTask,
+    specs: Sequence[LearnerSpec],
+    keys: Sequence[str],
+    cache: PredictionCache,
+    executor: Executor,
+) -> int:
+    """Train the learners that are not in the cache; returns how many these were.
+
+    Args:
+        task: what they are trained on.
+        specs: the learners.
+        keys: their keys in the cache, in the same order.
+        cache: where the results go.
+        executor: where they are trained.
+
+    Raises:
+        DivergedError: a learner's loss became NaN or infinite.
+        RunFailedError: workers were lost over and over.
+    """
+    jobs = [
+        LearnerJob(spec, key, task.splits, cache) for spec, key in zip(specs, keys, strict=True)
+    ]
+    missing = [job for job in jobs if not job.is_kept()]
+    if not missing:  # the images are not shared for nothing
+        return 0
+    missing.sort(key=lambda job: -len(job.spec.classes))
+    return executor.run(missing, executor.share(task), "base learner")
 
 
 def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
-    """The digest of all that determines a base learner: data, recipe, seed, code and versions."""
-    # What datasets reads is in the digest of the splits.
-    parts = (networks, training, training_state, specialised_indices, train_learner)
-    code = [code_of(part) for part in parts]
+    """The digest of all that determines a base learner: data, recipe, seed and versions."""
     return content_key(
         {
             "splits": splits.digest,
@@ -63,16 +143,24 @@ def learner_key(
             "recipe": asdict(experiment.learner_recipe),
             "seed": seed,
             "versions": [torch.__version__, version("torchvision"), np.__version__],
-            "code": content_key(code),
+            "cache_version": CACHE_VERSION,
         }
     )
 
 
+def _train(
+    spec: LearnerSpec,
+    seconds_between_states: float,
+    task: LearnerTask,
+    device: torch.device,
+    state: bytes | None,
+) -> Iterator[Progress | TrainedLearner]:
+    return train_learner(spec, task, device, state, seconds_between_states)
+
+
 def train_learner(
     spec: LearnerSpec,
-    experiment: Experiment,
-    data: LearnerData,
-    seed: int,
+    task: LearnerTask,
     device: torch.device,
     state: bytes | None = None,
     seconds_between_states: float = math.inf,
@@ -81,23 +169,21 @@ def train_learner(
 
     Args:
         spec: the classes that it specialises in.
-        experiment: share, architecture and recipe.
-        data: the images, and the labels of the train split.
-        seed: together with the learner's name, of every random number.
-        device: that it is trained on.
-        state: of an earlier `Progress` of the same learner, to go on from there.
+        task: what it is trained on.
+        device: where it is trained.
+        state: of an earlier `Progress` of the same learner, to go on from it.
         seconds_between_states: at least this long between two `Progress` that bring a state.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    seed = int(content_key([seed, spec.name])[:15], 16)
-    recipe = experiment.learner_recipe
-    images = {name: to_tensor(array, device) for name, array in data.images.items()}
-    labels_S = to_tensor(data.train_labels, device)
-    train_images = images["train"]
-    network = data.plan.build(data.n_classes, seed).to(device)
-    own_S = specialised_indices(data.train_labels, spec, experiment.specialty_share, seed)
+    seed = int(content_key([task.seed, spec.name])[:15], 16)
+    recipe, train = task.experiment.learner_recipe, task.splits["train"]
+    names = dict.fromkeys(("train", *task.predicted))
+    images = {name: to_tensor(task.splits[name].images, device) for name in names}
+    train_images, labels_S = images["train"], to_tensor(train.labels, device)
+    network = task.plan.build(len(task.splits.class_names), seed).to(device)
+    own_S = specialised_indices(train.labels, spec, task.experiment.specialty_share, seed)
 
     def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
         pictures = augment(train_images[batch_B], recipe.augmentation, generator)
@@ -113,7 +199,7 @@ def train_learner(
         yield Progress(run.epoch, loss, save_training(run) if due else None)
         saved = time.monotonic() if due else saved
     probs = {
-        name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in data.predicted
+        name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in task.predicted
     }
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     yield TrainedLearner(probs, weights, run.seconds)

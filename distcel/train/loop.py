@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
-from distcel.experiment.errors import RunFailedError
+from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import Recipe
-
-
-class DivergedError(RunFailedError):
-    """A loss or a weight became NaN or infinite."""
 
 
 class Training:

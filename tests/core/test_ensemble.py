@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from distcel.core.ensemble import DeviceSplit, SelectionTraining, smart_ensemble
+from distcel.core.ensemble import smart_ensemble
 from distcel.core.quadrature import exact_product
-from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.errors import DivergedError, InvalidInputError
 from distcel.experiment.types import Gradient, Recipe, SelectionParams
 from distcel.train.cache import CachedSplit
-from distcel.train.loop import DivergedError
+from distcel.train.selection import DeviceSplit, SelectionTraining
 from tests import made_data as data
 
 CPU = torch.device("cpu")

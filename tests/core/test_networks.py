@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from torchvision.models import resnet18
 
 from distcel.core.networks import NetworkPlan, imagenet_weights
 from distcel.experiment.errors import InvalidInputError
-from distcel.experiment.types import Architecture
+from distcel.experiment.types import Architecture, OwnArchitecture
 
 LENET = Architecture("lenet", (6, 16))
 RESNET9 = Architecture("resnet9", (64, 128, 256, 512))
@@ -124,3 +126,36 @@ def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="weights of torchvision's resnet18"):
         network.build(5, seed=0)
     assert imagenet_weights("none") is None
+
+
+def own_network(n_outputs: int, image_shape: tuple[int, int, int]) -> torch.nn.Module:
+    n_pixels = math.prod(image_shape)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n_pixels, n_outputs))
+
+
+def test_a_function_of_the_users_builds_the_networks() -> None:
+    own = OwnArchitecture(own_network, "1")
+    plan = NetworkPlan(own, (3, 5, 7), (0.5,) * 3, (0.25,) * 3)
+    network = plan.build(4, seed=0)
+    images = torch.randint(0, 256, (6, 3, 5, 7), dtype=torch.uint8)
+    assert network(images).shape == (6, 4)
+    again = plan.build(4, seed=0).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in network.state_dict().items())
+    assert network.training
+    other = replace(plan, architecture=OwnArchitecture(own_network, "2"))
+    assert plan.description() != other.description()
+
+
+def test_a_function_that_builds_something_else_is_refused() -> None:
+    def wrong(n_outputs: int, image_shape: tuple[int, int, int]) -> torch.nn.Module:
+        return own_network(n_outputs + 1, image_shape)
+
+    def number(n_outputs: int, image_shape: tuple[int, int, int]) -> int:
+        return 3
+
+    for function, found in ((wrong, r"\(2, 5\)"), (number, "'int'")):
+        plan = NetworkPlan(OwnArchitecture(function, "1"), (1, 4, 4), (0.5,), (0.25,))
+        with pytest.raises(InvalidInputError, match=f"from {function.__name__}.*got {found}"):
+            plan.build(4, seed=0)
+    with pytest.raises(InvalidInputError, match="an architecture_version beside a function"):
+        OwnArchitecture(own_network, "")

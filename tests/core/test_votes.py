@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from distcel.core.ensemble import DeviceSplit, smart_ensemble
-from distcel.core.votes import LearnedVote, SummedVote
+from distcel.core.ensemble import LearnedVote, SummedVote, smart_ensemble
 from distcel.experiment.types import SelectionParams
 from distcel.train.cache import CachedSplit
+from distcel.train.selection import DeviceSplit
 from tests.core.test_ensemble import CPU, selection_net, specialists
 from tests.rules.test_gating import task_of
 
@@ -73,10 +73,11 @@ def test_it_understands_learners_that_call_every_class_by_another_name() -> None
 
     task = replace(task_of(epochs=40), train=renamed(0), valid=renamed(1))
     params = SelectionParams(2, 0.5, 1, 1.0, "exact")
-    literal = task.begin(params, CPU).run()
+    summed = task.begin(params, CPU).run()
     selection = task.begin(replace(params, vote="learned"), CPU)
     learned = selection.run()
-    assert learned.valid_accuracy > 0.75 > 0.25 > literal.valid_accuracy
+    # 84 % against 18 %: far more than another processor's rounding moves in 40 epochs.
+    assert learned.valid_accuracy > summed.valid_accuracy + 0.3
     logits = DeviceSplit(task.valid, CPU).logits(selection.ensemble)
     right = logits.argmax(-1) == torch.from_numpy(task.valid.labels_S)
     assert right.double().mean() == pytest.approx(learned.valid_accuracy)

@@ -7,13 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distcel.data import splits as datasets
-from distcel.data.duplicates import kept_of_each
 from distcel.data.formats import Source, array_pool
 from distcel.data.images import Images
-from distcel.data.splits import Splits, load_splits
+from distcel.data.splits import Splits, kept_of_each, load_splits
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES
-from search_spaces import load_experiment
 from tests.made_data import balanced, pictures
 
 DIGITS = replace(load_experiment("digits", "quick"), image_size=None)

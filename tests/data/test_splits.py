@@ -1,20 +1,19 @@
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from distcel.data import splits as datasets
 from distcel.data.formats import Pool, Source
 from distcel.data.readers import CIFAR10_CLASSES
-from distcel.data.splits import SplitOverlapError, load_splits, specialised_indices
+from distcel.data.splits import SplitOverlapError, load_splits
+from distcel.data.tables import read_samples
 from distcel.experiment.errors import InvalidInputError
-from distcel.experiment.types import SPLIT_NAMES, LearnerSpec
-from search_spaces import load_experiment
+from distcel.experiment.loading import load_experiment
+from distcel.experiment.types import SPLIT_NAMES
+from distcel.storage.provenance import source_digest
 from tests import made_data as data
 
 DIGITS = load_experiment("digits", "quick")
@@ -86,13 +85,20 @@ def test_other_images_or_splits_are_no_old_ones(tmp_path: Path, changes: dict[st
     assert load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0).digest == before.digest
 
 
-def test_images_are_decoded_again_when_the_code_changes(
-    tmp_path: Path, change_code: Callable[[object], None]
+@pytest.mark.parametrize("place", ["distcel.data.splits.CACHE_VERSION", "numpy.__version__"])
+def test_images_are_decoded_again_by_another_version(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
-    change_code(None)
+    monkeypatch.setattr(place, "2.99")
     load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
     assert len(list((tmp_path / "cache").glob("train-*.arrow"))) == 2
+
+
+def test_a_file_of_images_names_the_code_that_wrote_it(tmp_path: Path) -> None:
+    load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
+    for path in (tmp_path / "cache").glob("*.arrow"):
+        assert read_samples(path, "image").metadata["source_digest"] == source_digest()
 
 
 def test_a_damaged_file_of_images_is_decoded_again(tmp_path: Path) -> None:
@@ -167,34 +173,6 @@ def test_max_samples_keeps_the_shares_of_the_classes(tmp_path: Path) -> None:
     for name in SPLIT_NAMES:
         assert len(splits[name].labels) == 100
         assert set(np.bincount(splits[name].labels)) <= {9, 10, 11}
-
-
-@given(
-    counts=st.lists(st.integers(1, 60), min_size=2, max_size=6),
-    share=st.floats(0.05, 0.95),
-    seed=st.integers(0, 50),
-    data=st.data(),
-)
-def test_specialised_subsets_hold_the_specialty_share(
-    counts: list[int], share: float, seed: int, data: st.DataObject
-) -> None:
-    labels = np.repeat(np.arange(len(counts)), counts)
-    size = data.draw(st.integers(1, min(2, len(counts) - 1)))
-    spec = LearnerSpec("some", tuple(range(size)))
-    chosen = specialised_indices(labels, spec, share, seed)
-    assert len(np.unique(chosen)) == len(chosen)
-    own = int(np.isin(labels[chosen], spec.classes).sum())
-    total = sum(counts[:size]) / share, sum(counts[size:]) / (1 - share)
-    # As many as either its own samples or the others allow, to the nearest sample.
-    assert abs(own - share * min(total)) <= 0.5
-    assert abs(len(chosen) - min(total)) <= 1
-
-
-def test_a_learner_of_all_classes_takes_all_samples() -> None:
-    labels = data.balanced(2, 5)
-    assert specialised_indices(labels, LearnerSpec("ant+bee", (0, 1)), 0.5, 0).tolist() == [
-        *range(10)
-    ]
 
 
 def test_channel_statistics_are_those_of_the_train_split(tmp_path: Path) -> None:

@@ -5,20 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from distcel import pipeline
 from distcel.core.cost import MultiplyAdds
 from distcel.evaluate.compare import accuracy_over_k, compare_run, curve_ks
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SplitName
-from distcel.prepare import Options, Prepared, prepare
 from distcel.report.document import reproduction_report
 from distcel.rules.registry import consensus_rules, predict_rules
 from distcel.rules.rule import ProbsDSC
-from distcel.search.selection import SelectionTask
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.train.cache import CachedSplit
-from search_spaces import load_experiment
+from distcel.train.selection import SelectionTask
 from tests import made_data as data
 from tests.cached_splits import split_of
 from tests.evaluate.test_metrics import sure
@@ -63,7 +62,7 @@ def test_random_selection_of_all_is_the_unweighted_average() -> None:
 
 
 @pytest.fixture
-def prepared(pool: WorkerPool, tmp_path: Path) -> Prepared:
+def prepared(tmp_path: Path) -> Prepared:
     """A finished run on made-up faces of nobody."""
     data.write_utkface(tmp_path / "data", per_class=40)
     options = Options(
@@ -77,15 +76,15 @@ def prepared(pool: WorkerPool, tmp_path: Path) -> Prepared:
         fixed={"m": 2},
     )
     found = prepare(load_experiment("utkface", "smoke"), options)
-    pipeline.run(found, pool)
+    pipeline.launch(found, InlineExecutor())
     return found
 
 
 def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
-    prepared: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = {name: prepared.cached(name).labels_S for name in ("train", "valid", "test")}
-    cached, put = Prepared.cached, ray.put
+    cached, share = Prepared.cached, InlineExecutor.share
     kept_when_read: dict[str, int] = {}
     tasks: list[SelectionTask] = []
     fitted: list[CachedSplit] = []
@@ -95,18 +94,18 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
         kept_when_read[split] = len(list(rules.glob("*.safetensors")))
         return cached(of, split)
 
-    def noting_tasks(thing: Any) -> Any:
-        tasks.append(thing)
-        return put(thing)
+    def noting_tasks(executor: InlineExecutor, data: Any) -> Any:
+        tasks.append(data)
+        return share(executor, data)
 
     def noting_splits(*arguments: Any) -> Any:
         fitted.extend(arguments[1:4])
         return predict_rules(*arguments)
 
     monkeypatch.setattr(Prepared, "cached", noted)
-    monkeypatch.setattr(ray, "put", noting_tasks)
+    monkeypatch.setattr(InlineExecutor, "share", noting_tasks)
     monkeypatch.setattr("distcel.evaluate.compare.predict_rules", noting_splits)
-    found = compare_run(prepared, pool, beyond=False, gradients=False)
+    found = compare_run(prepared, InlineExecutor(), beyond=False, gradients=False)
 
     n_kept = len(list(rules.glob("*.safetensors")))
     assert kept_when_read == {"train": 0, "valid": 0, "test": n_kept}

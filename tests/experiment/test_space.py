@@ -9,8 +9,8 @@ from optuna.distributions import (
 )
 
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import few_lrs, require_within, search_space
-from search_spaces import load_experiment
 
 
 def test_k_is_searched_over_1_to_n_on_a_logarithmic_scale() -> None:

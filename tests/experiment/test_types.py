@@ -3,6 +3,7 @@ import math
 import pytest
 
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import (
     Architecture,
     Recipe,
@@ -10,7 +11,6 @@ from distcel.experiment.types import (
     first_point,
     learner_specs,
 )
-from search_spaces import load_experiment
 
 
 def test_there_is_a_learner_for_each_class_and_each_pair() -> None:

@@ -19,12 +19,13 @@ import torch
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
-from distcel.core.ensemble import SelectionTraining
 from distcel.core.networks import NetworkPlan
+from distcel.execute.pool import WorkerPool
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
-from distcel.search.selection import SelectionTask
+from distcel.train.selection import SelectionTask, SelectionTraining
 from tests.core.test_ensemble import specialists
-from tests.search.test_tune import EXPERIMENT, search
+from tests.search.test_search import EXPERIMENT, search
 
 ALLOWED, TAKEN = 3_000_000_000, 6_000_000_000  # bytes above what is in use
 
@@ -54,9 +55,9 @@ def main() -> None:
         logging_level=logging.ERROR,
         _system_config={"memory_usage_threshold": limit, "memory_monitor_refresh_ms": 50},
     )
-    plan = NetworkPlan(EXPERIMENT.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
     task = Hungry(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
-    records = search(task, folder, 3)
+    records = search(task, folder, 3, RayExecutor(WorkerPool(1, 1.0, 0.0)))
     print(json.dumps([asdict(record) for record in records]))
 
 

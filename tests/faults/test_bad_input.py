@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from distcel.cli.search import fixed_values
 from distcel.data.images import decode_images
 from distcel.data.readers import read_source
 from distcel.data.tables import read_samples
@@ -29,8 +30,7 @@ from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import Architecture, Gradient, Recipe, SelectionParams, VoteName
 from distcel.search.trials import TrialStore
 from distcel.storage.files import DamagedFileError, content_key, write_checked
-from distcel.train.trial_record import EpochResult
-from launch import cluster
+from distcel.train.checkpoint import EpochResult
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8)
@@ -93,7 +93,7 @@ def test_any_fixed_value_is_taken_or_refused_in_one_line(
     pairs: list[str],
 ) -> None:
     for prefix in ("", "k=", "epsilon=", "gradient="):
-        or_refused(partial(cluster._fixed, [prefix + pair for pair in pairs]))
+        or_refused(partial(fixed_values, [prefix + pair for pair in pairs]))
 
 
 @given(st.data())

@@ -10,10 +10,11 @@ import pytest
 
 from distcel.data.splits import Splits, load_splits
 from distcel.data.tables import read_samples
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec
 from distcel.storage.files import DamagedFileError, read_record, write_record
-from distcel.train.cache import PredictionCache, TrainedLearner, Weights
-from search_spaces import load_experiment
+from distcel.train.cache import PredictionCache, TrainedLearner
+from distcel.train.checkpoint import Weights
 
 SPEC = LearnerSpec("3+5", (3, 5))
 EXPERIMENT = load_experiment("digits", "smoke")

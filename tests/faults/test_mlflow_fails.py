@@ -21,10 +21,11 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from distcel.experiment.types import SelectionParams
+from distcel.search.trials import TrialRecord
 from distcel.tracking.live import LiveUpdates
 from distcel.tracking.mlflow import Tracker
 from distcel.tracking.records import Outcome, SearchIdentity
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
 
 N_TRIALS, N_EPOCHS = 6, 4
 Mode = Literal["healthy", "slow", "500", "loses answers"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launch import cluster
+from distcel.cli.search import how_to_compare
 
 ROOT = Path(__file__).parents[2]
 PLANTED = ("correct-horse-42", "battery-staple-43")
@@ -99,13 +99,13 @@ def test_the_token_is_the_owners_alone(seen: Seen) -> None:
     assert seen.token_mode == 0o600
 
 
-def test_the_readme_names_what_listens_on_all_interfaces(seen: Seen) -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_documents_name_what_listens_on_all_interfaces(seen: Seen) -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
     everywhere = {name for name, hosts in seen.listening.items() if hosts & {"0.0.0.0", "::"}}
     assert {"gcs_server", "raylet"} <= everywhere
     for name in everywhere - {Path(sys.executable).resolve().name}:
-        assert name in readme
-    assert "listen" in readme
+        assert name in page
+    assert "listen" in page
 
 
 def test_no_password_is_written_anywhere(seen: Seen) -> None:
@@ -123,7 +123,7 @@ def test_no_password_is_written_anywhere(seen: Seen) -> None:
 
 def test_a_password_in_a_database_uri_is_not_repeated() -> None:
     uri = f"postgresql://user:{PLANTED[0]}@127.0.0.1:9/mlflow"
-    code = "from launch.cluster import main; raise SystemExit(main())"
+    code = "from distcel.cli.main import script; raise SystemExit(script('search', 'cluster.py'))"
     ran = subprocess.run(
         [sys.executable, "-c", code, "--mlflow-uri", uri.replace("postgresql", "oracle")],
         capture_output=True,
@@ -132,4 +132,4 @@ def test_a_password_in_a_database_uri_is_not_repeated() -> None:
     )
     assert ran.returncode == 2
     assert PLANTED[0] not in ran.stdout + ran.stderr
-    assert cluster._how_to_compare(uri) == "127.0.0.1, the MLflow server"
+    assert how_to_compare(uri) == "127.0.0.1, the MLflow server"

@@ -28,21 +28,23 @@ def launch(
 
 @pytest.fixture(scope="session")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The run directory, and what two launches print."""
+    """The run directory, and the log of two launches, of which the second has --json as well."""
     folder = tmp_path_factory.mktemp("launched")
     outputs = []
-    for _ in range(2):
+    for flags in ((), ("--json", "--executor", "inline")):
         (folder / LEFT_BY_A_KILL).parent.mkdir(parents=True, exist_ok=True)
         (folder / LEFT_BY_A_KILL).touch()
-        ran = launch("cluster.py", folder=folder)
-        assert (ran.returncode, ran.stderr) == (0, "")
-        outputs.append(ran.stdout)
+        ran = launch("cluster.py", *flags, folder=folder)
+        log, other = (ran.stderr, ran.stdout) if flags else (ran.stdout, ran.stderr)
+        results = folder / "runs" / "digits-quick-seed0" / "results.json"
+        assert (ran.returncode, other) == (0, results.read_text() if flags else "")
+        outputs.append(log)
     return folder / "runs" / "digits-quick-seed0", outputs
 
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """A brief reproduction with cross-fitted predictions and all that there is."""
+    """A brief reproduction with cross-fitted predictions and every flag that trains more."""
 
     runs: Path
     output: str
@@ -51,7 +53,8 @@ class CrossFitted:
 @pytest.fixture(scope="session")
 def cross_fitted(tmp_path_factory: pytest.TempPathFactory) -> CrossFitted:
     folder = tmp_path_factory.mktemp("crossfit")
-    flags = ["--preset", "smoke", "--selector-split", "crossfit", "--beyond", "--gradients"]
-    ran = launch("reproduce.py", "--seeds", "1", *flags, folder=folder)
+    flags = ["--preset", "smoke", "--selector-split", "crossfit", "--executor", "inline"]
+    flags += ["--seeds", "1", "--beyond", "--gradients"]
+    ran = launch("reproduce.py", *flags, folder=folder)
     assert (ran.returncode, ran.stderr) == (0, "")
     return CrossFitted(folder / "runs", ran.stdout)

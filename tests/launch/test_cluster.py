@@ -4,49 +4,25 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import mlflow.pyfunc
 import numpy as np
 import pytest
-import torch
 from mlflow import MlflowClient
 
+from distcel.cli.main import main
+from distcel.cli.run_status import read_status
 from distcel.data.tables import read_samples
 from distcel.serve.ensemble import load_ensemble
-from distcel.storage.machine import describe_commit
-from launch import cluster
+from distcel.storage.provenance import describe_commit
 from tests.launch.conftest import CrossFitted, command_line, launch
+from tests.made_data import save_image
 
 ROOT = Path(__file__).parents[2]
-FLAGS = {
-    *("--dataset", "--data-dir", "--run-dir", "--preset", "--num-samples", "--time-budget"),
-    *("--seed", "--selector-split", "--fix", "--imagenet-weights", "--mlflow-uri", "--address"),
-    *("--gpus-per-worker", "--dry-run", "--help"),
-}
 
 
-def test_the_flags_are_these_and_all_in_the_help() -> None:
-    text = cluster.parser().format_help()
-    assert set(re.findall(r"(?<![\w-])--[a-z-]+", text)) == FLAGS
-    defaults = [action for action in cluster.parser()._actions if action.dest != "help"]
-    assert all(re.search(r"\(.+\)$", action.help or "") for action in defaults)
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['cluster.py', '--help']\n"
-        "from launch import cluster\n"
-        "try: cluster.main()\n"
-        "except SystemExit: pass\n"
-        "print({'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy'} & set(sys.modules))"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert ran.stdout.endswith("set()\n")
-
-
-def test_the_second_launch_trains_nothing_and_tells_the_same(
+def test_the_second_launch_trains_nothing_and_reports_the_same(
     launched: tuple[Path, list[str]],
 ) -> None:
     _, (first, second) = launched
@@ -73,11 +49,11 @@ def test_what_a_killed_launch_left_half_written_is_removed(
     assert list(launched[0].rglob(".partial-*")) == []
 
 
-def test_results_json_is_what_the_readme_says(launched: tuple[Path, list[str]]) -> None:
+def test_results_json_has_the_documented_keys(launched: tuple[Path, list[str]]) -> None:
     run_dir, _ = launched
     results = json.loads((run_dir / "results.json").read_text())
-    readme = (ROOT / "README.md").read_text()
-    table = readme[readme.index("| key | content |") :].split("\n\n")[0].splitlines()[2:]
+    page = (ROOT / "docs" / "run-directory.md").read_text()
+    table = page[page.index("| key | content |") :].split("\n\n")[0].splitlines()[2:]
     keys = [name for row in table for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     inner = {row.split("|")[1].strip(" `"): re.findall(r"`(\w+)`", row) for row in table}
     assert list(results) == keys
@@ -124,24 +100,25 @@ def test_the_saved_ensemble_is_the_one_that_was_measured(
     results = json.loads((run_dir / "results.json").read_text())
     (path,) = (run_dir / "data").glob("test-*.arrow")
     test = read_samples(path, "image")
-    ensemble = load_ensemble(run_dir / "ensemble")
-    chosen = ensemble(torch.tensor(test.values)).argmax(-1).numpy()
+    ensemble = load_ensemble(run_dir)
+    chosen = ensemble.predict_proba(test.values).argmax(-1)
     assert (chosen == test.labels).mean() == pytest.approx(results["accuracy"]["e2e_cel"])
 
     (model,) = (run_dir.parent / "mlflow-artifacts").glob("*/artifacts/model")
     probs = mlflow.pyfunc.load_model(str(model)).predict(np.array(test.values))
-    np.testing.assert_allclose(probs, ensemble(torch.tensor(test.values)), rtol=1e-4)
+    np.testing.assert_allclose(probs, ensemble.predict_proba(test.values), rtol=1e-4)
 
 
 @pytest.mark.parametrize("selector_split", ["holdout", "crossfit"])
 def test_a_selector_split_is_a_run_of_its_own(
-    selector_split: str, cross_fitted: CrossFitted, tmp_path: Path
+    selector_split: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     runs, groups, outputs = tmp_path / "runs", 1, []
     if selector_split == "crossfit":  # which a reproduction has launched
+        cross_fitted: CrossFitted = request.getfixturevalue("cross_fitted")
         runs, groups, outputs = cross_fitted.runs, 4, [cross_fitted.output]
     while len(outputs) < 2:
-        flags = ["--preset", "smoke", "--selector-split", selector_split]
+        flags = ["--preset", "smoke", "--selector-split", selector_split, "--executor", "inline"]
         ran = launch("cluster.py", *flags, folder=runs.parent)
         assert (ran.returncode, ran.stderr) == (0, "")
         outputs.append(ran.stdout)
@@ -155,7 +132,7 @@ def test_a_selector_split_is_a_run_of_its_own(
     assert (run_dir / "report.md").read_text().startswith(f"# {title}\n")
     (path,) = (run_dir / "data").glob("test-*.arrow")
     test = read_samples(path, "image")
-    chosen = load_ensemble(run_dir / "ensemble")(torch.tensor(test.values)).argmax(-1).numpy()
+    chosen = load_ensemble(run_dir).predict_proba(test.values).argmax(-1)
     assert (chosen == test.labels).mean() == pytest.approx(results["accuracy"]["e2e_cel"])
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("distcel digits")
@@ -168,7 +145,7 @@ def test_a_selector_split_is_a_run_of_its_own(
 
 @pytest.mark.parametrize(
     ("done", "number", "n_cached"),
-    [(r"learner \d+/55", signal.SIGINT, 1), (r"trial \d+: valid", signal.SIGTERM, 55)],
+    [(r"base learner \d+/55", signal.SIGINT, 1), (r"trial \d+: valid", signal.SIGTERM, 55)],
 )
 def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
     done: str, number: signal.Signals, n_cached: int, tmp_path: Path
@@ -191,7 +168,12 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
     assert "results.json" not in out
     assert not (tmp_path / "run" / "results.json").exists()
 
-    ran = launch("cluster.py", *arguments)
+    status = read_status(tmp_path / "run")
+    assert status["launch"]["running"] is False
+    assert status["learners"]["done"] >= n_cached
+    assert status["stage"] == ("search" if n_cached == 55 else "base learners")
+
+    ran = launch("cluster.py", *arguments, "--executor", "inline")
     assert ran.returncode == 0, ran.stderr
     trained = re.search(r"(\d+) base learners trained, (\d+) from the cache", ran.stdout)
     assert trained is not None
@@ -205,13 +187,51 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
 
 
 def test_two_launches_on_one_run_directory_exclude_each_other(tmp_path: Path) -> None:
-    first = subprocess.Popen(
-        command_line("cluster.py", "--run-dir", tmp_path), stdout=subprocess.PIPE, text=True
-    )
+    flags = ["--run-dir", tmp_path, "--executor", "inline"]
+    first = subprocess.Popen(command_line("cluster.py", *flags), stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
-    assert first.stdout.readline().startswith("Ray: ")
-    second = launch("cluster.py", "--run-dir", tmp_path)
+    assert first.stdout.readline()
+    running = read_status(tmp_path)["launch"]
+    assert (running["running"], running["pid"]) == (True, first.pid)
+    second = launch("cluster.py", *flags)
     assert second.returncode == 2
     assert f'"pid": {first.pid}' in second.stderr
     first.kill()
     first.communicate()
+    assert read_status(tmp_path)["launch"]["running"] is False
+
+
+def test_the_commands_agree_with_a_launch(
+    launched: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, _ = launched
+    status = read_status(run_dir)
+    assert (status["stage"], status["damaged"]) == ("done", [])
+    assert status["learners"] == {"done": 55, "n": 55, "unfinished": 0}
+    assert (status["trials"]["asked"], status["trials"]["complete"]) == (16, 16)
+    assert (
+        status["trials"]["best"]["params"]
+        == json.loads((run_dir / "results.json").read_text())["best"]
+    )
+
+    assert main(["report", str(run_dir)]) == 0
+    assert capsys.readouterr().out.split() == (run_dir / "report.md").read_text().split()
+
+    (path,) = (run_dir / "data").glob("test-*.arrow")
+    test = read_samples(path, "image")
+    photos = [tmp_path / f"{i}.png" for i in range(10)]
+    for image, photo in zip(test.values, photos, strict=False):
+        save_image(np.array(image), photo)
+    assert main(["predict", str(run_dir), *map(str, photos), "--json"]) == 0
+    found = [int(prediction["class"]) for prediction in json.loads(capsys.readouterr().out)]
+    assert (np.array(found) == test.labels[:10]).sum() >= 8
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"), [("cluster.py", ["--seed", "-1"]), ("reproduce.py", ["--seeds", "0"])]
+)
+def test_bad_input_of_a_script_is_one_line(script: str, flags: list[str]) -> None:
+    ran = launch(script, *flags)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: expected ")
+    assert ran.stderr.count("\n") == 1

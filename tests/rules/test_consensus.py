@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from distcel.core.ensemble import class_probabilities
 from distcel.rules.consensus import (
     SL_PENALTIES,
     BestOnValid,
@@ -12,7 +13,6 @@ from distcel.rules.consensus import (
     RandomSelection,
     SuperLearner,
     UnweightedAverage,
-    class_probabilities,
     oracle_accuracy,
     super_learner,
 )

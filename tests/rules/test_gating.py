@@ -5,17 +5,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from distcel.search_spaces.common import selection_space
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from distcel.core.ensemble import DeviceSplit, SelectionTraining
 from distcel.core.knapsack import top_k_mask
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
-from distcel.search.selection import SelectionTask
-from distcel.train.trained_network import TrainedNetwork
-from search_spaces.common import selection_space
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
 from tests.core.test_ensemble import (
     CPU,
     PARAMS,
@@ -39,7 +38,7 @@ def task_of(epochs: int) -> SelectionTask:
         first_trial=SelectionParams(k=2, epsilon=0.5, m=20, lr=1.0, gradient="paper"),
         num_samples=5,
     )
-    plan = NetworkPlan(experiment.architecture, (1, 16, 16), (0.5,), (0.25,))
+    plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
     return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
 
 

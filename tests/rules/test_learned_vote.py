@@ -2,16 +2,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import RunFailedError
-from distcel.prepare import Options, Prepared, prepare
+from distcel.experiment.loading import load_experiment
 from distcel.rules.learned_vote import _restricted, search_learned_vote, third_of
-from distcel.search.trials import TrialStore
-from distcel.train.trial_record import EpochResult, TrialRecord
-from search_spaces import load_experiment
+from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.trials import TrialRecord, TrialStore
+from distcel.train.checkpoint import EpochResult
 from tests.made_data import write_images
 from tests.rules.test_gating import task_of
 
@@ -64,19 +63,17 @@ def test_a_step_of_k_is_kept(run: Prepared) -> None:
 
 def test_what_is_found_is_kept(
     run: Prepared,
-    pool: WorkerPool,
-    capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def messages() -> str:
         """Since the last call: the trials' and, at the end, the refit's."""
-        found = "\n".join([capfd.readouterr().out, *caplog.messages])
+        found = "\n".join(caplog.messages)
         caplog.clear()
         return found
 
     caplog.set_level("INFO", "distcel")
     task = task_of(epochs=2)
-    found = search_learned_vote(run, ray.put(task), pool)
+    found = search_learned_vote(run, task, InlineExecutor())
     assert found is not None
     chosen, trial = found
     assert trial.params.vote == "learned"
@@ -85,7 +82,7 @@ def test_what_is_found_is_kept(
     assert messages().count(": valid") == 2 + 1  # two trials and the refit
     predicted = chosen.predict(task, task.valid).argmax(-1).numpy()
     assert (predicted == task.valid.labels_S).mean() == trial.valid_accuracy
-    again = search_learned_vote(run, ray.put(task), pool)
+    again = search_learned_vote(run, task, InlineExecutor())
     assert again is not None
     assert (again[1], again[0].seconds) == (trial, chosen.seconds)
     refit = sum(epoch.seconds for epoch in trial.epochs)
@@ -94,20 +91,20 @@ def test_what_is_found_is_kept(
 
 
 def test_no_complete_trial_is_no_end_of_the_comparison(
-    run: Prepared, pool: WorkerPool, caplog: pytest.LogCaptureFixture
+    run: Prepared, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (0, 1):
         (run.search_folder / "trials" / f"{number:05d}.json").unlink()
-    assert search_learned_vote(run, ray.put(task_of(epochs=2)), pool) is None
+    assert search_learned_vote(run, task_of(epochs=2), InlineExecutor()) is None
     assert "no trial of the search is complete" in caplog.text
 
 
 def test_a_worker_that_is_lost_again_and_again_is_an_end_of_the_comparison(
-    run: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+    run: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
         raise RunFailedError("the refit of trial 0 failed: its worker was lost")
 
     monkeypatch.setattr("distcel.rules.learned_vote.refit_best", failing)
     with pytest.raises(RunFailedError, match="its worker was lost"):
-        search_learned_vote(run, ray.put(task_of(epochs=2)), pool)
+        search_learned_vote(run, task_of(epochs=2), InlineExecutor())

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from distcel.data.splits import specialised_indices
+from distcel.data.subsets import specialised_indices
+from distcel.execute.jobs import Progress
 from distcel.experiment.types import Augmentation, Recipe, Schedule, learner_specs
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
-from distcel.search.selection import SelectionTask
+from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.learner import Progress
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.selection import SelectionTask
 from tests import made_data as data
 from tests.core.test_ensemble import CPU
 from tests.rules.test_gating import task_of

@@ -4,8 +4,7 @@ import pytest
 
 from distcel.experiment.types import SelectionParams
 from distcel.search.recorder import Recorder
-from distcel.search.trials import TrialStore
-from distcel.train.trial_record import TrialRecord
+from distcel.search.trials import TrialRecord, TrialStore
 
 PARAMS = SelectionParams(k=2, epsilon=0.1, m=4, lr=0.01, gradient="exact")
 

@@ -5,9 +5,9 @@ import pytest
 
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import SelectionParams
-from distcel.search.trials import TrialStore, best_trial, first_params
+from distcel.search.trials import TrialRecord, TrialStore, best_trial, first_params
 from distcel.storage.files import write_record
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=1 / 3, gradient="exact")
 
@@ -64,13 +64,13 @@ def test_a_search_began_with_its_own_first_trial_whatever_is_planned_now(tmp_pat
     assert first_params(store.snapshot(), planned) == PARAMS
 
 
-def test_a_damaged_record_is_put_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_record_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     TrialStore(tmp_path).keep(finished(1, 0.25))
     TrialStore(tmp_path).keep(finished(0, 0.5))
     path = tmp_path / "00000.json"
     path.write_text(path.read_text().replace("0.5", "0.9"))
     assert TrialStore(tmp_path).snapshot() == [finished(1, 0.25)]
-    assert "00000.json is damaged" in capsys.readouterr().out
+    assert "00000.json is damaged" in caplog.text
     assert (tmp_path / "00000.json.damaged").exists()
     assert TrialStore(tmp_path).snapshot() == [finished(1, 0.25)]
     (tmp_path / "00009.json.damaged").touch()

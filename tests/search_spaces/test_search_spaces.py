@@ -9,17 +9,17 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-import search_spaces
+import distcel.search_spaces
 from distcel import pipeline
 from distcel.data.readers import FER2013_CLASSES, READERS
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import Gradient, SplitName, first_point
-from distcel.prepare import Options, Prepared, prepare
+from distcel.search.prepare import Options, Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
 from distcel.train.cache import CachedSplit
-from search_spaces import DATASETS, PRESET_NAMES, load_experiment
 from tests import made_data as data
 
 
@@ -44,7 +44,7 @@ N_LEARNERS = {"fer2013": 28, "utkface": 15, "folder": 6}
 
 
 def test_every_file_is_listed() -> None:
-    folder = Path(search_spaces.__file__).parent
+    (folder,) = map(Path, distcel.search_spaces.__path__)
     assert {path.stem for path in folder.glob("*.py")} - {"__init__", "common"} == set(DATASETS)
     assert set(DATASETS) == set(READERS)
 
@@ -89,11 +89,11 @@ def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untype
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_data_set_runs_to_its_tables(
     dataset: str,
-    pool: WorkerPool,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    caplog.set_level("INFO", "distcel")
     WRITERS[dataset](tmp_path / "data")
     vote = "learned" if dataset == "folder" else "sum"
     options = Options(
@@ -116,7 +116,7 @@ def test_every_data_set_runs_to_its_tables(
         return cached(of, split)
 
     monkeypatch.setattr(Prepared, "cached", noted)
-    results = pipeline.run(prepared, pool)
+    results = pipeline.launch(prepared, InlineExecutor())
     assert read == ["train", "valid", "test"]
     assert results["test_read_after"] == [results["n_trials"]]
     assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
@@ -133,7 +133,7 @@ def test_every_data_set_runs_to_its_tables(
     client = MlflowClient(options.mlflow_uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert len(client.search_runs(experiments, f"tags.fixed = 'm=2 vote={vote}'")) == 1
-    printed = capsys.readouterr().out
+    printed = "\n".join(caplog.messages)
     for title in ("Table 1", "Table 2", "Table 3"):
         assert title in printed
     assert (tmp_path / "runs" / "run" / "report.md").read_text() in printed

@@ -1,17 +1,49 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from distcel.data.images import decode_images
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import VoteName
-from distcel.serve import ensemble as standalone
-from distcel.serve.ensemble import load_ensemble
+from distcel.serve import ensemble as serve
+from distcel.serve.ensemble import Ensemble, ImageBatch, load_ensemble
 from tests import made_data as data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
+
+LEARNERS = ("ant", "bee", "cow", "ant+bee", "ant+cow", "bee+cow")
+
+
+def images(per_class: int = 5) -> NDArray[np.uint8]:
+    return data.pictures(data.balanced(3, per_class), 3, 16, 0)
+
+
+def learner_probs(batch: NDArray[np.uint8]) -> torch.Tensor:
+    """What each of the six untrained learners predicts, (B, 6, 3)."""
+    tensor = torch.from_numpy(batch)
+    with torch.inference_mode():
+        return torch.stack([PLAN.build(3, seed=i)(tensor).softmax(-1) for i in range(6)], dim=1)
+
+
+class Scores(torch.nn.Module):
+    """A selection net that scores the learners of one image otherwise than those of another."""
+
+    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        pixels = images_BCHW.flatten(1).float() - 60
+        random = torch.Generator().manual_seed(0)
+        return pixels @ torch.randn(pixels.shape[1], 6, generator=random)
+
+
+@pytest.fixture
+def loaded(saved_ensemble: Path) -> Ensemble:
+    """An ensemble of six learners of which each image has a selection of its own."""
+    loaded = load_ensemble(saved_ensemble)
+    loaded.smart.selection_net = Scores()
+    return loaded
 
 
 @pytest.mark.parametrize("vote", ["sum", "learned"])
@@ -19,30 +51,76 @@ def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
     vote: VoteName, tmp_path: Path
 ) -> None:
     params = replace(ENSEMBLE_PARAMS, vote=vote)
-    images = torch.from_numpy(data.pictures(data.balanced(3, 15), 3, 16, 0))
+    batch = torch.from_numpy(images(15))
     with torch.inference_mode():
-        probs = torch.stack([PLAN.build(3, seed=i)(images).softmax(-1) for i in range(6)], dim=1)
-        expected = untrained(params)(images, probs).softmax(-1)
+        expected = untrained(params)(batch, learner_probs(images(15))).softmax(-1)
     loaded = load_ensemble(save_untrained(tmp_path / "ensemble", params))
     assert loaded.class_names == NAMES
-    assert loaded.learner_names == ("ant", "bee", "cow", "ant+bee", "ant+cow", "bee+cow")
-    torch.testing.assert_close(loaded(images), expected)
+    assert loaded.learner_names == LEARNERS
+    torch.testing.assert_close(loaded(batch), expected)
 
 
-def test_files_are_classified_at_any_size(
+def test_arrays_tensors_and_batches_give_the_same(
+    loaded: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = images()
+    expected = loaded(torch.from_numpy(batch)).numpy()
+    monkeypatch.setattr(serve, "_BATCH", 4)
+    batch.setflags(write=False)  # as a memory-mapped file is
+    for given in (batch, torch.tensor(batch)):
+        probs = loaded.predict_proba(given)
+        np.testing.assert_allclose(probs, expected, rtol=1e-5)
+        assert probs.dtype == np.float32
+        assert loaded.predict(given) == [NAMES[c] for c in expected.argmax(-1)]
+    mask = loaded.selected(batch)
+    assert mask.dtype == np.bool_
+    assert mask.shape == (15, 6)
+    assert set(mask.sum(1)) == {2}
+
+
+def test_nothing_gives_nothing(saved_ensemble: Path) -> None:
+    loaded = load_ensemble(saved_ensemble)
+    nothing: list[ImageBatch] = [images()[:0], []]
+    for given in nothing:
+        assert loaded.predict_proba(given).shape == (0, 3)
+        assert loaded.selected(given).shape == (0, 6)
+        assert loaded.predict(given) == []
+        assert loaded.explain(given) == []
+
+
+def test_an_explanation_names_the_selected_learners_and_what_each_predicts(
+    loaded: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_BATCH", 4)
+    batch = images()
+    probs, mask = learner_probs(batch), loaded.selected(batch)
+    explained = loaded.explain(batch)
+    assert len(explained) == 15
+    for votes, probs_NC, mask_N in zip(explained, probs, mask, strict=True):
+        own = [(LEARNERS[i], probs_NC[i]) for i in np.flatnonzero(mask_N)]
+        expected = [(name, NAMES[int(probs_C.argmax())]) for name, probs_C in own]
+        assert [(name, predicted) for name, predicted, _ in votes] == expected
+        highest = [float(probs_C.max()) for _, probs_C in own]
+        assert [probability for _, _, probability in votes] == pytest.approx(highest)
+    assert len({name for votes in explained for name, _, _ in votes}) > 2
+
+
+def test_files_are_decoded_at_any_size(
     saved_ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standalone, "_BATCH", 4)
+    monkeypatch.setattr(serve, "_BATCH", 4)
     data.write_images(tmp_path / "photos", NAMES, 2, 3, 40, 0)
     paths = sorted((tmp_path / "photos").rglob("*.png"))
-    found = load_ensemble(saved_ensemble).classify(paths)
-    images = torch.from_numpy(decode_images(paths, "RGB", 16))
-    said = load_ensemble(saved_ensemble)(images).argmax(-1)
-    assert found == [NAMES[index] for index in said]
+    loaded = load_ensemble(saved_ensemble)
+    found = loaded.predict(paths)
+    decoded = decode_images(paths, "RGB", 16)
+    assert found == loaded.predict(decoded)
     assert len(set(found)) > 1
+    assert loaded.explain([str(path) for path in paths]) == loaded.explain(decoded)
+    assert loaded.predict(str(paths[0])) == found[:1]
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(InvalidInputError, match=r"broken\.png"):
-        load_ensemble(saved_ensemble).classify([tmp_path / "broken.png"])
+        loaded.predict([tmp_path / "broken.png"])
 
 
 def test_files_are_not_squeezed_into_a_shape_without_a_square(
@@ -52,15 +130,84 @@ def test_files_are_not_squeezed_into_a_shape_without_a_square(
     ensemble = load_ensemble(saved_ensemble)
     ensemble.plan = replace(ensemble.plan, image_shape=(3, 16, 20))
     with pytest.raises(InvalidInputError, match=r"images of 16 x 20 pixels, but got \(40, 40\)"):
-        ensemble.classify(sorted((tmp_path / "photos").rglob("*.png")))
+        ensemble.predict(sorted((tmp_path / "photos").rglob("*.png")))
 
 
-def test_learners_that_nobody_asks_are_not_run(saved_ensemble: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (images() / 255, "expected images of dtype uint8, values from 0 to 255, but got float64"),
+        (torch.zeros(2, 3, 16, 16), "but got float32: convert them"),
+        (images()[0], r"but got \(3, 16, 16\): give a batch, images\[None\]"),
+        (images()[:, :1], r"images of shape \(B, 3, 16, 16\), but got \(15, 1, 16, 16\): resize"),
+        (images().transpose(0, 2, 3, 1), r"but got \(15, 16, 16, 3\): resize or transpose them"),
+        ([images()[0]], r"or as a list of paths, but got 'a list with ndarray': stack arrays"),
+    ],
+)
+def test_other_images_are_refused_in_one_line(
+    wrong: Any, message: str, saved_ensemble: Path
+) -> None:
     loaded = load_ensemble(saved_ensemble)
-    images = torch.from_numpy(data.pictures(np.array([1]), 3, 16, 0))
+    for ask in (loaded.predict, loaded.predict_proba, loaded.selected, loaded.explain):
+        with pytest.raises(InvalidInputError, match=message) as caught:
+            ask(wrong)
+        assert "\n" not in str(caught.value)
+
+
+def test_learners_that_are_not_selected_are_not_run(loaded: Ensemble) -> None:
+    image = images()[5:6]
+    for ask in (loaded.predict, loaded.explain):
+        assert _that_ran(loaded, ask, image) == np.flatnonzero(loaded.selected(image)[0]).tolist()
+
+
+def _that_ran(loaded: Ensemble, ask: Any, image: NDArray[np.uint8]) -> list[int]:
     ran: list[int] = []
-    for i, learner in enumerate(loaded.learners):
+    hooks = [
         learner.register_forward_hook(lambda *_, i=i: ran.append(i))
-    loaded(images)
-    assert ran == loaded.smart.select(images)[0].nonzero().flatten().tolist()
-    assert len(ran) == 2
+        for i, learner in enumerate(loaded.learners)
+    ]
+    ask(image)
+    for hook in hooks:
+        hook.remove()
+    return ran
+
+
+def test_a_run_directory_is_as_good_as_its_ensemble(saved_ensemble: Path) -> None:
+    of_run, of_folder = load_ensemble(saved_ensemble.parent), load_ensemble(str(saved_ensemble))
+    np.testing.assert_array_equal(of_run.predict_proba(images()), of_folder.predict_proba(images()))
+
+
+def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"whose ensemble/ has it, but got .*finished"):
+        load_ensemble(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ensemble.json", b"{"),
+        ("ensemble.json", b"[]"),
+        ("ensemble.json", b"{}"),
+        ("smart_ensemble.safetensors", b"\0"),
+        ("learners/0003.safetensors", None),
+        ("learners/0003.safetensors", b"\x99" * 40),
+    ],
+)
+def test_a_damaged_ensemble_is_refused_in_one_line(
+    name: str, content: bytes | None, saved_ensemble: Path
+) -> None:
+    if content is None:
+        (saved_ensemble / name).unlink()
+    else:
+        (saved_ensemble / name).write_bytes(content)
+    with pytest.raises(InvalidInputError, match="expected an ensemble as it was saved") as caught:
+        load_ensemble(saved_ensemble)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_other_networks_are_refused_in_one_line(saved_ensemble: Path) -> None:
+    source = saved_ensemble / "smart_ensemble.safetensors"
+    (saved_ensemble / "learners" / "0001.safetensors").write_bytes(source.read_bytes())
+    with pytest.raises(InvalidInputError, match="expected an ensemble as it was saved") as caught:
+        load_ensemble(saved_ensemble)
+    assert "\n" not in str(caught.value)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from distcel.search.trials import TrialRecord
 from distcel.tracking.live import LiveUpdates
 from distcel.tracking.mlflow import Tracker
 from distcel.tracking.records import SearchIdentity
-from distcel.train.trial_record import TrialRecord
 from tests.tracking.test_mlflow import (  # noqa: F401
     PARAMS,
     children,

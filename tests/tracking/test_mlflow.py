@@ -8,9 +8,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from distcel.experiment.types import SelectionParams
+from distcel.search.trials import TrialRecord
 from distcel.tracking.mlflow import Tracker, log_reproduction
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
-from distcel.train.trial_record import EpochResult, TrialRecord
+from distcel.train.checkpoint import EpochResult
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
 DESCRIPTION = "mlflow.note.content"  # the tag that the UI shows as the description

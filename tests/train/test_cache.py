@@ -5,10 +5,13 @@ import pyarrow as pa
 import pytest
 
 from distcel.data.splits import Splits, load_splits
+from distcel.data.subsets import Fold, held_out_parts, hold_out
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import DamagedFileError
-from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, Weights
-from search_spaces import load_experiment
+from distcel.storage.provenance import source_digest
+from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, cross_fitted
+from distcel.train.checkpoint import Weights
 
 SPEC = LearnerSpec("cat / dog", (3, 5))
 
@@ -56,12 +59,13 @@ def test_a_file_is_read_with_pyarrow_alone(splits: Splits, tmp_path: Path) -> No
     assert table["sample_id"].to_pylist() == splits["test"].sample_ids.to_pylist()
     assert table["label"].to_pylist() == splits["test"].labels.tolist()
     assert table.schema.metadata[b"learner"] == b"cat / dog"
+    assert table.schema.metadata[b"source_digest"].decode() == source_digest()
 
 
 @pytest.mark.parametrize("place", ["train", "valid", "test", "weights"])
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
-    place: str, damage: str, splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: str, damage: str, splits: Splits, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = PredictionCache(tmp_path)
     weights: Weights = {"w": np.zeros(3, np.float32)}
@@ -75,7 +79,7 @@ def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
     assert not cache.holds(SPEC, "key")
     kept_aside = path.with_name(f"{path.name}.damaged").exists()
     assert kept_aside == (damage == "flipped")
-    assert ("is damaged" in capsys.readouterr().out) == (damage == "flipped")
+    assert ("is damaged" in caplog.text) == (damage == "flipped")
 
 
 def test_predictions_about_other_samples_are_refused(splits: Splits, tmp_path: Path) -> None:
@@ -83,3 +87,26 @@ def test_predictions_about_other_samples_are_refused(splits: Splits, tmp_path: P
     cache.write(SPEC, "key", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0))
     with pytest.raises(DamagedFileError, match="its samples are not the valid split's"):
         cache.load([SPEC], ["key"], splits["test"], "valid")
+
+
+def test_each_sample_is_predicted_by_the_copies_of_its_own_fold(
+    splits: Splits, tmp_path: Path
+) -> None:
+    specs = [LearnerSpec("first", (0,)), LearnerSpec("second", (1,))]
+    cache, folds = PredictionCache(tmp_path, ("holdout",)), []
+    for number, part in enumerate(held_out_parts(splits["train"].labels, "crossfit", 0)):
+        folds.append(Fold(part, (f"a{number}", f"b{number}")))
+        rest = hold_out(splits, part)
+        for i, (spec, key) in enumerate(zip(specs, folds[-1].keys, strict=True)):
+            told = np.full((part.sum(), 10), 10 * i + number, np.float32)
+            cache.write(spec, key, rest, TrainedLearner({"holdout": told}, {}, 1.0))
+    found = cross_fitted(cache, specs, folds, splits["train"])
+    assert found.probs_SNC.dtype == np.float32
+    np.testing.assert_array_equal(found.labels_S, splits["train"].labels)
+    for number, fold in enumerate(folds):
+        assert (found.probs_SNC[fold.held_out_S, 0] == number).all()
+        assert (found.probs_SNC[fold.held_out_S, 1] == 10 + number).all()
+    # Another fold's predictions are of other samples, and refused.
+    swapped = [Fold(folds[0].held_out_S, folds[1].keys), *folds[1:]]
+    with pytest.raises(DamagedFileError, match="its samples are not the holdout split's"):
+        cross_fitted(cache, specs, swapped, splits["train"])

@@ -1,19 +1,24 @@
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from distcel.core import networks
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Splits, load_splits, specialised_indices
-from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
-from distcel.train import loop as training
-from distcel.train import training_state
+from distcel.data.splits import Splits, load_splits
+from distcel.execute.inline import InlineExecutor
+from distcel.execute.jobs import Progress
+from distcel.execute.pool import WorkerPool
+from distcel.execute.ray_executor import RayExecutor
+from distcel.experiment.errors import DivergedError
+from distcel.experiment.loading import load_experiment
+from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
+from distcel.train import learner
 from distcel.train.cache import TrainedLearner
-from distcel.train.learner import LearnerData, Progress, learner_key, train_learner
-from search_spaces import load_experiment
+from distcel.train.learner import LearnerTask, learner_key, train_learner
+from distcel.train.loop import Training
+from tests.train.learners import Learners
 
 EXPERIMENT = load_experiment("digits", "smoke")
 CPU = torch.device("cpu")
@@ -26,14 +31,13 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 
 
 def plan_of(splits: Splits, experiment: Experiment = EXPERIMENT) -> NetworkPlan:
-    return NetworkPlan(experiment.architecture, splits.image_shape, *splits.channel_statistics())
+    return NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
 
 
 def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> TrainedLearner:
-    images = {name: splits[name].images for name in SPLIT_NAMES}
-    data = LearnerData(plan_of(splits, experiment), images, splits["train"].labels, 10, SPLIT_NAMES)
+    task = LearnerTask(experiment, plan_of(splits, experiment), splits, SPLIT_NAMES, seed)
     spec = learner_specs(splits.class_names)[index]
-    *progress, trained = train_learner(spec, experiment, data, seed, CPU)
+    *progress, trained = train_learner(spec, task, CPU)
     epochs = [event.epoch for event in progress if isinstance(event, Progress)]
     assert epochs == list(range(1, experiment.learner_recipe.epochs + 1))
     assert isinstance(trained, TrainedLearner)
@@ -41,9 +45,8 @@ def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> Trai
 
 
 def test_it_predicts_what_is_kept_alone(splits: Splits) -> None:
-    images = {name: splits[name].images for name in SPLIT_NAMES}
-    data = LearnerData(plan_of(splits), images, splits["train"].labels, 10, ("valid",))
-    *_, trained = train_learner(learner_specs(splits.class_names)[0], EXPERIMENT, data, 0, CPU)
+    task = LearnerTask(EXPERIMENT, plan_of(splits), splits, ("valid",), 0)
+    *_, trained = train_learner(learner_specs(splits.class_names)[0], task, CPU)
     assert isinstance(trained, TrainedLearner)
     assert list(trained.probs_by_split) == ["valid"]
 
@@ -53,10 +56,10 @@ def test_a_learner_is_good_at_its_own_classes_and_poor_at_the_rest(splits: Split
     trained = train(splits, replace(EXPERIMENT, learner_recipe=recipe), index=20, seed=0)
     classes = learner_specs(splits.class_names)[20].classes
     labels = splits["test"].labels
-    right = trained.probs_by_split["test"].argmax(1) == labels
+    correct = trained.probs_by_split["test"].argmax(1) == labels
     own = np.isin(labels, classes)
-    assert right[own].mean() > 0.9
-    assert right[~own].mean() < 0.6
+    assert correct[own].mean() > 0.9
+    assert correct[~own].mean() < 0.6
 
 
 def test_predictions_are_softmax_outputs_for_every_sample(splits: Splits) -> None:
@@ -91,27 +94,13 @@ def test_a_learner_is_trained_on_augmented_images_where_its_recipe_says_so(split
     assert not any(np.allclose(plain[name], flipped[name]) for name in plain if "weight" in name)
 
 
-@pytest.mark.parametrize(
-    "part", [networks, training, training_state, specialised_indices, train_learner]
-)
-def test_a_learner_is_trained_anew_when_its_code_changes(
-    part: object, splits: Splits, change_code: Callable[[object], None]
-) -> None:
-    def key() -> str:
-        spec = learner_specs(splits.class_names)[0]
-        return learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
-
-    before = key()
-    change_code(part)
-    assert key() != before
-
-
-def test_a_learner_is_trained_anew_by_another_torch(
-    splits: Splits, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["torch.__version__", "distcel.train.learner.CACHE_VERSION"])
+def test_a_learner_is_trained_anew_by_another_torch_or_cache_version(
+    place: str, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = learner_specs(splits.class_names)[0]
     before = learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0)
-    monkeypatch.setattr(torch, "__version__", "2.99")
+    monkeypatch.setattr(place, "2.99")
     assert learner_key(EXPERIMENT, spec, splits, plan_of(splits), 0) != before
 
 
@@ -134,8 +123,76 @@ def test_the_key_changes_with_everything_that_determines_a_learner(splits: Split
         key(data=replace(splits, digest="other")),
         key(replace(EXPERIMENT, specialty_share=0.7)),
         key(replace(EXPERIMENT, learner_recipe=replace(recipe, epochs=2))),
-        key(replace(EXPERIMENT, architecture=replace(EXPERIMENT.architecture, channels=(6, 17)))),
+        key(replace(EXPERIMENT, architecture=Architecture("lenet", (6, 17)))),
     ]
     assert len(set(keys)) == len(keys)
     # What only the search uses leaves trained learners as they are.
     assert key(replace(EXPERIMENT, num_samples=99, note="x")) == key()
+
+
+@pytest.mark.parametrize("n_workers", [0, 1, 2])
+def test_learners_are_trained_once_and_alike_wherever_they_are_trained(
+    n_workers: int, splits: Splits, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """With 0 workers in this process, else on Ray."""
+    inline = Learners(splits, tmp_path / "inline")
+    assert inline.train(InlineExecutor()) == inline.train(InlineExecutor()) + 4 == 4
+    if n_workers == 0:
+        damaged = inline.cache.path(inline.specs[2], inline.keys[2], "valid")
+        content = bytearray(damaged.read_bytes())
+        content[-100] ^= 1
+        before = inline.probs().copy()
+        damaged.unlink()
+        damaged.write_bytes(content)
+        inline.cache.path(inline.specs[3], inline.keys[3], "train").unlink()
+        assert inline.train(InlineExecutor()) == 2
+        np.testing.assert_array_equal(inline.probs(), before)
+        return
+    request.getfixturevalue("pool")
+    on_ray = Learners(splits, tmp_path / "ray")
+    assert on_ray.train(RayExecutor(WorkerPool(n_workers, 1.0, 0.0))) == 4
+    np.testing.assert_array_equal(on_ray.probs(), inline.probs())
+
+
+def test_an_interrupted_learner_goes_on_from_its_last_kept_epoch(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "_SECONDS_BETWEEN_STATES", 0.0)
+    longer = replace(EXPERIMENT, learner_recipe=replace(EXPERIMENT.learner_recipe, epochs=4))
+    undisturbed = Learners(splits, tmp_path / "undisturbed", longer, 1)
+    undisturbed.train(InlineExecutor())
+
+    run_epoch = Training.run_epoch
+    epochs: list[int] = []
+
+    def interrupted(training: Training) -> float:
+        if training.epoch == 2 and 3 not in epochs:
+            epochs.append(3)
+            raise KeyboardInterrupt
+        epochs.append(training.epoch + 1)
+        return run_epoch(training)
+
+    monkeypatch.setattr(Training, "run_epoch", interrupted)
+    disturbed = Learners(splits, tmp_path / "disturbed", longer, 1)
+    with pytest.raises(KeyboardInterrupt):
+        disturbed.train(InlineExecutor())
+    disturbed.train(InlineExecutor())
+    assert epochs == [1, 2, 3, 3, 4]
+    np.testing.assert_array_equal(disturbed.probs(), undisturbed.probs())
+    assert list((tmp_path / "disturbed" / "unfinished").iterdir()) == []
+
+
+def test_a_learner_that_diverges_ends_the_training(splits: Splits, tmp_path: Path) -> None:
+    recipe = replace(EXPERIMENT.learner_recipe, optimizer="sgd", lr=1e30)
+    diverging = Learners(splits, tmp_path, replace(EXPERIMENT, learner_recipe=recipe), 2)
+    with pytest.raises(DivergedError, match=r"learner .*became"):
+        diverging.train(InlineExecutor())
+
+
+def test_the_images_are_not_shared_for_nothing(
+    splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Learners(splits, tmp_path, n_learners=1)
+    done.train(InlineExecutor())
+    monkeypatch.setattr(InlineExecutor, "share", None)
+    assert done.train(InlineExecutor()) == 0

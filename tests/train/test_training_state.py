@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from distcel.experiment.types import Recipe
+from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment
-from distcel.train.training_state import load_training, save_training
 
 IMAGES = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0))
 LABELS = (IMAGES.float().mean((1, 2, 3)) > 127).long()

@@ -1,0 +1,66 @@
+"""What the terminal shows: the log of the package and what a command prints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import TextIO
+
+from distcel.cli.signals import Stopped
+
+
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Writes plain messages; where their reader has gone, it ends the command."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
+        """Called where a message could not be written."""
+        if not isinstance(sys.exception(), BrokenPipeError):
+            super().handleError(record)
+        elif threading.current_thread() is threading.main_thread():
+            raise Stopped(signal.SIGPIPE)
+
+
+def show_log(quiet: bool = False, on_stderr: bool = False) -> None:
+    """Show the messages of the `distcel` logger.
+
+    Args:
+        quiet: errors only.
+        on_stderr: where stdout is for something else alone, JSON say; else on stdout.
+    """
+    logger = logging.getLogger("distcel")
+    for earlier in [h for h in logger.handlers if isinstance(h, _LogHandler)]:
+        logger.removeHandler(earlier)
+    handler = _LogHandler(sys.stderr if on_stderr else sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+
+
+def put(text: str) -> None:
+    """Print the text on stdout.
+
+    Raises:
+        Stopped: its reader has gone; the status is SIGPIPE's.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise Stopped(signal.SIGPIPE) from None
+
+
+def prepare_stdout() -> None:
+    """Have each line written as it is printed, whatever characters a file's name has."""
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def flush_stdout() -> None:
+    """Write what is left; Python would report at its exit that the reader has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,74 @@
+"""Predict the class of image files with the smart ensemble of a run.
+
+distcel predict runs/digits-quick-seed0 photo.png
+distcel predict runs/digits-quick-seed0 photos/*.png --explain
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distcel.cli.output import put
+
+if TYPE_CHECKING:
+    from distcel.serve.ensemble import Vote
+
+SUMMARY = "predict the class of image files"
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    """What is predicted, and how it is shown."""
+    add = flags.add_argument
+    add("folder", type=Path, metavar="RUN", help="a run directory, or an ensemble folder")
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="image files, at any size")
+    add(
+        "--explain",
+        action="store_true",
+        help="also the base learners that were selected, with the class that each predicts (off)",
+    )
+    add("--json", action="store_true", help="as a list with an object for each image (off)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print class and probability of each image; returns the exit status.
+
+    Raises:
+        InvalidInputError: there is no ensemble, or an image cannot be read.
+    """
+    from distcel.serve.ensemble import load_ensemble
+
+    ensemble, paths = load_ensemble(arguments.folder), arguments.images
+    probs_BC = ensemble.predict_proba(paths)
+    explained = ensemble.explain(paths) if arguments.explain else [[] for _ in paths]
+    predictions = []
+    for path, probs_C, votes in zip(paths, probs_BC, explained, strict=True):
+        highest = int(probs_C.argmax())
+        probability = round(float(probs_C[highest]), 6)
+        found = {"image": str(path), "class": ensemble.class_names[highest]}
+        own = {"learners": [_as_dict(vote) for vote in votes]} if arguments.explain else {}
+        predictions.append({**found, "probability": probability, **own})
+    if arguments.json:
+        put(json.dumps(predictions, indent=2))
+    else:
+        put("\n".join(line for prediction in predictions for line in _lines(prediction)))
+    return 0
+
+
+def _as_dict(vote: Vote) -> dict[str, Any]:
+    name, predicted, probability = vote
+    return {"name": name, "class": predicted, "probability": round(probability, 6)}
+
+
+def _lines(prediction: dict[str, Any]) -> list[str]:
+    learners = prediction.get("learners", [])
+    width = max((len(learner["name"]) for learner in learners), default=0)
+    return [
+        f"{prediction['image']}: {prediction['class']} {prediction['probability']:.4f}",
+        *(
+            f"  {learner['name']:<{width}}  {learner['class']} {learner['probability']:.4f}"
+            for learner in learners
+        ),
+    ]

@@ -1,0 +1,127 @@
+"""The paper's evaluation over several seeds: Tables 1 to 3, Figure 2 and further rules.
+
+distcel reproduce --seeds 3                                 digits, no download
+distcel reproduce --dataset cifar10 --data-dir DIR --preset paper --seeds 3
+Each seed is one search. The same command again carries on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from distcel.cli.output import put, show_log
+from distcel.cli.search import (
+    add_data_flags,
+    add_output_flags,
+    add_search_flags,
+    add_worker_flags,
+    fit_options,
+    workers,
+)
+from distcel.experiment.errors import invalid, require, require_count
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "repeat the paper's evaluation over several seeds"
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    """Those of a search, but for its seed and its run directory, and those of the evaluation."""
+    add = flags.add_argument
+    add("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
+    add(
+        "--beyond",
+        action="store_true",
+        help="also train what the paper does not have: a learned vote of at most n/3, soft gating, "
+        "straight-through top-k and single networks (off)",
+    )
+    add(
+        "--gradients",
+        action="store_true",
+        help="also train the best trial's selection net with each gradient, one after another "
+        "(off)",
+    )
+    add(
+        "--results-dir",
+        type=Path,
+        metavar="DIR",
+        help="report and figures (runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED])",
+    )
+    add(
+        "--results-pages",
+        type=Path,
+        metavar="DIR",
+        help="also put the report into this folder of pages, docs/results say, and lay its index "
+        "out anew (none)",
+    )
+    add_data_flags(flags)
+    add_search_flags(flags)
+    add_worker_flags(flags)
+    add_output_flags(flags)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reproduce; returns the exit status.
+
+    Raises:
+        InvalidInputError: a flag's value is unusable.
+        RunFailedError: a search failed.
+    """
+    _require_consistent(arguments)
+    options = fit_options(arguments)
+
+    from distcel.run import reproduce
+
+    show_log(arguments.quiet, arguments.json)
+    done = reproduce(
+        arguments.dataset,
+        seeds=arguments.seeds,
+        beyond=arguments.beyond,
+        gradients=arguments.gradients,
+        results_dir=arguments.results_dir,
+        results_pages=arguments.results_pages,
+        workers=workers(arguments),
+        command=without_uri(arguments.typed),
+        **options,
+    )
+    logger.info("%s/report.md, results.json, figure2 and pareto as .png and .svg", done.folder)
+    if arguments.json:
+        put((done.folder / "results.json").read_text().rstrip("\n"))
+    return 0
+
+
+def without_uri(words: Sequence[str]) -> str:
+    """The words as a shell command, but for a tracking URI, which may hold a password."""
+    uri = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    uri.add_argument("--mlflow-uri")
+    return shlex.join(uri.parse_known_args(words)[1])
+
+
+def _require_consistent(arguments: argparse.Namespace) -> None:
+    require_count("--seeds", arguments.seeds)
+    learned = "vote=learned" in arguments.fix
+    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
+    require(not learned, rule, "both", remedy)
+    held_out = arguments.selector_split == "holdout"
+    rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
+    # A single network would be trained on the holdout alone, which is no rival.
+    require(not (arguments.beyond and held_out), rule, "both", remedy)
+    for flag in ("--results-dir", "--results-pages"):
+        folder = getattr(arguments, flag[2:].replace("-", "_"))
+        if folder is not None:
+            _require_writable(flag, folder)
+
+
+def _require_writable(flag: str, folder: Path) -> None:
+    """Before hours of training, not after them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        rule = f"{flag} that can be written"
+        raise invalid(rule, repr(str(error)), "give another one") from None

@@ -1,0 +1,258 @@
+"""Train the base learners, search the selection net's hyperparameters, report the test split.
+
+distcel search                                       1,797 digits, no download
+distcel search --dataset fer2013 --data-dir DIR      your copy of a data set
+The same command again carries on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from distcel.cli.output import put, show_log
+from distcel.cli.signals import unwind_on_signals
+from distcel.experiment.errors import (
+    invalid,
+    require,
+    require_choice,
+    require_count,
+    require_positive,
+)
+from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
+from distcel.experiment.types import SelectorSplit
+
+if TYPE_CHECKING:
+    from distcel.execute.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "search the hyperparameters of a smart ensemble and measure it on test"
+_KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "vote": str}
+EXECUTORS = ("ray", "inline")
+_TRACKING = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+
+
+def add_flags(flags: argparse.ArgumentParser) -> None:
+    """The flags of a search."""
+    add = flags.add_argument
+    add_data_flags(flags)
+    add("--run-dir", type=Path, metavar="DIR", help="results (runs/DATASET-PRESET[-SPLIT]-seedN)")
+    add("--seed", type=int, default=0, metavar="N", help="of splits, networks and search (0)")
+    add_search_flags(flags)
+    add_worker_flags(flags)
+    add("--dry-run", action="store_true", help="print what would run, and for how long (off)")
+    add_output_flags(flags)
+
+
+def add_data_flags(flags: argparse.ArgumentParser) -> None:
+    """What the search is of."""
+    add = flags.add_argument
+    add("--dataset", default="digits", metavar="NAME", help=f"{', '.join(DATASETS)} (digits)")
+    add("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where it is (data)")
+    add(
+        "--preset",
+        default="quick",
+        metavar="NAME",
+        help=f"{', '.join(PRESET_NAMES)}: seconds, minutes, the published recipe (quick)",
+    )
+
+
+def add_search_flags(flags: argparse.ArgumentParser) -> None:
+    """What of it is searched, and for how long."""
+    add = flags.add_argument
+    add("--num-samples", type=int, metavar="N", help="trials in all (the preset's)")
+    add("--time-budget", type=float, metavar="SECONDS", help="limit of a launch's search (none)")
+    add(
+        "--selector-split",
+        default="train",
+        metavar="NAME",
+        help="what the selection net is trained on: train, which the base learners have seen; "
+        "holdout, a fifth of it kept from them; or crossfit, all of it, each third predicted by "
+        "copies of the base learners that have not seen it (train)",
+    )
+    add(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="k, epsilon, m, lr or gradient that is not searched, or vote: sum, the paper's, or "
+        "learned, where each base learner votes through its own matrix; repeatable (vote=sum)",
+    )
+    add(
+        "--imagenet-weights",
+        default="torchvision",
+        metavar="FROM",
+        help="of ResNet18: torchvision, a file, or none for random weights (torchvision)",
+    )
+
+
+def add_worker_flags(flags: argparse.ArgumentParser) -> None:
+    """Where it runs and what it reports to."""
+    add = flags.add_argument
+    add(
+        "--mlflow-uri",
+        metavar="URI",
+        help="tracking server, or none for no tracking (mlflow.db beside the run directory)",
+    )
+    add(
+        "--executor",
+        default="ray",
+        metavar="NAME",
+        help="ray, or inline: this process alone, without Ray (ray)",
+    )
+    add("--address", metavar="ADDRESS", help="join this Ray cluster (start one on this machine)")
+    add(
+        "--gpus-per-worker",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="GPU share of a learner or trial, where there are GPUs (0.25)",
+    )
+
+
+def add_output_flags(flags: argparse.ArgumentParser) -> None:
+    """What is printed."""
+    add = flags.add_argument
+    add("-q", "--quiet", action="store_true", help="print errors only (off)")
+    add("--json", action="store_true", help="print results.json, and the log on stderr (off)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search; returns the exit status.
+
+    Raises:
+        InvalidInputError: a flag's value is unusable.
+        RunFailedError: the search failed.
+    """
+    started = time.monotonic()
+    seed, run_dir = arguments.seed, arguments.run_dir
+    require(0 <= seed < 2**31, "0 <= --seed < 2^31", seed, "give such a seed")
+    options = fit_options(arguments)
+    if arguments.dry_run:
+        return _dry_run(arguments, options["fixed"])
+
+    from distcel.run import fit
+
+    show_log(arguments.quiet, arguments.json)
+    done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
+    logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
+    uri = arguments.mlflow_uri or f"sqlite:///{done.run_dir.absolute().parent / 'mlflow.db'}"
+    if uri != "none":
+        logger.info("compare runs: %s", how_to_compare(uri))
+    if arguments.json:
+        put((done.run_dir / "results.json").read_text().rstrip("\n"))
+    return 0
+
+
+def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments that `distcel.run.fit` and `reproduce` share, found valid.
+
+    Raises:
+        InvalidInputError: a flag's value is unusable.
+    """
+    if arguments.num_samples is not None:
+        require_count("--num-samples", arguments.num_samples)
+    if arguments.time_budget is not None:
+        require_positive("--time-budget", arguments.time_budget)
+    require_choice("--selector-split", arguments.selector_split, SelectorSplit)
+    _require_workers(arguments)
+    _require_tracking_uri(arguments.mlflow_uri)
+    fixed = fixed_values(arguments.fix)
+    load_experiment(arguments.dataset, arguments.preset)  # refused by their flags' names
+    return {
+        "preset": arguments.preset,
+        "data_dir": arguments.data_dir,
+        "num_samples": arguments.num_samples,
+        "time_budget": arguments.time_budget,
+        "fixed": fixed,
+        "selector_split": arguments.selector_split,
+        "imagenet_weights": arguments.imagenet_weights,
+        "mlflow_uri": arguments.mlflow_uri,
+    }
+
+
+def workers(arguments: argparse.Namespace) -> Workers:
+    """Where trainings run; `ray.init` installs a handler of its own, which ours replace again."""
+    from distcel.execute.workers import Workers
+
+    executor, address = arguments.executor, arguments.address
+    return Workers(executor, address, arguments.gpus_per_worker, connected=unwind_on_signals)
+
+
+def how_to_compare(mlflow_uri: str) -> str:
+    """What shows the runs of a tracking server or database; no password is in it."""
+    if not mlflow_uri.startswith("sqlite"):  # which alone never holds a password
+        return f"{urlsplit(mlflow_uri).hostname}, the MLflow server"
+    ui = f"{Path(sys.executable).with_name('mlflow')} ui --workers 1"
+    return f"{ui} --backend-store-uri {shlex.quote(mlflow_uri)}"
+
+
+def fixed_values(pairs: list[str]) -> dict[str, Any]:
+    """The values of --fix NAME=VALUE, each of its hyperparameter's type.
+
+    Raises:
+        InvalidInputError: an unknown name, or a value that is no number.
+    """
+    fixed: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        require(name in _KINDS, f"--fix NAME in {list(_KINDS)}", name, "fix one of these")
+        try:
+            fixed[name] = _KINDS[name](text)
+        except ValueError:
+            kind = "a whole number" if _KINDS[name] is int else "a number"
+            raise invalid(f"{kind} as {name}", repr(text), f"give --fix {name}=NUMBER") from None
+    return fixed
+
+
+def _require_workers(arguments: argparse.Namespace) -> None:
+    executor, address = arguments.executor, arguments.address
+    require_positive("--gpus-per-worker", arguments.gpus_per_worker)
+    known = executor in EXECUTORS
+    require(known, f"--executor in {EXECUTORS}", executor, "choose one of these")
+    on_ray = address is None or executor == "ray"
+    require(on_ray, "no --address beside --executor inline", address, "leave one of them out")
+    direct = not (address or "").startswith("ray://")  # whose tasks cannot stream
+    rule = "--address HOST:PORT of a cluster's head"
+    require(direct, rule, address, "give its GCS port, without ray://")
+
+
+def _require_tracking_uri(uri: str | None) -> None:
+    known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
+    # The URI itself is not repeated: it may hold a password.
+    remedy = "give sqlite:////absolute/path.db, http://host:port or none"
+    require(known, f"--mlflow-uri beginning with one of {_TRACKING}", "another one", remedy)
+    try:
+        urlsplit(uri or "")
+    except ValueError:
+        raise invalid("--mlflow-uri that is a URI", "something else", remedy) from None
+
+
+def _dry_run(arguments: argparse.Namespace, fixed: dict[str, Any]) -> int:
+    import torch
+
+    from distcel.data.splits import draw_splits
+    from distcel.execute.pool import WorkerPool
+    from distcel.experiment.types import first_point, learner_specs
+    from distcel.train.estimate import count_samples, describe
+
+    experiment = load_experiment(arguments.dataset, arguments.preset)
+    split, seed = arguments.selector_split, arguments.seed
+    class_names, pools = draw_splits(experiment, arguments.data_dir, seed)
+    specs = learner_specs(class_names)
+    point = first_point(experiment, len(specs), fixed)
+    counts = count_samples(pools["train"].labels, specs, experiment, split, seed)
+    num_samples = arguments.num_samples or experiment.num_samples
+    here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
+    pool = WorkerPool.on_nodes([here], arguments.gpus_per_worker)
+    size = 1 if arguments.executor == "inline" else pool.size
+    put(describe(experiment, class_names, pools, point, num_samples, size, counts, fixed))
+    return 0

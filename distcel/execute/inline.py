@@ -1,0 +1,65 @@
+"""The executor that is this process: for notebooks, for debugging and for tests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from distcel.execute.jobs import Job, Progress, outcomes
+
+logger = logging.getLogger(__name__)
+
+
+class InlineExecutor:
+    """Runs one job after another in this process, without Ray; the same numbers as with it."""
+
+    n_workers = 1
+
+    def share(self, data: Any) -> Any:
+        """The data themselves."""
+        return data
+
+    def run(self, jobs: Sequence[Job], shared: Any, kind: str, at_once: int | None = None) -> int:
+        """As `Executor.run`; there is no worker to lose."""
+        del at_once
+        missing = [job for job in jobs if not job.is_kept()]
+        started = time.monotonic()
+        with one_thread():
+            for done, job in enumerate(missing, 1):
+                self._run(job, shared)
+                report_done(kind, job.title, done, len(missing), time.monotonic() - started)
+        return len(missing)
+
+    def _run(self, job: Job, shared: Any) -> None:
+        for event in outcomes(job.work, shared, inline_device(), job.state()):
+            if not isinstance(event, Progress):
+                job.keep(event)
+            elif event.state is not None:
+                job.keep_state(event.state)
+
+
+def inline_device() -> torch.device:
+    """The GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, as every worker does: sums are then added up in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def report_done(kind: str, title: str, done: int, total: int, seconds: float) -> None:
+    """Log that a job's result is kept, and how long the others will take at this rate."""
+    left = seconds / done * (total - done)
+    logger.info("%s %d/%d %s: %.0f s, %.0f s to go", kind, done, total, title, seconds, left)

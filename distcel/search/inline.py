@@ -1,0 +1,105 @@
+"""The search's trials one after another in this process, without Ray.
+
+The points, and the trials that are stopped, are those of Ray Tune with one worker.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from distcel.execute.inline import InlineExecutor, inline_device, one_thread
+from distcel.execute.jobs import Failed
+from distcel.experiment.errors import DivergedError
+from distcel.experiment.types import SelectionParams
+from distcel.search.search import SearchSettings, new_sampler
+from distcel.search.trials import TrialStore, first_params
+from distcel.train.selection import SelectionTask
+
+_STOPPED_SHARE = 2 / 3  # of the trials that reach the rung, as ASHA with a reduction factor of 3
+
+
+def run_trials(
+    task: SelectionTask,
+    settings: SearchSettings,
+    store: TrialStore,
+    executor: InlineExecutor,
+    folder: Path,
+    n_trials: int,
+    seconds: float,
+) -> bool:
+    """Run so many trials, interrupted ones first, or as many as end in time.
+
+    Returns:
+        bool: False; there are no workers to lose.
+    """
+    del executor, folder
+    deadline = time.monotonic() + seconds
+    study = new_study(settings, store)
+    numbers = [record.number for record in store.running()]
+    numbers += range(store.next_number(), store.next_number() + n_trials - len(numbers))
+    at_rung: list[float] = []
+    with one_thread():
+        for number in numbers[:n_trials]:
+            trial = study.ask(settings.space)
+            store.begin(number, SelectionParams.from_dict(trial.params))
+            failed = _run_trial(number, task, settings, store, at_rung, deadline)
+            if failed is not None:
+                store.fail(number, failed.reason)
+                study.tell(trial, state=TrialState.FAIL)
+            elif time.monotonic() > deadline:
+                break
+            else:
+                store.complete(number)
+                study.tell(trial, store[number].valid_accuracy)
+    return False
+
+
+def new_study(settings: SearchSettings, store: TrialStore) -> optuna.Study:
+    """A study that holds the finished trials and begins with the interrupted ones."""
+    study = optuna.create_study(direction="maximize", sampler=new_sampler(settings, store))
+    for record in store.finished():
+        failed = record.state == "FAILED"
+        study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if failed else TrialState.COMPLETE,
+                params=record.params.as_dict(),
+                distributions=settings.space,
+                value=None if failed else record.valid_accuracy,
+            )
+        )
+    for record in store.running():
+        study.enqueue_trial(record.params.as_dict())
+    return study
+
+
+def _run_trial(
+    number: int,
+    task: SelectionTask,
+    settings: SearchSettings,
+    store: TrialStore,
+    at_rung: list[float],
+    deadline: float,
+) -> Failed | None:
+    """Train until the last epoch, the deadline or, on the rung, a value among the lower ones."""
+    params = store[number].params
+    is_first = params == first_params(store.snapshot(), settings.first)
+    training = task.begin(params, inline_device())
+    try:
+        for epoch in range(1, settings.max_epochs + 1):
+            result = training.run_epoch()
+            store.add_epoch(number, result)
+            if epoch == settings.rung and epoch < settings.max_epochs:
+                cutoff = np.percentile(at_rung, 100 * _STOPPED_SHARE) if at_rung else 0.0
+                at_rung.append(result.valid_accuracy)
+                if result.valid_accuracy < cutoff and not is_first:
+                    break
+            if time.monotonic() > deadline:
+                break
+    except DivergedError as error:
+        return Failed(str(error))
+    return None

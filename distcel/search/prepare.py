@@ -1,0 +1,199 @@
+"""What a launch chose, and its input read and found valid before anything is started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.distributions import distribution_to_json
+
+from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
+from distcel.data.splits import Splits, load_splits
+from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
+from distcel.experiment.errors import require
+from distcel.experiment.space import require_within, search_space
+from distcel.experiment.types import (
+    Architecture,
+    Experiment,
+    LearnerSpec,
+    SplitName,
+    first_point,
+    learner_specs,
+)
+from distcel.search.options import Options, run_title
+from distcel.search.search import SearchSettings
+from distcel.storage.files import content_key
+from distcel.storage.provenance import describe_commit
+from distcel.train import selection
+from distcel.train.cache import CachedSplit, PredictionCache, cross_fitted
+from distcel.train.learner import LearnerTask, learner_key
+from distcel.train.selection import SelectionTask
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A launch whose input is read and found valid; nothing of Ray has started yet.
+
+    Attributes:
+        experiment: that is run.
+        options: of the launch.
+        splits: the data; the learners that vote are trained on their `train`.
+        specs: the base learners.
+        keys: of the learners that vote, in the cache.
+        folds: of `crossfit`, with the keys of the copies; else none.
+        plan: how networks are built.
+        search: what is searched.
+        commit: of the code, as `provenance.describe_commit` gives it.
+    """
+
+    experiment: Experiment
+    options: Options
+    splits: Splits
+    specs: tuple[LearnerSpec, ...]
+    keys: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    plan: NetworkPlan
+    search: SearchSettings
+    commit: str | None
+
+    @property
+    def cache(self) -> PredictionCache:
+        """The predictions of the base learners that vote."""
+        folder = self.options.run_dir / "learners"
+        if self.options.selector_split == "holdout":
+            return PredictionCache(folder, ("holdout", "valid", "test"))
+        return PredictionCache(folder)
+
+    @property
+    def copies_cache(self) -> PredictionCache:
+        """The predictions of the copies, each of its own fold alone."""
+        return PredictionCache(self.options.run_dir / "learners", ("holdout",))
+
+    def learner_task(self, fold: Fold | None = None) -> LearnerTask:
+        """What the learners that vote are trained on, or their copies that do not see a fold."""
+        splits = hold_out(self.splits, fold.held_out_S) if fold else self.splits
+        predicted = (self.copies_cache if fold else self.cache).split_names
+        return LearnerTask(self.experiment, self.plan, splits, predicted, self.options.seed)
+
+    def selection_task(self) -> SelectionTask:
+        """What the selection net is trained on."""
+        train, valid = self.cached("train"), self.cached("valid")
+        return SelectionTask(self.experiment, self.plan, train, valid, self.options.seed)
+
+    def cached(self, split: SplitName) -> CachedSplit:
+        """One split with the predictions of all base learners.
+
+        Of `train`, what the selection net is to be trained on: with `holdout` the samples that are
+        held out, with `crossfit` all of them as the copies predict them.
+        """
+        selector_split = self.options.selector_split
+        if split == "train" and selector_split == "crossfit":
+            return cross_fitted(self.copies_cache, self.specs, self.folds, self.splits[split])
+        if split == "train" and selector_split == "holdout":
+            split = "holdout"
+        return self.cache.load(self.specs, self.keys, self.splits[split], split)
+
+    def facts(self) -> dict[str, Any]:
+        """The content of `run.json`: what the launch is, for whoever reads its directory."""
+        options, jobs = self.options, zip(self.specs, self.keys, strict=True)
+        return {
+            "dataset": self.experiment.dataset,
+            "preset": options.preset,
+            "seed": options.seed,
+            "selector_split": options.selector_split,
+            "fixed": dict(options.fixed),
+            "data_dir": str(options.data_dir.absolute()),
+            "imagenet_weights": options.imagenet_weights,
+            "num_samples": self.search.num_samples,
+            "search_key": self.search_key,
+            "class_names": list(self.splits.class_names),
+            "learners": [{"name": spec.name, "key": key} for spec, key in jobs],
+            "copies": [list(fold.keys) for fold in self.folds],
+        }
+
+    @property
+    def title(self) -> str:
+        """What the run is called in MLflow and in its report."""
+        options = self.options
+        dataset, split = self.experiment.dataset, options.selector_split
+        name = run_title(dataset, options.preset, split, options.fixed)
+        return f"{name}, seed {options.seed}"
+
+    @property
+    def search_folder(self) -> Path:
+        """Where the search keeps its trials."""
+        return self.options.run_dir / "search" / self.search_key
+
+    @cached_property
+    def search_key(self) -> str:
+        """The digest of everything that determines a trial's result, but for its parameters."""
+        space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
+        recipe = asdict(self.experiment.selector_recipe)
+        keys: list[object] = [*self.keys]
+        if self.options.selector_split != "train":
+            keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
+        seed, versions = self.options.seed, [torch.__version__, selection.CACHE_VERSION]
+        return content_key([keys, recipe, space, seed, versions])
+
+
+def prepare(experiment: Experiment, options: Options) -> Prepared:
+    """Read the data and check everything that the user gave.
+
+    Raises:
+        InvalidInputError: something of it is unusable.
+    """
+    splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
+    specs = learner_specs(splits.class_names)
+    search = SearchSettings(
+        space=search_space(experiment, len(specs), options.fixed),
+        first=first_point(experiment, len(specs), options.fixed),
+        max_epochs=experiment.selector_recipe.epochs,
+        seed=options.seed,
+        num_samples=options.num_samples or experiment.num_samples,
+        time_budget=options.time_budget,
+    )
+    require_within(search.space, search.first)
+    plan = _network_plan(experiment, options, splits)
+    plan.build(len(specs), options.seed)  # the architecture must fit the images
+    _require_memory(len(splits["train"].labels), len(specs), len(splits.class_names))
+
+    def keys(of: Splits) -> tuple[str, ...]:
+        return tuple(learner_key(experiment, spec, of, plan, options.seed) for spec in specs)
+
+    parts = held_out_parts(splits["train"].labels, options.selector_split, options.seed)
+    if options.selector_split == "holdout":
+        splits = hold_out(splits, parts.pop())
+    # A key asks for the digest alone: no copy of the images is made for it.
+    folds = (Fold(p, keys(replace(splits, digest=digest_without(splits, p)))) for p in parts)
+    return Prepared(
+        experiment,
+        options,
+        splits,
+        specs,
+        keys(splits),
+        tuple(folds),
+        plan,
+        search,
+        commit=describe_commit(),
+    )
+
+
+def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:
+    architecture, image_shape = experiment.network, splits.image_shape
+    if isinstance(architecture, Architecture) and architecture.family == "resnet18":
+        weights = imagenet_weights(options.imagenet_weights)
+        if weights is not None:
+            return NetworkPlan(architecture, image_shape, IMAGENET_MEAN, IMAGENET_STD, weights)
+    return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
+
+
+def _require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
+    needed = n_samples * n_learners * n_classes * 4
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"
+    remedy = f"{n_learners} learners predict {n_classes} classes; use fewer classes"
+    require(needed < physical / 2, rule, f"{needed / 1e9:.0f} GB", remedy)

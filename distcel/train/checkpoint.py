@@ -1,0 +1,135 @@
+"""What a training leaves, as bytes of safetensors and JSON: nothing to unpickle.
+
+A network that was trained and measured epoch by epoch is a TrainedNetwork; a training between two
+epochs is the state that `save_training` gives and `load_training` resumes from.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
+from safetensors.torch import load, save
+from torch import Tensor
+
+from distcel.experiment.errors import require, require_count, require_non_negative
+from distcel.storage.files import safetensors_bytes
+from distcel.train.loop import Training
+
+Weights = dict[str, NDArray[np.generic]]
+_PREFIX = "network/"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch of a trial measured.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss: mean cross entropy in nats.
+        valid_loss: the same on the valid split.
+        valid_accuracy: fraction of the valid split.
+        seconds: that it took.
+        ended_ms: when it ended, in milliseconds since 1970, on the worker's clock.
+    """
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    valid_accuracy: float
+    seconds: float
+    ended_ms: int
+
+    def __post_init__(self) -> None:
+        require_count("epoch", self.epoch)
+        require_count("ended_ms", self.ended_ms)
+        for name in ("train_loss", "valid_loss", "valid_accuracy", "seconds"):
+            require_non_negative(name, getattr(self, name))
+        accuracy = self.valid_accuracy
+        require(accuracy <= 1, "valid_accuracy <= 1", accuracy, "give a fraction")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What a training leaves.
+
+    Attributes:
+        weights: of the network, after the epoch that counts.
+        valid_accuracy: of these weights on the valid split, as a fraction.
+        epochs: all of them.
+    """
+
+    weights: Weights
+    valid_accuracy: float
+    epochs: tuple[EpochResult, ...]
+
+    @property
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights, for a module's `load_state_dict`."""
+        return {name: torch.tensor(value) for name, value in self.weights.items()}
+
+    @property
+    def seconds(self) -> float:
+        """That all epochs took."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    def to_bytes(self) -> bytes:
+        """Everything, for `from_bytes`."""
+        facts = {"valid_accuracy": self.valid_accuracy, "epochs": [asdict(e) for e in self.epochs]}
+        arrays = {f"{_PREFIX}{name}": value for name, value in self.weights.items()}
+        arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        return safetensors_bytes(arrays)
+
+    @staticmethod
+    def from_bytes(content: bytes) -> TrainedNetwork:
+        """What `to_bytes` gave."""
+        arrays = load_arrays(content)
+        facts = json.loads(arrays.pop("facts").tobytes())
+        weights = {name.removeprefix(_PREFIX): value for name, value in arrays.items()}
+        epochs = tuple(EpochResult(**result) for result in facts["epochs"])
+        return TrainedNetwork(weights, facts["valid_accuracy"], epochs)
+
+
+def save_training(training: Training) -> bytes:
+    """Everything that `load_training` needs to go on as if there had been no break."""
+    optimizer = training.optimizer.state_dict()
+    tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
+    for name, value in training.network.state_dict().items():
+        tensors[f"network/{name}"] = value.contiguous()
+    for index, moments in optimizer["state"].items():
+        for name, value in moments.items():
+            tensors[f"optimizer/{index}/{name}"] = value.contiguous()
+    settings = {
+        "epoch": training.epoch,
+        "seconds": training.seconds,
+        "param_groups": optimizer["param_groups"],
+        "schedule": training.schedule.state_dict(),
+    }
+    tensors["settings"] = torch.frombuffer(
+        bytearray(json.dumps(settings).encode()), dtype=torch.uint8
+    )
+    return save(tensors)
+
+
+def load_training(training: Training, content: bytes) -> None:
+    """Put a training of the same network and recipe where the saved one was."""
+    tensors = load(content)
+    settings = json.loads(tensors.pop("settings").numpy().tobytes())
+    training.generator.set_state(tensors.pop("generator"))
+    network: dict[str, Tensor] = {}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        if part == "network":
+            network[name] = value
+        else:
+            index, _, name = name.partition("/")
+            moments.setdefault(int(index), {})[name] = value
+    training.network.load_state_dict(network)
+    training.optimizer.load_state_dict({"state": moments, "param_groups": settings["param_groups"]})
+    training.schedule.load_state_dict(settings["schedule"])
+    training.epoch, training.seconds = settings["epoch"], settings["seconds"]

@@ -1,1 +1,0 @@
-"""What starts distcel: `cluster.py` one run, `reproduce.py` the paper's evaluation over several."""

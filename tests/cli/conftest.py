@@ -1,0 +1,84 @@
+"""A façade that notes how it is called, and a made-up run directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from distcel.cli import exit_status
+from tests.cli.made_run import MadeRun
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command run in this process leaves pytest's own signal handlers in place."""
+    monkeypatch.setattr(exit_status, "unwind_on_signals", lambda: None)
+
+
+@dataclass
+class Calls:
+    """What the command line asked of the façade."""
+
+    run_dir: Path
+    fit: list[dict[str, Any]] = field(default_factory=list)
+    reproduce: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Workers:
+    executor: str
+    address: str | None
+    gpus_per_worker: float
+    connected: Any
+
+
+@dataclass(frozen=True)
+class _Run:
+    run_dir: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.run_dir
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """In place of `distcel.run`: it trains nothing, logs a line and leaves results.json."""
+    import logging
+
+    calls = Calls(tmp_path / "made" / "run")
+    logger = logging.getLogger("distcel.made")
+
+    def leave_results() -> _Run:
+        calls.run_dir.mkdir(parents=True, exist_ok=True)
+        (calls.run_dir / "results.json").write_text('{\n  "n_trials": 1\n}\n')
+        logger.info("learner 1/1 cat: 0 s")
+        logger.error("one line of an error")
+        return _Run(calls.run_dir)
+
+    def fit(dataset: str, **options: Any) -> _Run:
+        calls.fit.append({"dataset": dataset, **options})
+        return leave_results()
+
+    def reproduce(dataset: str, **options: Any) -> _Run:
+        calls.reproduce.append({"dataset": dataset, **options})
+        return leave_results()
+
+    made = ModuleType("distcel.run")
+    vars(made).update(fit=fit, reproduce=reproduce, Workers=_Workers)
+    monkeypatch.setitem(sys.modules, "distcel.run", made)
+    yield calls
+    package = logging.getLogger("distcel")
+    package.handlers.clear()
+    package.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> MadeRun:
+    return MadeRun(tmp_path / "run")

@@ -1,0 +1,157 @@
+"""The program: its subcommands and flags, what `--help` costs, and how output ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from distcel.cli.main import COMMANDS, commands_of, main, parser, script_parser
+from tests.cli.made_run import MadeRun
+
+ROOT = Path(__file__).parents[2]
+
+OF_ALL_SEARCHES = {
+    *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
+    *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
+    *("--gpus-per-worker", "-q", "--quiet", "--json"),
+}
+OPTIONS = {
+    "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},
+    "reproduce": {
+        *OF_ALL_SEARCHES,
+        *("--seeds", "--beyond", "--gradients", "--results-dir", "--results-pages"),
+    },
+    "report": {"--pages", "RUN"},
+    "status": {"--json", "RUN"},
+    "predict": {"--explain", "--json", "RUN", "IMAGE"},
+}
+
+
+def options(flags: argparse.ArgumentParser) -> set[str]:
+    named = (action.option_strings or [str(action.metavar)] for action in flags._actions)
+    return {option for names in named for option in names} - {"-h", "--help"}
+
+
+def test_no_option_appears_by_accident() -> None:
+    commands = commands_of(parser())
+    assert {name: options(flags) for name, flags in commands.items()} == OPTIONS
+    assert options(parser()) == {"--version", "--print-completion", "COMMAND"}
+
+
+def test_the_scripts_have_the_flags_of_their_subcommands() -> None:
+    for command, name in (("search", "cluster.py"), ("reproduce", "reproduce.py")):
+        flags = script_parser(command, name)
+        assert options(flags) == OPTIONS[command]
+        text = flags.format_help()
+        assert text.startswith(f"usage: {name} ")
+        assert f"python launch/{name} --dataset" in text
+        assert "distcel search" not in text
+
+
+def test_every_flag_is_in_the_help_with_its_default() -> None:
+    for name, flags in commands_of(parser()).items():
+        text = flags.format_help()
+        optional = [a for a in flags._actions if a.option_strings and a.dest != "help"]
+        assert all(re.search(r"\(.+\)$", action.help or "") for action in optional), name
+        assert all(option in text for option in OPTIONS[name])
+
+
+def test_a_subcommand_is_described_by_its_own_examples() -> None:
+    for name in COMMANDS:
+        assert f"\ndistcel {name}" in commands_of(parser())[name].format_help()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["predict", "--help"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys; from distcel.cli.main import main\n"
+        f"try: main({words})\n"
+        "except SystemExit as exit: print(exit.code)\n"
+        "print({'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.endswith("\n0\nset()\n"), ran.stderr
+
+
+def test_without_a_subcommand_it_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", parser().format_help())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"distcel {version('distcel')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["retrain"], "invalid choice: 'retrain'"),
+        (["--fast"], "unrecognized arguments: --fast"),
+        (["search", "--fast"], "unrecognized arguments: --fast"),
+        (["search", "--num-samples", "two"], "argument --num-samples: invalid int value: 'two'"),
+        (["predict", "run"], "the following arguments are required: IMAGE"),
+    ],
+)
+def test_a_command_line_that_cannot_be_parsed_is_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_flags_and_values(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--print-completion", shell])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("reproduce", "--selector-split", "crossfit", "fashion_mnist", "inline"):
+        assert word in text
+    if shell == "bash":
+        completed = _bash_completes(text, "distcel search --preset sm")
+        assert completed == ["smoke"]
+        assert "--results-pages" in _bash_completes(text, "distcel reproduce --results-")
+
+
+def _bash_completes(script: str, line: str) -> list[str]:
+    words = " ".join(f"'{word}'" for word in line.split())
+    index = len(line.split()) - 1
+    code = f"{script}\nCOMP_WORDS=({words}); COMP_CWORD={index}\n"
+    last = line.split()[-1]
+    code += f"_shtab_distcel distcel '{last}' ''\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    ran = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    return [word.strip() for word in ran.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["status", "RUN"], ["search", "--dry-run"]])
+def test_a_reader_that_has_gone_ends_it_without_a_traceback(
+    words: list[str], made: MadeRun, tmp_path: Path
+) -> None:
+    made.begin()
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from distcel.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    named = [str(made.path) if word == "RUN" else word for word in words]
+    command = [sys.executable, "-c", code, *named]
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(write)
+    assert ran.stderr == ""
+    assert ran.returncode == (0 if words == ["--help"] else 128 + 13)

@@ -1,0 +1,17 @@
+"""When this fails, distcel/search/ray_patch.py is no longer needed: delete both."""
+
+import ray
+from ray.air.execution._internal import actor_manager
+from ray.tune.execution import tune_controller
+
+from distcel.search.ray_patch import memory_kills_are_actor_errors
+
+
+def test_tune_takes_a_kill_for_want_of_memory_for_no_error_of_an_actor() -> None:
+    error = ray.exceptions.OutOfMemoryError
+    for module in (actor_manager, tune_controller):
+        unpatched = module.RayActorError
+        assert not issubclass(error, unpatched)
+        with memory_kills_are_actor_errors():
+            assert error in module.RayActorError
+        assert module.RayActorError is unpatched

@@ -1,0 +1,220 @@
+"""Numbers of tiny trainings, which change with any change of what is trained.
+
+python -m tests.train.golden      records them in golden.json beside this file
+
+Each stage's numbers stand beside its CACHE_VERSION, and recording refuses to replace the numbers of
+a stage whose version is still the same. Of so few steps the numbers are equal to 2e-7 whatever
+instructions a processor has (AVX-512, AVX2, none of both), while one percent of the learning rate
+moves each of them by 6e-5 or more, another seed or order of the batches by 4e-3 or more.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distcel.core.networks import NetworkPlan
+from distcel.data import splits as data_splits
+from distcel.experiment.loading import load_experiment
+from distcel.experiment.types import (
+    Architecture,
+    Experiment,
+    LearnerSpec,
+    Recipe,
+    SelectionParams,
+)
+from distcel.rules import kept_training
+from distcel.rules.gating import GatedEnsemble
+from distcel.rules.kept_training import TrainableRule
+from distcel.rules.single_network import SingleNetwork
+from distcel.search import selection
+from distcel.search.selection import SelectionTask
+from distcel.train import learner
+from distcel.train.cache import CachedSplit, TrainedLearner
+from distcel.train.learner import LearnerData, Progress, train_learner
+from distcel.train.trained_network import TrainedNetwork
+from tests.made_data import balanced, pictures
+
+PATH = Path(__file__).with_name("golden.json")
+COMMAND = "python -m tests.train.golden"
+TOLERANCE = 2e-5
+CPU = torch.device("cpu")
+N_CLASSES, N_LEARNERS = 3, 6
+Numbers = dict[str, list[float] | str]
+# Where each stage has its CACHE_VERSION.
+MODULES = {
+    "splits": data_splits,
+    "base learners": learner,
+    "trials": selection,
+    "trained rules": kept_training,
+}
+
+EXPERIMENT = Experiment(
+    dataset="digits",
+    image_size=None,
+    specialty_share=0.5,
+    architecture=Architecture("lenet", (2, 3)),
+    learner_recipe=Recipe("sgd", 0.02, 3, 10, "step", momentum=0.9, augmentation="flip_crop"),
+    selector_recipe=Recipe("adam", 0.003, 3, 20, "one_cycle", augmentation="flip"),
+    space={},
+    first_trial=SelectionParams(k=2, epsilon=0.1, m=8, lr=0.003, gradient="exact"),
+    num_samples=1,
+)
+RESNET = replace(
+    EXPERIMENT,
+    architecture=Architecture("resnet9", (2, 3, 4, 5)),
+    learner_recipe=Recipe("adadelta", 1.0, 2, 20, "step"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's results are kept under, and numbers that depend on what decides them."""
+
+    cache_version: int
+    numbers: Numbers
+
+
+def measure() -> dict[str, Stage]:
+    """The stages as they are now, by name."""
+    task = selection_task(EXPERIMENT)
+    numbers = {
+        "splits": split_numbers(),
+        "base learners": learner_numbers(),
+        "trials": trial_numbers(task),
+        "trained rules": rule_numbers(task),
+    }
+    return {name: Stage(MODULES[name].CACHE_VERSION, found) for name, found in numbers.items()}
+
+
+def split_numbers() -> Numbers:
+    """The digest of ids, labels and pixels of a data set whose images are resized."""
+    with TemporaryDirectory() as folder:
+        experiment = load_experiment("digits", "smoke")
+        return {"digits": data_splits.load_splits(experiment, Path(folder), Path(folder), 0).digest}
+
+
+def learner_numbers() -> Numbers:
+    """Losses and a few probabilities of a base learner of each small architecture."""
+    labels = balanced(N_CLASSES, 20)
+    images = pictures(labels, 1, 16, seed=0)
+    spec = LearnerSpec("0+1", (0, 1))
+    numbers: Numbers = {}
+    for experiment in (EXPERIMENT, RESNET):
+        data = LearnerData(plan(experiment), {"train": images}, labels, N_CLASSES, ("train",))
+        *progress, trained = train_learner(spec, experiment, data, 0, CPU)
+        assert isinstance(trained, TrainedLearner)
+        losses = [event.train_loss for event in progress if isinstance(event, Progress)]
+        probs = trained.probs_by_split["train"][:2].ravel().tolist()
+        numbers[experiment.architecture.family] = [*losses, *probs]
+    return numbers
+
+
+def trial_numbers(task: SelectionTask) -> Numbers:
+    """The losses of a trial by each gradient and each vote."""
+    first = EXPERIMENT.first_trial
+    points = {
+        "exact": first,
+        "conditional": replace(first, gradient="conditional"),
+        "paper": replace(first, gradient="paper"),
+        "learned vote": replace(first, vote="learned"),
+    }
+    return {name: of_training(task.begin(point, CPU).run()) for name, point in points.items()}
+
+
+def rule_numbers(task: SelectionTask) -> Numbers:
+    """The losses of each other rule that is trained."""
+    params = EXPERIMENT.first_trial
+    rules: dict[str, TrainableRule] = {
+        "soft gating": GatedEnsemble("soft_gating", params),
+        "straight-through": GatedEnsemble("straight_through", params),
+        "single network": SingleNetwork(epochs=2, lr=params.lr),
+    }
+    numbers: Numbers = {}
+    for name, rule in rules.items():
+        *_, trained = rule.train(task, CPU, None)
+        assert isinstance(trained, TrainedNetwork)
+        numbers[name] = of_training(trained)
+    return numbers
+
+
+def of_training(trained: TrainedNetwork) -> list[float]:
+    """Its losses, and the last layer's biases: while masks stay the same, so does the loss."""
+    losses = [loss for epoch in trained.epochs for loss in (epoch.train_loss, epoch.valid_loss)]
+    *_, biases = (value for name, value in trained.weights.items() if name.endswith(".bias"))
+    return [*losses, *biases.tolist()]
+
+
+def plan(experiment: Experiment) -> NetworkPlan:
+    return NetworkPlan(experiment.architecture, (1, 16, 16), (0.2,), (0.3,))
+
+
+def selection_task(experiment: Experiment) -> SelectionTask:
+    train, valid = (made_predictions(seed) for seed in (0, 1))
+    return SelectionTask(experiment, plan(experiment), train, valid, seed=0)
+
+
+def made_predictions(seed: int) -> CachedSplit:
+    """Of learners that know some classes and guess at others."""
+    labels = balanced(N_CLASSES, 20)
+    probs = np.random.default_rng(seed).dirichlet(np.ones(N_CLASSES), (len(labels), N_LEARNERS))
+    right: NDArray[np.float64] = np.eye(N_CLASSES)[labels]
+    for i in range(N_LEARNERS):
+        knows = labels == i % N_CLASSES
+        probs[knows, i] = 0.5 * probs[knows, i] + 0.5 * right[knows]
+    images = pictures(labels, 1, 16, seed)
+    return CachedSplit(images, labels, probs.astype(np.float32))
+
+
+def same(found: Numbers, expected: Numbers) -> bool:
+    """Whether the numbers are equal but for the rounding of different instructions."""
+    if found.keys() != expected.keys():
+        return False
+    for name, values in found.items():
+        if isinstance(values, str) or isinstance(expected[name], str):
+            if values != expected[name]:
+                return False
+        elif not np.allclose(values, expected[name], rtol=0, atol=TOLERANCE):
+            return False
+    return True
+
+
+def complaints(found: Mapping[str, Stage], recorded: Mapping[str, Stage]) -> list[str]:
+    """What is to be done about each stage that is not as recorded."""
+    lines = []
+    for name, stage in found.items():
+        golden, version = recorded.get(name), f"{MODULES[name].__name__}.CACHE_VERSION"
+        if golden is None or stage.cache_version != golden.cache_version:
+            lines.append(f"{name}: {version} was raised, so record the new numbers: {COMMAND}")
+        elif not same(stage.numbers, golden.numbers):
+            lines.append(
+                f"{name}: the numbers changed, so raise {version}, or run directories keep results "
+                f"of the earlier code, and record the new numbers: {COMMAND}"
+            )
+    return lines
+
+
+def read() -> dict[str, Stage]:
+    return {name: Stage(**stage) for name, stage in json.loads(PATH.read_text()).items()}
+
+
+def record(found: Mapping[str, Stage]) -> list[str]:
+    """Write the numbers down, unless a stage has others under a version that it had before."""
+    lines = complaints(found, read()) if PATH.exists() else []
+    refused = [line for line in lines if "numbers changed" in line]
+    if not refused:
+        text = json.dumps({name: asdict(stage) for name, stage in found.items()}, indent=2)
+        PATH.write_text(text + "\n")
+    return refused
+
+
+if __name__ == "__main__":
+    sys.exit("\n".join(record(measure())) or None)
