@@ -15,7 +15,8 @@ from distcel.experiment.types import SplitName
 from distcel.report.document import reproduction_report
 from distcel.rules.registry import consensus_rules, predict_rules
 from distcel.rules.rule import ProbsDSC
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.train.cache import CachedSplit
 from distcel.train.selection import SelectionTask
 from tests import made_data as data

@@ -8,7 +8,8 @@ from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.loading import load_experiment
 from distcel.rules.learned_vote import _restricted, search_learned_vote, third_of
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.search.trials import TrialRecord, TrialStore
 from distcel.train.checkpoint import EpochResult
 from tests.made_data import write_images
