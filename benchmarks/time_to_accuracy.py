@@ -32,7 +32,8 @@ from distcel.execute.cluster import cluster_pool, connect
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SelectionParams
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.search.trials import TrialStore
 from distcel.search.tune import METRIC, SelectionTrial, TaskRef, run_search
 from distcel.train.selection import SelectionTask

@@ -6,7 +6,8 @@ from optuna.distributions import FloatDistribution
 
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
-from distcel.search.prepare import Options, Prepared, prepare, run_title
+from distcel.search.options import Options, run_title
+from distcel.search.prepare import Prepared, prepare
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
 
