@@ -230,7 +230,7 @@ def gradients(results: Results) -> pd.DataFrame:
         runs = [next((run for run in s if run["title"] == title), None) for s in studies]
         found = [(s, run) for s, run in zip(studies, runs, strict=True) if run]
         seconds = [_seconds(run) / len(run["epochs"]) for _, run in found]
-        in_time = [_within(run, min(map(_seconds, study))) for study, run in found]
+        in_time = [accuracy_within(run, min(map(_seconds, study))) for study, run in found]
         columns = [
             ([run["epochs"][-1]["valid_accuracy"] for _, run in found], 100.0),
             ([run["test_accuracy"] for _, run in found], 100.0),
@@ -248,7 +248,7 @@ def _seconds(run: Mapping[str, Any]) -> float:
     return float(sum(epoch["seconds"] for epoch in run["epochs"]))
 
 
-def _within(run: Mapping[str, Any], seconds: float) -> float | None:
+def accuracy_within(run: Mapping[str, Any], seconds: float) -> float | None:
     """Accuracy on valid after the last epoch that ended in that time; None if none did."""
     reached, spent = None, 0.0
     for epoch in run["epochs"]:

@@ -96,4 +96,5 @@ class GatedEnsemble:
     def _around(self, selection_net: nn.Module) -> nn.Module:
         if self.kind == "soft_gating":
             return SoftGating(selection_net)
+        assert self.kind == "straight_through", f"no such rule: {self.kind}"
         return StraightThrough(selection_net, self.params.k)

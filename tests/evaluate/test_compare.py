@@ -24,7 +24,6 @@ from tests.cached_splits import split_of
 from tests.evaluate.test_metrics import sure
 from tests.rules.test_gating import task_of
 
-INLINE = InlineExecutor()
 TEST = split_of(2, n_samples=100)
 
 
@@ -78,7 +77,7 @@ def prepared(tmp_path: Path) -> Prepared:
         fixed={"m": 2},
     )
     found = prepare(load_experiment("utkface", "smoke"), options)
-    pipeline.launch(found, INLINE)
+    pipeline.launch(found, InlineExecutor())
     return found
 
 
@@ -96,9 +95,9 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
         kept_when_read[split] = len(list(rules.glob("*.safetensors")))
         return cached(of, split)
 
-    def noting_tasks(executor: InlineExecutor, thing: Any) -> Any:
-        tasks.append(thing)
-        return share(executor, thing)
+    def noting_tasks(executor: InlineExecutor, data: Any) -> Any:
+        tasks.append(data)
+        return share(executor, data)
 
     def noting_splits(*arguments: Any) -> Any:
         fitted.extend(arguments[1:4])
@@ -107,7 +106,7 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
     monkeypatch.setattr(Prepared, "cached", noted)
     monkeypatch.setattr(InlineExecutor, "share", noting_tasks)
     monkeypatch.setattr("distcel.evaluate.compare.predict_rules", noting_splits)
-    found = compare_run(prepared, INLINE, beyond=False, gradients=False)
+    found = compare_run(prepared, InlineExecutor(), beyond=False, gradients=False)
 
     n_kept = len(list(rules.glob("*.safetensors")))
     assert kept_when_read == {"train": 0, "valid": 0, "test": n_kept}

@@ -28,10 +28,12 @@ def test_the_estimators_are_those_that_are_asked_for() -> None:
     ]
 
 
-def test_every_gradient_is_trained_once_at_the_best_trials_point(tmp_path: Path) -> None:
+def test_every_gradient_is_trained_once_at_the_best_trials_point(
+    tmp_path: Path,
+) -> None:
     task = task_of(epochs=2)
-    ref, estimators = task, (Estimator("conditional", 5), Estimator("paper", 10))
-    study = study_gradients(task, ref, BEST, task.valid, INLINE, tmp_path, estimators)
+    estimators = (Estimator("conditional", 5), Estimator("paper", 10))
+    study = study_gradients(task, task, BEST, task.valid, INLINE, tmp_path, estimators)
     assert [run["title"] for run in study] == [estimator.title for estimator in estimators]
     for run, estimator in zip(study, estimators, strict=True):
         assert (run["gradient"], run["m"]) == (estimator.gradient, estimator.m)
@@ -40,12 +42,13 @@ def test_every_gradient_is_trained_once_at_the_best_trials_point(tmp_path: Path)
         own = replace(PARAMS, gradient=estimator.gradient, m=estimator.m)
         alone = task.begin(own, CPU).run()
         assert [e["train_loss"] for e in run["epochs"]] == [e.train_loss for e in alone.epochs]
-    again = study_gradients(task, ref, BEST, task.valid, INLINE, tmp_path, estimators)
+    again = study_gradients(task, task, BEST, task.valid, INLINE, tmp_path, estimators)
     assert again == study  # its times as well: nothing was trained again
 
 
-def test_a_gradient_that_diverges_is_left_out_and_all_of_them_are_an_error(tmp_path: Path) -> None:
-
+def test_a_gradient_that_diverges_is_left_out_and_all_of_them_are_an_error(
+    tmp_path: Path,
+) -> None:
     task = task_of(epochs=1)
     recipe = replace(task.experiment.selector_recipe, optimizer="sgd")
     diverging = replace(task, experiment=replace(task.experiment, selector_recipe=recipe))

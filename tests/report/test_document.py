@@ -1,23 +1,28 @@
 import re
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 
-from distcel.evaluate.outcomes import cost_points
-from distcel.evaluate.significance import Difference
-from distcel.experiment.types import Published
-from distcel.report.document import report
-from distcel.rules.trained import EQ_7, TrainedRule
-from tests.report.test_reproduction import FEMALE, LEARNED, NAMES, TEST, outcome, outcomes
+from distcel.report.document import launch_report, launch_tables, reproduction_report
+from distcel.report.tables import accuracy_within
+from distcel.rules.registry import PAPERS
+from tests.report.made_results import (
+    FEMALE,
+    LEARNED,
+    NAMES,
+    PAPER,
+    TEST,
+    made_results,
+    made_seed,
+    one_seed,
+    training,
+)
 
 
 def test_the_learned_vote_is_in_the_tables_where_every_seed_has_it() -> None:
-    found = [outcome(seed, {1: 0.5, 2: 0.8}, {}, learned_k=seed + 1) for seed in (0, 1)]
-    (point,) = (point for point in cost_points(found) if point.rule == LEARNED)
-    # A net, 1 and 2 learners, and as many matrices of 4 x 4.
-    assert point.multiply_adds == (1_500_000 + 16 + 2_000_000 + 32) / 2
-    assert (point.k, point.accuracies, point.on_front) == (1.5, (0.5, 0.5), False)
-    text = report("command", found, None)
+    found = [made_seed(seed, {1: 0.5, 2: 0.8}, {}, learned_k=seed + 1) for seed in (0, 1)]
+    text = reproduction_report({"command": "command", "seeds": found})
     assert row(text, LEARNED, "Table 8") == ["1.5", "1.750", "50.00 ± 0.00", "-", "no"]
     chosen = ["6", "2", "0.1", "-", "0.02", "exact", "learned", "62.50"]
     assert row(text, f"seed 1, {LEARNED}", "Table 3") == chosen
@@ -25,10 +30,10 @@ def test_the_learned_vote_is_in_the_tables_where_every_seed_has_it() -> None:
     lead = "-25.00 [-40.00, -12.50] p 0.002"
     assert row(text, "e2e-CEL", f"Table 5b, the lead of {LEARNED}") == [lead, lead]
 
-    one = [found[0], outcome(1, {1: 0.5, 2: 0.8}, {})]
-    text = report("command", one, None)
+    one = [found[0], made_seed(1, {1: 0.5, 2: 0.8}, {})]
+    text = reproduction_report({"command": "command", "seeds": one})
     assert row(text, f"seed 0, {LEARNED}", "Table 3")[1] == "1"
-    assert LEARNED not in text[text.index("Table 4") :]
+    assert LEARNED not in text[text.index("Table 4") : text.index("## Notes")]
 
 
 def row(text: str, title: str, caption: str) -> list[str]:
@@ -40,7 +45,7 @@ def row(text: str, title: str, caption: str) -> list[str]:
 
 
 def test_the_tables_beyond_the_papers() -> None:
-    text = report("command", outcomes(FEMALE), None)
+    text = reproduction_report(made_results(FEMALE))
     assert row(text, "e2e-CEL", "Table 4") == ["train", "75.00 ± 0.00", "17.50 ± 0.00", "-"]
     assert row(text, "UA", "Table 4")[:3] == ["-", "50.00 ± 0.00", "42.50 ± 0.00"]
     assert row(text, "oracle", "Table 4")[2] == "-"
@@ -51,7 +56,9 @@ def test_the_tables_beyond_the_papers() -> None:
     assert row(text, "rule", "Table 7") == ["cat", "dog", "a\\|b", "fish"]
     sizes = [str(count) for count in np.bincount(TEST.labels_S)]
     assert row(text, "samples", "Table 7") == sizes
-    found = outcomes({})[0].comparison.measures.class_accuracy["UA"]
+    found = made_results({})["seeds"][0]["comparison"]["rules"]["unweighted_average"][
+        "class_accuracy"
+    ]
     assert row(text, "UA", "Table 7") == [f"{100 * found[name]:.2f}" for name in NAMES]
     assert row(text, "logistic stacking", "Table 8") == ["6", "3.000", "50.00 ± 0.00", "-", "no"]
     knees = [line for line in text.splitlines() if "yes, the knee" in line]
@@ -69,8 +76,10 @@ def test_the_tables_beyond_the_papers() -> None:
 
 
 def test_the_papers_tables_have_its_numbers_and_the_difference() -> None:
-    paper = Published(0.95, 0.3, 0.25, 0.8, 0.6, 0.55, 0.45, 0.5, k=2)
-    text = report("command", outcomes({}), paper)
+    found = made_results({})
+    for seed in found["seeds"]:
+        seed["launch"]["paper"] = PAPER
+    text = reproduction_report(found)
     table_1 = {name: row(text, name, "Table 1") for name in ("distcel", "paper", "difference")}
     assert table_1 == {
         "distcel": ["90.00 ± 0.00", "40.00 ± 0.00", "50.00 ± 0.00"],
@@ -84,87 +93,92 @@ def test_the_papers_tables_have_its_numbers_and_the_difference() -> None:
 
 
 def test_the_report_says_what_rules_chose_on_valid() -> None:
-    text = report("command", outcomes({}), None)
+    text = reproduction_report(made_results({}))
     assert row(text, "static top-k of its own k", "Table 6") == ["k", "4", "4"]
 
 
 def test_the_report_says_what_all_trainings_took() -> None:
-    text = report("command", outcomes({}), None)
-    took = "base learners 2.0, refit 0.2, Figure 2 0.4."  # minutes of both seeds
+    text = reproduction_report(made_results({}))
+    took = "base learners 2.0, refit 0.2, figure 2 0.4."  # minutes of both seeds
     assert "took 2.6 minutes of one worker" in text
     assert took in text
 
 
 def test_a_p_that_is_none_is_not_printed_as_0() -> None:
-    (found, *_) = outcomes({})
-    against = {"e2e-CEL": {"SL": Difference(0.1, 0.09, 0.11, 0.0)}}
-    measures = replace(found.comparison.measures, against=against)
-    found = replace(found, comparison=replace(found.comparison, measures=measures))
-    text = report("command", [found], None)
+    found = one_seed()
+    lead = {"mean": 0.1, "low": 0.09, "high": 0.11, "p": 0.0}
+    found["seeds"][0]["comparison"]["against"] = {"e2e_cel": {"super_learner": lead}}
+    text = reproduction_report(found)
     assert row(text, "SL", "Table 5, ") == ["+10.00 [+9.00, +11.00] p < 1e-12"]
 
 
 def test_the_report_says_how_many_trials_and_samples_there_were() -> None:
-    text = report("command", outcomes({}), None)
+    text = reproduction_report(made_results({}))
     assert "Samples: 300 train, 30 valid, 40 test." in text
-    assert "Trials of each seed's search: 8, 9, the first at k = 5, epsilon = 0.1, the" in text
+    assert "Trials of each seed's search: 8, 9, the first at k = 5, epsilon = 0.1." in text
 
 
-def test_fer2013s_private_test_is_said_by_itself() -> None:
-    names = ("e2e_cel", "super_learner", "unweighted_average", "plurality_vote", "random_selection")
-    private = [dict.fromkeys(names, 0.5) | {"e2e_cel": accuracy} for accuracy in (0.6, 0.7)]
-    both = [
-        replace(found, results={**found.results, "private_test_accuracy": of_seed})
-        for found, of_seed in zip(outcomes({}), private, strict=True)
-    ]
-    text = report("command", both, None)
-    assert "On PrivateTest alone: e2e-CEL 65.00 ± 7.07, SL 50.00 ± 0.00, UA" in text
-    assert "PrivateTest" not in report("command", outcomes({}), None)
+def test_fer2013s_private_test_has_a_row_of_its_own() -> None:
+    found = made_results({})
+    for seed, accuracy in zip(found["seeds"], (0.6, 0.7), strict=True):
+        rules = dict.fromkeys(PAPERS, 0.5) | {"e2e_cel": accuracy}
+        own = {"n_samples": 20, "accuracy": rules, "specialised": 0.5}
+        seed["launch"]["private_test"] = own | {"complementary": None, "overall": 0.25}
+    text, title = reproduction_report(found), "distcel, PrivateTest alone (20)"
+    assert row(text, title, "Table 2")[:2] == ["65.00 ± 7.07", "50.00 ± 0.00"]
+    assert row(text, title, "Table 1") == ["50.00 ± 0.00", "-", "25.00 ± 0.00"]
+    assert "PrivateTest" not in reproduction_report(made_results({}))
 
 
-def test_the_report_says_of_what_code_it_is() -> None:
-    first, *_ = outcomes({})
-    text = report("command", [first], None)
-    assert text.endswith(" torch 2; commit 0123abc, changed.\n")
-    installed = replace(first, results={**first.results, "commit": None})
-    text = report("command", [first, installed], None)
-    assert text.endswith(" torch 2; commit 0123abc, changed and unknown.\n")
+def test_the_report_names_the_code_it_is_from() -> None:
+    found = one_seed()
+    end = reproduction_report(found).partition("\n\n## Notes")[0]
+    assert end.endswith(" torch 2; commit 0123abc, changed.")
+    installed = one_seed()["seeds"][0]
+    installed["launch"]["commit"] = None
+    found["seeds"].append(installed)
+    end = reproduction_report(found).partition("\n\n## Notes")[0]
+    assert end.endswith(" torch 2; commit 0123abc, changed and unknown.")
 
 
-def test_the_notes_are_of_the_rules_that_are_there() -> None:
-    def trained(**lrs: float) -> str:
-        (found, *_) = outcomes({})
-        rules = {
-            title.replace("_", " "): TrainedRule(np.zeros((1, 1), np.float32), 0.5, lr, 1, 1, 1.0)
-            for title, lr in lrs.items()
-        }
-        comparison = replace(found.comparison, trained=rules)
-        return report("command", [replace(found, comparison=comparison)], None)
+def test_the_notes_are_of_the_rules_that_are_shown() -> None:
+    def text(**lrs: float) -> str:
+        found = one_seed()
+        rules = found["seeds"][0]["comparison"]["rules"]
+        for key in ("e2e_cel_eq_7", "single_network", "soft_gating"):
+            if key in lrs:
+                rules[key]["training"] = training(lrs[key])
+            else:
+                del rules[key]
+        return reproduction_report(found)
 
-    eq_7, beyond = "is e2e-CEL at the first trial's", "A single network has"
+    eq_7, single = "the smart ensemble at the first trial's", "that classifies alone"
     lrs, what = "of a few learning rates", "learning rate (accuracy on valid)"
-    assert [part in trained() for part in (eq_7, beyond, lrs)] == [False, False, False]
-    text = trained(**{EQ_7: 0.25})
-    assert [part in text for part in (eq_7, beyond, lrs)] == [True, False, True]
-    assert row(text, EQ_7, "Table 6") == [what, "0.25 (50.00)"]
-    text = trained(single_network=0.5, soft_gating=0.125)
-    assert [part in text for part in (eq_7, beyond, lrs)] == [False, True, True]
-    assert row(text, "single network", "Table 6") == [what, "0.5 (50.00)"]
-    assert row(text, "soft gating", "Table 6") == [what, "0.125 (50.00)"]
+    assert [part in text() for part in (eq_7, single, lrs)] == [False, False, False]
+    found = text(e2e_cel_eq_7=0.25)
+    assert [part in found for part in (eq_7, single, lrs)] == [True, False, True]
+    assert row(found, "e2e-CEL by Eq. 7", "Table 6") == [what, "0.25 (50.00)"]
+    found = text(single_network=0.5, soft_gating=0.125)
+    assert [part in found for part in (eq_7, single, lrs)] == [False, True, True]
+    assert row(found, "single network", "Table 6") == [what, "0.5 (50.00)"]
+    assert row(found, "soft gating", "Table 6") == [what, "0.125 (50.00)"]
+
+
+def with_split(split: str) -> str:
+    found = made_results({})
+    for seed in found["seeds"]:
+        seed["launch"]["selector_split"] = split
+    return reproduction_report(found)
 
 
 def test_the_notes_say_what_samples_the_rules_are_fitted_on() -> None:
-    seen, held_out = "were trained on; by their definition", "has valid alone here too"
+    seen, held_out = "base learners were trained on. By their", "has valid alone here too"
     for split, expected in (("train", [True, False]), ("crossfit", [False, True])):
-        (found, *_) = outcomes({})
-        text = report(
-            "c", [replace(found, results={**found.results, "selector_split": split})], None
-        )
-        assert [part in text for part in (seen, held_out)] == expected
+        assert [part in with_split(split) for part in (seen, held_out)] == expected
 
 
 def test_the_report_says_what_other_choices_of_k_would_have_given() -> None:
-    text = report("command", outcomes({}), None)
+    text = reproduction_report(made_results({}))
     on_valid = "on its valid split, it would have been 2, 3, and e2e-CEL 80.00 ± 0.00 on test."
     assert on_valid in text
     on_test = "on the test split, as the authors' code does, it would have been 5, 4, and e2e-CEL"
@@ -172,39 +186,103 @@ def test_the_report_says_what_other_choices_of_k_would_have_given() -> None:
 
 
 def test_the_report_says_what_diverged_and_in_which_seeds() -> None:
-    found = outcomes({})
-    assert "Diverged" not in report("command", found, None)
+    found = made_results({})
+    assert "Diverged" not in reproduction_report(found)
     both = "single network"
-    lacking = [
-        replace(seed, comparison=replace(seed.comparison, diverged=titles))
-        for seed, titles in zip(found, ([both], [both, "e2e-CEL, k = 3"]), strict=True)
-    ]
-    text = report("command", lacking, None)
-    titles = "single network (seed 0, 1); e2e-CEL, k = 3 (seed 1)"
-    assert f"Diverged, and so left out of the tables and Figure 2: {titles}." in text
+    for seed, titles in zip(found["seeds"], ([both], [both, "e2e-CEL, k = 3"]), strict=True):
+        seed["comparison"]["diverged"] = titles
+    listed = "single network (seed 0, 1); e2e-CEL, k = 3 (seed 1)"
+    line = f"Diverged, and so left out of the tables and Figure 2: {listed}."
+    assert line in reproduction_report(found)
+
+
+def test_a_rule_that_diverged_in_one_seed_is_in_no_table_of_all() -> None:
+    found = made_results({})
+    del found["seeds"][1]["comparison"]["rules"]["soft_gating"]
+    text = reproduction_report(found)
+    assert "soft gating" not in text[: text.index("## Notes")]
 
 
 def test_the_rules_of_a_holdout_are_fitted_on_it() -> None:
-    found = [replace(o, results={**o.results, "selector_split": "holdout"}) for o in outcomes({})]
-    text = report("command", found, None)
-    assert "valid has valid alone" in text
-    assert "valid has valid alone" not in report("command", outcomes({}), None)
+    text = with_split("holdout")
     assert row(text, "SL", "Table 4")[0] == "held-out fifth"
     assert row(text, "UA", "Table 4")[0] == "-"
+    assert row(reproduction_report(made_results({})), "SL", "Table 4")[0] == "train"
 
 
 def test_the_report_says_how_many_duplicates_were_left_out() -> None:
-    text = report("command", outcomes({}), None)
-    assert "Left out of train and valid, their image being there twice or in test: 0, 5." in text
+    text = reproduction_report(made_results({}))
+    assert "Left out of train and valid, their image occurring twice or in test: 0, 5." in text
 
 
 def test_the_report_says_that_a_seed_was_searched_on_after_its_test() -> None:
-    first, second = outcomes({})
-    second = replace(second, results={**second.results, "test_read_after": [8, 16]})
-    assert "been read" not in report("command", [first], None)
-    text = report("command", [first, second], None)
+    found = made_results({})
+    assert "been read" not in reproduction_report(found)
+    found["seeds"][1]["launch"]["test_read_after"] = [8, 16]
+    text = reproduction_report(found)
     assert "Trials were added when the test split had been read: seed 1 after 8." in text
 
 
 def test_a_data_set_without_slices_has_no_table_of_them() -> None:
-    assert "Table 9" not in report("command", outcomes({}), None)
+    assert "Table 9" not in reproduction_report(made_results({}))
+
+
+def test_the_gradients_are_set_side_by_side() -> None:
+    def run(title: str, seconds: float, accuracies: list[float], test: float) -> dict[str, Any]:
+        epochs = [{"seconds": seconds, "valid_accuracy": accuracy} for accuracy in accuracies]
+        return {"title": title, "epochs": epochs, "test_accuracy": test}
+
+    found = made_results({})
+    assert "side by side" not in reproduction_report(found)
+    slow, first, second = "paper, m = 1,000", *(s["comparison"] for s in found["seeds"])
+    first["gradients"] = [
+        run(slow, 2.0, [0.5, 0.7, 0.9], 0.8),
+        run("exact", 1.5, [0.4, 0.5, 0.6], 0.55),
+    ]
+    second["gradients"] = [
+        run(slow, 4.0, [0.6, 0.6, 0.7], 0.6),
+        run("exact", 1.0, [0.4, 0.5, 0.8], 0.65),
+    ]
+    text, caption = reproduction_report(found), "The knapsack layer's gradients"
+    # Within 4.5 s the slow one ended two epochs of the first seed; within 3 s none of the second.
+    expected = ["80.00 ± 14.14", "70.00 ± 14.14", "3.00 ± 1.41", "70.00 (1)"]
+    assert row(text, slow, caption) == expected
+    expected = ["70.00 ± 14.14", "60.00 ± 7.07", "1.25 ± 0.35", "70.00 ± 14.14"]
+    assert row(text, "exact", caption) == expected
+    assert "after 3 epochs of each" in text
+
+    del second["gradients"][0]  # it diverged
+    assert row(reproduction_report(found), slow, caption)[0] == "90.00 (1)"
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "accuracy"), [(1.9, None), (2.0, 0.5), (5.9, 0.7), (6.0, 0.6), (99.0, 0.6)]
+)
+def test_accuracy_within_a_time_counts_epochs_that_ended_in_it(
+    ended_at: float, accuracy: float | None
+) -> None:
+    epochs = [{"seconds": 2.0, "valid_accuracy": reached} for reached in (0.5, 0.7, 0.6)]
+    assert accuracy_within({"epochs": epochs}, ended_at) == accuracy
+
+
+def test_a_launchs_report_has_our_numbers_beside_the_papers() -> None:
+    found = one_seed()["seeds"][0]["launch"] | {"paper": PAPER, "specialised": 0.98765}
+    found["accuracy"]["e2e_cel"] = 0.91234
+    text = launch_report(found)
+    assert text.startswith("# digits, preset quick, seed 0\n\nAccuracy in % on the 40 samples")
+    assert "been read" not in text
+    again = launch_report(found | {"test_read_after": [8, 12, 16]})
+    assert "been read: digits, preset quick, seed 0 after 8, 12." in again
+    assert found["note"] in text
+    assert row(text, "distcel", "Table 1") == ["98.77", "40.00", "50.00"]
+    assert row(text, "paper", "Table 1") == ["95.00", "30.00", "25.00"]
+    assert row(text, "distcel", "Table 2") == ["91.23", *["50.00"] * 4, "100.00"]
+    assert row(text, "paper", "Table 2") == ["80.00", "60.00", "55.00", "45.00", "50.00", "-"]
+    assert row(text, "difference", "Table 2")[0] == "+11.23"
+    point = ["6", "2", "0.123", "-", "0.5", "exact", "sum", "70.00"]
+    assert row(text, "distcel", "Table 3") == point
+    assert row(text, "paper", "Table 3")[:2] == ["6", "2"]
+    assert launch_tables(found) == text.partition("\n\n")[2]
+    split = {"selector_split": "holdout", "fixed": {"m": 2}}
+    title = "digits, preset quick, selector split holdout, m = 2, seed 0"
+    assert launch_report(found | split).startswith(f"# {title}\n")

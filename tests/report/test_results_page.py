@@ -1,167 +1,208 @@
 import json
 import re
+import shutil
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from distcel.report import results_page as results_file
-from distcel.report.reproduction import write
-from distcel.report.results_page import _laid_out, _summary, put_section
-from tests.report.test_reproduction import outcomes
+from distcel.report import results_page
+from distcel.report.document import write_reproduction
+from distcel.report.results_page import BEGIN, END, add_reproduction, write_pages
+from tests.report.made_results import PAPER, made_results, training
 
-PAPER = {"e2e_cel": 0.91, "unweighted_average": 0.85}
-ACCURACY = {"e2e-CEL": 0.9, "SL": 0.8, "UA": 0.7, "oracle": 0.99, "mean base learner": 0.98}
-
-
-def seed(number: int, paper: dict[str, float] | None, **more: float) -> Any:
-    results = {"n_learners": 15, "best": {"k": 4 + number}, "paper": paper}
-    return {"results": results, "accuracy": {**ACCURACY, **more}}
+ROOT = Path(__file__).parents[2]
 
 
-def report_of(folder: Path, title: str, seeds: list[Any], command: str = "command") -> Path:
-    """What `reproduction.write` leaves, in brief."""
+def left_by(folder: Path, results: dict[str, Any]) -> Path:
+    """The folder of a finished reproduction, without its drawings."""
     folder.mkdir(exist_ok=True)
-    link = "![Figure 2](./figure2.svg)"
-    (folder / "report.md").write_text(f"# {title}\n\n`{command}`\n\n{link}\n")
-    (folder / "results.json").write_text(json.dumps({"seeds": seeds}))
+    (folder / "results.json").write_text(json.dumps(results))
     for name in ("figure2.svg", "pareto.svg"):
         (folder / name).write_text("<svg/>")
     return folder
 
 
-def cells(text: str, title: str) -> dict[str, str]:
-    """A row of the summary."""
-    header, row = (
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in text.splitlines()
-        if line.startswith((f"| {title} ", "|  "))
-    )
-    return dict(zip(header, row, strict=True))
+def summary(file: Path) -> dict[str, dict[str, str]]:
+    """The rows of the summary, by the name of the reproduction."""
+    text = file.read_text()
+    table = text[text.index(BEGIN) : text.index(END)]
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    cells = [dict(zip(header, row, strict=True)) for row in rows]
+    return {re.sub(r"\[(.*)\].*", r"\1", row.pop("")): row for row in cells}
 
 
-def test_a_file_of_several_reports_has_each_once(tmp_path: Path) -> None:
-    file = tmp_path / "RESULTS.md"
-    by_hand = "# Results\n\nBy hand.\n\n## other\n\nstays\n\n## other\n\nstays too\n"
-    file.write_text(by_hand)
+def headings(file: Path) -> list[str]:
+    return re.findall(r"^## (.+)$", file.read_text(), flags=re.MULTILINE)
+
+
+def test_a_reproduction_is_added_to_its_data_sets_page_once(tmp_path: Path) -> None:
+    pages = tmp_path / "docs" / "results"
     for command in ("first", "second"):
-        report = report_of(tmp_path / "report", "a, preset quick", [seed(0, None)], command)
-        put_section(file, report, "a-quick")
+        report = left_by(tmp_path / "report", made_results({}) | {"command": command})
+        add_reproduction(pages, report, "digits-quick")
+    text = (pages / "digits.md").read_text()
+    assert headings(pages / "digits.md") == ["digits, preset quick", "Notes"]
+    assert "`second`" in text
+    assert "`first`" not in text
+    images = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert images == ["digits-quick/figure2.svg", "digits-quick/pareto.svg"]
+    for image in images:
+        assert (pages / image).read_text() == "<svg/>"
+    assert "digits, preset quick" in summary(tmp_path / "docs" / "results.md")
+
+
+def test_a_page_has_all_reproductions_of_its_data_set_and_the_notes_once(tmp_path: Path) -> None:
+    pages = tmp_path / "results"
+    for split in ("train", "holdout"):
+        found = made_results({})
+        for seed in found["seeds"]:
+            seed["launch"]["selector_split"] = split
+        add_reproduction(pages, left_by(tmp_path / split, found), f"digits-{split}")
+    add_reproduction(pages, left_by(tmp_path / "mnist", made_results({}, "mnist")), "mnist-quick")
+    titles = ["digits, preset quick, selector split holdout", "digits, preset quick"]
+    assert headings(pages / "digits.md") == [*titles, "Notes"]
+    assert (pages / "digits.md").read_text().count("Calibration error:") == 1
+    assert headings(pages / "mnist.md") == ["mnist, preset quick", "Notes"]
+    text = (tmp_path / "results.md").read_text()
+    assert [*summary(tmp_path / "results.md")] == [*titles, "mnist, preset quick"]
+    for link in re.findall(r"\]\((results/.*?)\)", text):
+        assert (tmp_path / link).is_file()
+
+
+def test_the_summary_by_hand(tmp_path: Path) -> None:
+    pages, found = tmp_path / "results", made_results({})
+    for seed, (smart, stacking, vote) in zip(
+        found["seeds"], [(0.90, 0.85, 0.91), (0.92, 0.83, 0.93)], strict=True
+    ):
+        seed["launch"]["paper"] = PAPER
+        rules = seed["comparison"]["rules"]
+        rules["learned_vote"] = rules["stacking"] | {
+            "title": "learned vote of few",
+            "accuracy": vote,
+            "training": training(0.1),
+        }
+        for key, accuracy in [("e2e_cel", smart), ("stacking", stacking), ("oracle", 0.99)]:
+            rules[key]["accuracy"] = accuracy
+        rules["single_network"]["accuracy"] = 0.95
+        against = seed["comparison"]["against"]["e2e_cel"]
+        against["learned_vote"] = against["stacking"]
+    pages.mkdir()
+    left_by(pages / "a", found)
+    left_by(pages / "b", made_results({}, "mnist"))
+    write_pages(pages)
+    assert summary(tmp_path / "results.md") == {
+        "digits, preset quick": {
+            "seeds": "2",
+            "e2e-CEL": "91.00 ± 1.41",
+            "paper's e2e-CEL": "80.00",
+            "e2e-CEL minus UA": "+41.00",
+            "paper's lead": "+25.00",
+            "k": "2, 3 of 6",
+            "best other rule": "logistic stacking 84.00 ± 1.41",
+            "e2e-CEL by Eq. 7": "50.00 ± 0.00",
+            "learned vote of few": "92.00 ± 1.41",
+            "single network": "95.00 ± 0.00",
+        },
+        "mnist, preset quick": {
+            "seeds": "2",
+            "e2e-CEL": "75.00 ± 0.00",
+            "paper's e2e-CEL": "-",
+            "e2e-CEL minus UA": "+25.00",
+            "paper's lead": "-",
+            "k": "2, 3 of 6",
+            "best other rule": "SL 50.00 ± 0.00",
+            "e2e-CEL by Eq. 7": "50.00 ± 0.00",
+            "learned vote of few": "-",
+            "single network": "50.00 ± 0.00",
+        },
+    }
+
+
+def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
+    pages = tmp_path / "results"
+    pages.mkdir()
+    file = tmp_path / "results.md"
+    file.write_text(f"# Results\n\nBefore.\n\n{BEGIN}\n\nold\n\n{END}\n\nAfter.\n")
+    left_by(pages / "a", made_results({}))
+    write_pages(pages)
     text = file.read_text()
-    ours = "## a, preset quick\n\n`second`\n\n![Figure 2](figures/a-quick/figure2.svg)\n"
-    assert text == f"{by_hand}\n{ours}"
-    for figure in re.findall(r"!\[.*\]\((.*)\)", text):
-        assert (tmp_path / figure).read_text() == "<svg/>"
-
-
-def test_two_sections_are_summed_up_before_them(tmp_path: Path) -> None:
-    file = tmp_path / "RESULTS.md"
+    assert text.startswith(f"# Results\n\nBefore.\n\n{BEGIN}\n")
+    assert text.endswith(f"{END}\n\nAfter.\n")
+    assert "old" not in text
+    write_pages(pages)
+    assert file.read_text() == text
     file.write_text("# Results\n\nBy hand.\n")
-    beyond = {"single network": 0.93, "brief single network": 0.92, "learned vote of few": 0.91}
-    beyond |= {"e2e-CEL by Eq. 7": 0.89}
-    of_a = [
-        seed(0, PAPER, **beyond, **{"soft gating": 0.81, "logistic stacking": 0.85}),
-        seed(1, PAPER, **{**beyond, "e2e-CEL": 0.92, "logistic stacking": 0.83}),
-    ]
-    for title, seeds in (("a", of_a), ("b", [seed(0, None)])):
-        report = report_of(tmp_path / title, f"{title}, preset quick", seeds)
-        put_section(file, report, f"{title}-quick")
-        put_section(file, report, f"{title}-quick")  # the summary is replaced
-    text = file.read_text()
-    headings = ["All sections", "a, preset quick", "b, preset quick"]
-    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == headings
-    assert text.startswith("# Results\n\nBy hand.\n\n## All sections\n")
-    assert cells(text, "a, preset quick") == {
-        "": "a, preset quick",
-        "seeds": "2",
-        "e2e-CEL": "91.00 ± 1.41",
-        "paper's e2e-CEL": "91.00",
-        "e2e-CEL minus UA": "+21.00",
-        "paper's lead": "+6.00",
-        "k": "4, 5 of 15",
-        "e2e-CEL by Eq. 7": "89.00 ± 0.00",
-        "learned vote of few": "91.00 ± 0.00",
-        "best other rule": "logistic stacking 84.00 ± 1.41",
-        "single network": "93.00 ± 0.00",
-        "brief single network": "92.00 ± 0.00",
-    }
-    assert cells(text, "b, preset quick") == {
-        "": "b, preset quick",
-        "seeds": "1",
-        "e2e-CEL": "90.00",
-        "paper's e2e-CEL": "-",
-        "e2e-CEL minus UA": "+20.00",
-        "paper's lead": "-",
-        "k": "4 of 15",
-        "e2e-CEL by Eq. 7": "-",
-        "learned vote of few": "-",
-        "best other rule": "SL 80.00",
-        "single network": "-",
-        "brief single network": "-",
-    }
+    write_pages(pages)
+    assert file.read_text().startswith(f"# Results\n\nBy hand.\n\n{BEGIN}\n")
 
 
-def test_a_section_without_usable_results_has_a_row_of_dashes(tmp_path: Path) -> None:
-    file, seeds = tmp_path / "RESULTS.md", [seed(0, PAPER)]
-    for title in ("a", "b"):
-        report = report_of(tmp_path / title, f"{title}, preset quick", seeds)
-        put_section(file, report, f"{title}-quick")
-    of_a = tmp_path / "figures" / "a-quick" / "results.json"
-    for content in ("{", "{}", '{"seeds": []}', "[]", json.dumps({"seeds": [{"results": {}}]})):
-        of_a.write_text(content)
-        put_section(file, tmp_path / "b", "b-quick")
-        text = file.read_text()
-        assert set(cells(text, "a, preset quick").values()) == {"a, preset quick", "-"}
-        assert cells(text, "b, preset quick")["e2e-CEL"] == "90.00"
+@pytest.mark.parametrize(
+    "content", ["{", "{}", '{"seeds": []}', "[]", '{"seeds": [{"launch": {}}]}', "lacking"]
+)
+def test_unusable_results_are_left_out_with_a_warning(
+    content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pages = tmp_path / "results"
+    pages.mkdir()
+    left_by(pages / "b", made_results({}))
+    broken = left_by(pages / "a", made_results({}, "mnist"))
+    if content == "lacking":  # a field of this version
+        found = made_results({}, "mnist")
+        del found["seeds"][0]["comparison"]["against"]
+        content = json.dumps(found)
+    (broken / "results.json").write_text(content)
+    write_pages(pages)
+    assert [*summary(tmp_path / "results.md")] == ["digits, preset quick"]
+    assert not (pages / "mnist.md").exists()
+    (message,) = caplog.messages
+    assert str(broken) in message
 
 
-def test_a_row_is_of_the_folder_that_its_section_links_to(tmp_path: Path) -> None:
-    file = tmp_path / "RESULTS.md"
-    for name, accuracy in (("old", 0.1), ("other", 0.2), ("new", 0.9)):
-        title = "b" if name == "other" else "a"
-        report = report_of(tmp_path / name, title, [seed(0, None, **{"e2e-CEL": accuracy})])
-        put_section(file, report, name)
-    assert cells(file.read_text(), "a")["e2e-CEL"] == "90.00"
-
-
-def test_all_sections_are_laid_out_anew_from_their_results(tmp_path: Path) -> None:
-    file = tmp_path / "RESULTS.md"
-    for name in "ab":
-        write(tmp_path / name, f"{name}, preset quick", f"of {name}", outcomes({}), None)
-        put_section(file, tmp_path / name, f"{name}-quick")
-    before = file.read_text()
-    file.write_text(before.replace("Table 4, every rule", "Table 4, of an earlier version"))
-    put_section(file, tmp_path / "b", "b-quick")
-    assert file.read_text() == before
-    assert before.count("](figures/a-quick/figure2.svg)") == 1
-
-
-def test_two_reproductions_that_end_at_once_are_both_in_the_file(
+def test_two_reproductions_that_end_at_once_are_both_in_the_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "RESULTS.md"
-    folders = {title: report_of(tmp_path / title, title, [seed(0, None)]) for title in "ab"}
-    second = Thread(target=put_section, args=(file, folders["b"], "b-quick"))
+    pages = tmp_path / "results"
+    folders = {
+        dataset: left_by(tmp_path / dataset, made_results({}, dataset))
+        for dataset in ("digits", "mnist")
+    }
+    second = Thread(target=add_reproduction, args=(pages, folders["mnist"], "mnist-quick"))
+    read = results_page._reproductions
 
-    def summary(*arguments: Any) -> str:
-        if second.ident is None:  # the first one has read the file, which is not there yet
+    def slowly(folder: Path) -> dict[str, Any]:
+        found = read(folder)
+        if second.ident is None:  # the first one has read the folder, and the second comes
             second.start()
             second.join(timeout=1)
-        return _summary(*arguments)
+        return found
 
-    monkeypatch.setattr(results_file, "_summary", summary)
-    put_section(file, folders["a"], "a-quick")
+    monkeypatch.setattr(results_page, "_reproductions", slowly)
+    add_reproduction(pages, folders["digits"], "digits-quick")
     second.join()
-    headings = re.findall(r"^## (.+)$", file.read_text(), flags=re.MULTILINE)
-    assert headings == ["All sections", "a", "b"]
+    assert [*summary(tmp_path / "results.md")] == ["digits, preset quick", "mnist, preset quick"]
 
 
-def test_the_projects_own_results_are_what_a_command_left() -> None:
-    root = Path(__file__).parents[2]
-    _, *parts = re.split(r"^## (.+)\n", (root / "RESULTS.md").read_text(), flags=re.MULTILINE)
-    sections = list(zip(parts[::2], parts[1::2], strict=True))
-    assert len(sections) > 2
-    for title, body in sections:
-        assert _laid_out(body, root / "figures").strip() == body.strip(), title
-    assert _summary(sections[1:], root / "figures") == sections[0][1].strip()
+def test_a_reproduction_can_be_added_as_it_was_written(tmp_path: Path) -> None:
+    write_reproduction(tmp_path / "report", made_results({}))
+    add_reproduction(tmp_path / "results", tmp_path / "report", "digits-quick")
+    for name in ("results.json", "figure2.svg", "pareto.svg"):
+        copied = (tmp_path / "results" / "digits-quick" / name).read_bytes()
+        assert copied == (tmp_path / "report" / name).read_bytes()
+
+
+def test_the_projects_own_pages_are_generated_from_their_results(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    docs = ROOT / "docs"
+    shutil.copytree(docs / "results", tmp_path / "results", ignore=shutil.ignore_patterns("*.md"))
+    shutil.copy(docs / "results.md", tmp_path)
+    write_pages(tmp_path / "results")
+    assert not caplog.messages
+    pages = {path.name for path in (docs / "results").glob("*.md")}
+    assert pages == {path.name for path in (tmp_path / "results").glob("*.md")}
+    assert len(pages) > 3
+    for name in ("results.md", *(f"results/{page}" for page in pages)):
+        assert (tmp_path / name).read_text() == (docs / name).read_text(), name

@@ -15,7 +15,6 @@ from distcel.train.checkpoint import EpochResult
 from tests.made_data import write_images
 from tests.rules.test_gating import task_of
 
-INLINE = InlineExecutor()
 NAMES = ("ant", "bee", "cow")
 
 
@@ -65,18 +64,17 @@ def test_a_step_of_k_is_kept(run: Prepared) -> None:
 
 def test_what_is_found_is_kept(
     run: Prepared,
-    capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def messages() -> str:
         """Since the last call: the trials' and, at the end, the refit's."""
-        found = "\n".join([capfd.readouterr().out, *caplog.messages])
+        found = "\n".join(caplog.messages)
         caplog.clear()
         return found
 
     caplog.set_level("INFO", "distcel")
     task = task_of(epochs=2)
-    found = search_learned_vote(run, task, INLINE)
+    found = search_learned_vote(run, task, InlineExecutor())
     assert found is not None
     chosen, trial = found
     assert trial.params.vote == "learned"
@@ -85,7 +83,7 @@ def test_what_is_found_is_kept(
     assert messages().count(": valid") == 2 + 1  # two trials and the refit
     predicted = chosen.predict(task, task.valid).argmax(-1).numpy()
     assert (predicted == task.valid.labels_S).mean() == trial.valid_accuracy
-    again = search_learned_vote(run, task, INLINE)
+    again = search_learned_vote(run, task, InlineExecutor())
     assert again is not None
     assert (again[1], again[0].seconds) == (trial, chosen.seconds)
     refit = sum(epoch.seconds for epoch in trial.epochs)
@@ -98,7 +96,7 @@ def test_no_complete_trial_is_no_end_of_the_comparison(
 ) -> None:
     for number in (0, 1):
         (run.search_folder / "trials" / f"{number:05d}.json").unlink()
-    assert search_learned_vote(run, task_of(epochs=2), INLINE) is None
+    assert search_learned_vote(run, task_of(epochs=2), InlineExecutor()) is None
     assert "no trial of the search is complete" in caplog.text
 
 
@@ -110,4 +108,4 @@ def test_a_worker_that_is_lost_again_and_again_is_an_end_of_the_comparison(
 
     monkeypatch.setattr("distcel.rules.learned_vote.refit_best", failing)
     with pytest.raises(RunFailedError, match="its worker was lost"):
-        search_learned_vote(run, task_of(epochs=2), INLINE)
+        search_learned_vote(run, task_of(epochs=2), InlineExecutor())

@@ -1,10 +1,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -26,16 +24,11 @@ from distcel.train.selection import SelectionTask
 from tests.core.test_ensemble import PARAMS
 from tests.rules.test_gating import task_of
 
-INLINE = InlineExecutor()
 SPECS = learner_specs(("a", "b", "c", "d"))
 TASK = task_of(epochs=2)
 COUNTS = count_samples(TASK.train.labels_S, SPECS, TASK.experiment, "train", 0)
+INLINE = InlineExecutor()
 LRS = (PARAMS.lr, PARAMS.lr / 10)
-
-
-@pytest.fixture(scope="module")
-def ref() -> SelectionTask:
-    return TASK
 
 
 @dataclass(frozen=True)
@@ -56,14 +49,14 @@ class Given:
         raise NotImplementedError
 
 
-def test_the_lr_that_is_best_on_valid_counts(shared: Any, tmp_path: Path) -> None:
+def test_the_lr_that_is_best_on_valid_counts(tmp_path: Path) -> None:
     rules = {
         "second": {0.1: Given(0.5), 0.2: Given(0.75), 0.3: Given(0.625)},
         "equal": {0.1: Given(0.5), 0.2: Given(0.5)},
         "one diverges": {0.1: Given(None), 0.2: Given(0.5)},
         "all diverge": {0.1: Given(None), 0.2: Given(None)},
     }
-    found = best_on_valid(rules, ref, INLINE, tmp_path, titles={name: name for name in rules})
+    found = best_on_valid(rules, TASK, INLINE, tmp_path, titles={name: name for name in rules})
     lrs = {title: chosen.lr for title, chosen in found.items()}
     assert lrs == {"second": 0.2, "equal": 0.1, "one diverges": 0.2}
     assert found["second"].rule == Given(0.75)
@@ -72,11 +65,11 @@ def test_the_lr_that_is_best_on_valid_counts(shared: Any, tmp_path: Path) -> Non
     assert seconds == {"second": 6.0, "equal": 4.0, "one diverges": 2.0}
 
 
-def test_all_are_trained_once_and_vote(shared: Any, tmp_path: Path) -> None:
+def test_all_are_trained_once_and_vote(tmp_path: Path) -> None:
     rules = brief_single(TASK.experiment, LRS)
     rules |= rules_beyond(TASK.experiment, PARAMS, COUNTS, LRS, single_lr=0.5)
     rules |= smart_by_eq_7(TASK.experiment.first_trial, LRS)
-    chosen = best_on_valid(rules, ref, INLINE, tmp_path)
+    chosen = best_on_valid(rules, TASK, INLINE, tmp_path)
     assert set(chosen) == set(rules)
     found = {key: one.facts(TASK) for key, one in chosen.items()}
     for key, one in chosen.items():
@@ -91,7 +84,7 @@ def test_all_are_trained_once_and_vote(shared: Any, tmp_path: Path) -> None:
     assert (whole["n_passes"], whole["n_epochs"], whole["lr"]) == (2880, 18, 0.5)
     assert (brief["n_passes"], brief["n_epochs"]) == (320, 2)
     assert found["soft_gating"]["n_passes"] == 320
-    again = best_on_valid(rules, ref, INLINE, tmp_path)
+    again = best_on_valid(rules, TASK, INLINE, tmp_path)
     for key, one in chosen.items():
         assert again[key].seconds == one.seconds  # its own, so it was not trained again
         assert again[key].lr == one.lr
