@@ -112,13 +112,13 @@ def learner_numbers() -> Numbers:
     splits = Splits(("0", "1", "2"), {"train": train}, digest="made", n_duplicates=0)
     spec = LearnerSpec("0+1", (0, 1))
     numbers: Numbers = {}
-    for experiment in (EXPERIMENT, RESNET):
+    for name, experiment in {"lenet": EXPERIMENT, "resnet9": RESNET}.items():
         task = LearnerTask(experiment, plan(experiment), splits, ("train",), 0)
         *progress, trained = train_learner(spec, task, CPU)
         assert isinstance(trained, TrainedLearner)
         losses = [event.train_loss for event in progress if isinstance(event, Progress)]
         probs = trained.probs_by_split["train"][:2].ravel().tolist()
-        numbers[experiment.architecture.family] = [*losses, *probs]
+        numbers[name] = [*losses, *probs]
     return numbers
 
 
@@ -158,6 +158,7 @@ def of_training(trained: TrainedNetwork) -> list[float]:
 
 
 def plan(experiment: Experiment) -> NetworkPlan:
+    assert isinstance(experiment.architecture, Architecture)
     return NetworkPlan(experiment.architecture, (1, 16, 16), (0.2,), (0.3,))
 
 
