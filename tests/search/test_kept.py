@@ -52,7 +52,7 @@ def test_another_point_is_another_file(tmp_path: Path) -> None:
 def test_another_version_is_another_file(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules: dict[str, TrainableRule] = {"soft": GatedEnsemble("soft gating", PARAMS)}
+    rules: dict[str, TrainableRule] = {"soft": GatedEnsemble("soft_gating", PARAMS)}
     train_missing(rules, TASK, INLINE, tmp_path)
     monkeypatch.setattr(place, "2.99")
     train_missing(rules, TASK, INLINE, tmp_path)

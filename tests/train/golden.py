@@ -112,13 +112,13 @@ def learner_numbers() -> Numbers:
     splits = Splits(("0", "1", "2"), {"train": train}, digest="made", n_duplicates=0)
     spec = LearnerSpec("0+1", (0, 1))
     numbers: Numbers = {}
-    for experiment in (EXPERIMENT, RESNET):
+    for name, experiment in {"lenet": EXPERIMENT, "resnet9": RESNET}.items():
         task = LearnerTask(experiment, plan(experiment), splits, ("train",), 0)
         *progress, trained = train_learner(spec, task, CPU)
         assert isinstance(trained, TrainedLearner)
         losses = [event.train_loss for event in progress if isinstance(event, Progress)]
         probs = trained.probs_by_split["train"][:2].ravel().tolist()
-        numbers[experiment.network.name] = [*losses, *probs]
+        numbers[name] = [*losses, *probs]
     return numbers
 
 
@@ -138,8 +138,8 @@ def rule_numbers(task: SelectionTask) -> Numbers:
     """The losses of each other rule that is trained."""
     params = EXPERIMENT.first_trial
     rules: dict[str, TrainableRule] = {
-        "soft gating": GatedEnsemble("soft_gating", params),
-        "straight-through": GatedEnsemble("straight_through", params),
+        "soft gating": GatedEnsemble("soft gating", params),
+        "straight-through": GatedEnsemble("straight-through", params),
         "single network": SingleNetwork(epochs=2, lr=params.lr),
     }
     numbers: Numbers = {}
@@ -158,7 +158,8 @@ def of_training(trained: TrainedNetwork) -> list[float]:
 
 
 def plan(experiment: Experiment) -> NetworkPlan:
-    return NetworkPlan(experiment.network, (1, 16, 16), (0.2,), (0.3,))
+    assert isinstance(experiment.architecture, Architecture)
+    return NetworkPlan(experiment.architecture, (1, 16, 16), (0.2,), (0.3,))
 
 
 def selection_task(experiment: Experiment) -> SelectionTask:
