@@ -1,11 +1,11 @@
-"""Training base learners with Ray's actors on a CPU against one plain PyTorch loop on one core.
+"""Training base learners on Ray's workers on a CPU against one plain PyTorch loop on one core.
 
     python -m benchmarks.base_learners
 
 CIFAR-10's 55 learners at preset quick, on random images of its size: only the time matters. The
 plain loop is what one would write first: float images, a shuffled index, one network, no Ray. Its
-rates of training and of predicting are taken before and after the fleet, whose time counts from the
-start of its actors to the last file on the disk.
+rates of training and of predicting are taken before and after the workers' turn, whose time counts
+from their start to the last file on the disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import torch
-from distcel.train.fleet import Fleet
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -28,9 +27,11 @@ from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.data.subsets import specialised_indices
 from distcel.execute.cluster import cluster_pool, connect
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
+from distcel.train.learner import LearnerTask, train_learners
 
 N_TRAIN, EPOCHS, LOOP_SECONDS = 36_000, 6, 40.0
 CLASSES = tuple(str(c) for c in range(10))
@@ -87,15 +88,15 @@ class PlainLoop:
                     return done / seconds
 
 
-def fleet(experiment: Experiment, plan: NetworkPlan, splits: Splits) -> tuple[float, int]:
-    """Seconds for all learners, and how many actors."""
+def on_workers(experiment: Experiment, plan: NetworkPlan, splits: Splits) -> tuple[float, int]:
+    """Seconds for all learners, and on how many workers."""
     specs = learner_specs(CLASSES)
     with TemporaryDirectory() as folder, connect(None):
-        pool = cluster_pool(1.0)
+        executor, cache = RayExecutor(cluster_pool(1.0)), PredictionCache(Path(folder))
+        task = LearnerTask(experiment, plan, splits, SPLIT_NAMES, 0)
         started = time.perf_counter()
-        run = Fleet(experiment, splits, PredictionCache(Path(folder)), pool, plan, 0)
-        run.train(specs, [f"{i}" for i in range(len(specs))])
-        return time.perf_counter() - started, pool.size
+        train_learners(task, specs, [f"{i}" for i in range(len(specs))], cache, executor)
+        return time.perf_counter() - started, executor.n_workers
 
 
 def epoch(
@@ -146,13 +147,13 @@ def report() -> str:
     quick = load_experiment("cifar10", "quick")
     experiment = replace(quick, learner_recipe=replace(quick.learner_recipe, epochs=EPOCHS))
     splits = random_splits(N_TRAIN)
-    plan = NetworkPlan(quick.architecture, (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
+    plan = NetworkPlan(quick.network, (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
     labels, share, specs = splits["train"].labels, quick.specialty_share, learner_specs(CLASSES)
     trained = sum(len(specialised_indices(labels, spec, share, 0)) for spec in specs) * EPOCHS
     predicted = sum(len(splits[name].labels) for name in SPLIT_NAMES) * len(specs)
     loop = PlainLoop(experiment, plan, splits)
     before = loop.rates()
-    seconds, n_actors = fleet(experiment, plan, splits)
+    seconds, n_workers = on_workers(experiment, plan, splits)
     after = loop.rates()
     alone = [trained / train + predicted / predict for train, predict in (before, after)]
     rows = [
@@ -165,7 +166,7 @@ def report() -> str:
         ]
     ]
     head = ["work of 55 learners", "one plain loop, s (by its rates before and after)"]
-    whole = table([*head, f"{n_actors} actors, s", "times faster"], rows)
+    whole = table([*head, f"{n_workers} workers, s", "times faster"], rows)
     return f"{whole}\n\nVariants, times as fast as the plain loop:\n\n{variants_report()}"
 
 

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Splits, load_splits, specialised_indices
+from distcel.data.splits import Splits, load_splits
+from distcel.data.subsets import specialised_indices
 from distcel.evaluate.launch import learner_accuracies
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
 from distcel.train.cache import CachedSplit, TrainedLearner
-from distcel.train.learner import LearnerData, train_learner
+from distcel.train.learner import LearnerTask, train_learner
 
 
 def alternatives(dataset: str) -> Mapping[str, Experiment]:
@@ -63,11 +65,10 @@ def measure(
     """Specialised, complementary and overall accuracy on valid, and samples a second."""
     plan = NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
     train, valid = splits["train"], splits["valid"]
-    images = {"train": train.images, "valid": valid.images}
-    data = LearnerData(plan, images, train.labels, len(splits.class_names), ("valid",))  # type: ignore[arg-type]
+    task = LearnerTask(experiment, plan, splits, ("valid",), 0)
     probs, trained, started = [], 0, time.monotonic()
     for spec in specs:
-        *_, last = train_learner(spec, experiment, data, 0, torch.device("cpu"))
+        *_, last = train_learner(spec, task, torch.device("cpu"))
         assert isinstance(last, TrainedLearner)
         probs.append(last.probs_by_split["valid"])
         share = experiment.specialty_share

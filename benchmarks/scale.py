@@ -21,20 +21,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import ray
-from distcel.train.fleet import Fleet
+import torch
 from ray.cluster_utils import Cluster
 
 from benchmarks.measure import table
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits
 from distcel.execute.cluster import cluster_pool, connect
-from distcel.execute.jobs import Progress
+from distcel.execute.jobs import Work
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import (
@@ -44,11 +44,11 @@ from distcel.experiment.types import (
     SplitName,
     first_point,
 )
+from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialStore
-from distcel.search.tune import SearchSettings, run_search
-from distcel.train import fleet
 from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner
 from distcel.train.checkpoint import EpochResult, Weights
+from distcel.train.learner import LearnerJob
 from distcel.train.selection import SelectionTask
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2
@@ -118,22 +118,22 @@ def cache_report() -> str:
     return table([*head, "a worker's own memory, MB (at most 5 %)"], rows)
 
 
-class SleepingTrainer:
-    """Stands in for BaseLearnerTrainer."""
+def sleep(shared: Any, device: torch.device, state: bytes | None) -> Iterator[TrainedLearner]:
+    """Stands in for a learner's training: it leaves when and where it slept."""
+    began = time.time()
+    time.sleep(LEARNER_SECONDS)
+    probs = np.full((10, 10), 0.1, np.float32)
+    times = np.array([os.getpid(), began, time.time()])
+    yield TrainedLearner(dict.fromkeys(SPLIT_NAMES, probs), {"times": times}, LEARNER_SECONDS)
 
-    def __init__(self, *_: Any) -> None:
-        pass
 
-    def ready(self) -> None:
-        """As BaseLearnerTrainer's."""
+class SleepingJob(LearnerJob):
+    """A base learner that is not trained; its results go to the cache all the same."""
 
-    def train(self, spec: LearnerSpec, state: bytes | None) -> Iterator[Progress | TrainedLearner]:
-        """Sleep, and return when and where."""
-        began = time.time()
-        time.sleep(LEARNER_SECONDS)
-        probs = np.full((10, 10), 0.1, np.float32)
-        times = np.array([os.getpid(), began, time.time()])
-        yield TrainedLearner(dict.fromkeys(SPLIT_NAMES, probs), {"times": times}, LEARNER_SECONDS)
+    @property
+    def work(self) -> Work:
+        """As `sleep`."""
+        return sleep
 
 
 class SleepingSelection:
@@ -183,15 +183,15 @@ def growth(values: list[float]) -> str:
 
 
 def learners(folder: Path) -> list[object]:
-    """A row about the fleet."""
+    """A row about base learners."""
     specs = [LearnerSpec(f"learner {i}", (0,)) for i in range(N_LEARNERS)]
     keys = [str(i) for i in range(N_LEARNERS)]
-    cache, pool = PredictionCache(folder), cluster_pool(1.0)
-    plan = NetworkPlan(DIGITS.architecture, (1, 4, 4), (0.5,), (0.25,))
+    cache, executor = PredictionCache(folder), RayExecutor(cluster_pool(1.0))
+    splits, named = some_splits((10, 10, 10)), zip(specs, keys, strict=True)
+    jobs = [SleepingJob(spec, key, splits, cache) for spec, key in named]
     started = time.perf_counter()
-    sleeping = patch.object(fleet, "BaseLearnerActor", ray.remote(SleepingTrainer))
-    with sleeping, driver_memory() as values:
-        Fleet(DIGITS, some_splits((10, 10, 10)), cache, pool, plan, 0).train(specs, keys)
+    with driver_memory() as values:
+        executor.run(jobs, executor.share(None), "base learner")
     seconds = time.perf_counter() - started
     times = np.array(
         [cache.weights(spec, key)["times"] for spec, key in zip(specs, keys, strict=True)]
@@ -199,7 +199,7 @@ def learners(folder: Path) -> list[object]:
     whole = len(np.unique(times[:, 0])) * (times[:, 2].max() - times[:, 1].min())
     idle = 1 - (times[:, 2] - times[:, 1]).sum() / whole
     kind = f"{N_LEARNERS} learners of {LEARNER_SECONDS:.0f} s"
-    return [kind, pool.size, f"{seconds:.0f}", f"{100 * idle:.1f} %", growth(values)]
+    return [kind, executor.n_workers, f"{seconds:.0f}", f"{100 * idle:.1f} %", growth(values)]
 
 
 def trials(folder: Path) -> list[object]:
@@ -208,21 +208,21 @@ def trials(folder: Path) -> list[object]:
     small = CachedSplit(
         np.zeros((1, 1, 4, 4), np.uint8), np.zeros(1, np.int64), np.zeros((1, 55, 10), np.float32)
     )
-    plan = NetworkPlan(DIGITS.architecture, (1, 4, 4), (0.5,), (0.25,))
+    plan = NetworkPlan(DIGITS.network, (1, 4, 4), (0.5,), (0.25,))
     task = SleepingTask(experiment, plan, small, small, 0)
     space, first = search_space(experiment, 55, {}), first_point(experiment, 55, {})
-    store, pool = TrialStore(folder / "trials"), cluster_pool(1.0)
+    store, executor = TrialStore(folder / "trials"), RayExecutor(cluster_pool(1.0))
     settings = SearchSettings(space, first, 2, 0, N_TRIALS)
     started = time.perf_counter()
     with driver_memory() as values:
-        records = run_search(ray.put(task), settings, store, pool, folder / "tune")
+        records = run_search(executor.share(task), settings, store, executor, folder / "tune")
     seconds = time.perf_counter() - started
     results = [result for record in records for result in record.epochs]
     ends = np.array([result.ended_ms / 1000 for result in results])
     own = np.array([result.seconds for result in results])
-    idle = 1 - own.sum() / (pool.size * (ends.max() - (ends - own).min()))
+    idle = 1 - own.sum() / (executor.n_workers * (ends.max() - (ends - own).min()))
     kind = f"{N_TRIALS} trials of 1 or 2 epochs of {EPOCH_SECONDS} s"
-    return [kind, pool.size, f"{seconds:.0f}", f"{100 * idle:.1f} %", growth(values)]
+    return [kind, executor.n_workers, f"{seconds:.0f}", f"{100 * idle:.1f} %", growth(values)]
 
 
 def report() -> str:

@@ -16,27 +16,28 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
-import ray
 import torch
 
 from benchmarks.measure import Timing, table
 from distcel.core.networks import NetworkPlan
 from distcel.execute.cluster import connect
 from distcel.execute.pool import WorkerPool
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import SelectionParams
+from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialStore
-from distcel.search.tune import SearchSettings, run_search
 from distcel.train.cache import CachedSplit
 from distcel.train.selection import SelectionTask
 
 N_LEARNERS, N_CLASSES = 55, 10
 FEW, MANY, REPETITIONS = 8, 40, 3
 N_LONG, LONG_SAMPLES = 32, 50_000
-POOL = WorkerPool(2, 1.0, 0.0)
+WORKERS = RayExecutor(WorkerPool(2, 1.0, 0.0))
 POINT = SelectionParams(k=10, epsilon=0.1, m=1, lr=0.1, gradient="exact")
 
 
@@ -54,11 +55,11 @@ def task(n_train: int) -> SelectionTask:
     """Trials of one epoch over so many samples."""
     quick = load_experiment("cifar10", "quick")
     experiment = replace(quick, selector_recipe=replace(quick.selector_recipe, epochs=1))
-    plan = NetworkPlan(quick.architecture, (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
+    plan = NetworkPlan(quick.network, (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
     return SelectionTask(experiment, plan, random_split(n_train), random_split(128), seed=0)
 
 
-def searched(ref: ray.ObjectRef[SelectionTask], n_trials: int) -> tuple[float, float]:
+def searched(shared: Any, n_trials: int) -> tuple[float, float]:
     """Seconds of a search, and of its trials' own epochs."""
     experiment = load_experiment("cifar10", "quick")
     space = search_space(experiment, N_LEARNERS, POINT.as_dict())
@@ -66,7 +67,7 @@ def searched(ref: ray.ObjectRef[SelectionTask], n_trials: int) -> tuple[float, f
     with TemporaryDirectory() as folder:
         store = TrialStore(Path(folder) / "trials")
         started = time.perf_counter()
-        records = run_search(ref, settings, store, POOL, Path(folder) / "tune")
+        records = run_search(shared, settings, store, WORKERS, Path(folder) / "tune")
         seconds = time.perf_counter() - started
     assert [record.state for record in records] == ["COMPLETE"] * n_trials
     return seconds, sum(result.seconds for record in records for result in record.epochs)
@@ -94,16 +95,16 @@ def bare(n_trials: int) -> float:
 def report() -> str:
     """The tables, as Markdown."""
     with connect(None):
-        small = ray.put(task(64))
+        small = WORKERS.share(task(64))
         searched(small, 2)
         few, many = (
             Timing(tuple(searched(small, count)[0] for _ in range(REPETITIONS)))
             for count in (FEW, MANY)
         )
-        seconds, own = searched(ray.put(task(LONG_SAMPLES)), N_LONG)
+        seconds, own = searched(WORKERS.share(task(LONG_SAMPLES)), N_LONG)
     alone = bare(N_LONG)
     costs = [
-        (slow - fast) / (MANY - FEW) * POOL.size
+        (slow - fast) / (MANY - FEW) * WORKERS.n_workers
         for fast, slow in zip(few.seconds, many.seconds, strict=True)
     ]
     fixed = [
@@ -116,7 +117,7 @@ def report() -> str:
         [
             f"{N_LONG} trials of {own / N_LONG:.1f} s took {seconds:.0f} s: times their own "
             "compute divided by two",
-            f"{seconds / (own / POOL.size):.3f}",
+            f"{seconds / (own / WORKERS.n_workers):.3f}",
             "1.10",
         ],
         [f"... times two plain processes, {alone:.0f} s", f"{seconds / alone:.3f}", ""],

@@ -35,14 +35,14 @@ def _seconds_to_the_first_learner() -> tuple[float, float]:
         assert process.stdout is not None
         seconds = {}
         for line in process.stdout:
-            for begin in ("Ray: ", "learner 1/"):
+            for begin in ("Ray: ", "base learner 1/"):
                 if line.startswith(begin):
                     seconds[begin] = time.perf_counter() - started
             if len(seconds) == 2:
                 process.terminate()
                 break
         process.communicate()
-    return seconds["Ray: "], seconds["learner 1/"]
+    return seconds["Ray: "], seconds["base learner 1/"]
 
 
 def report() -> str:

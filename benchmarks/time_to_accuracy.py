@@ -23,18 +23,21 @@ from typing import Any
 import optuna
 import ray
 import torch
-from distcel.train.fleet import Fleet
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.measure import table
 from distcel.execute.cluster import cluster_pool, connect
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SelectionParams
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.pipeline import train_base_learners
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
+from distcel.search.search import run_search
 from distcel.search.trials import TrialStore
-from distcel.search.tune import METRIC, SelectionTrial, TaskRef, run_search
+from distcel.search.tune import METRIC, SelectionTrial
 from distcel.train.selection import SelectionTask
 
 SECONDS, SEEDS, MAX_SAMPLES = 60.0, (0, 1, 2), 6000
@@ -47,18 +50,17 @@ def prepared_run(data_dir: Path, run_dir: Path, seed: int) -> Prepared:
     experiment = replace(load_experiment("cifar10", "quick"), max_samples=MAX_SAMPLES)
     options = Options("quick", data_dir, run_dir, seed, 500, SECONDS, "sqlite:///unused.db")
     prepared = prepare(experiment, options)
-    pool = cluster_pool(1.0)
-    fleet = Fleet(experiment, prepared.splits, prepared.cache, pool, prepared.plan, options.seed)
-    fleet.train(prepared.specs, prepared.keys)
+    train_base_learners(prepared, RayExecutor(cluster_pool(1.0)))
     return prepared
 
 
-def distcel_search(prepared: Prepared, task: SelectionTask, ref: TaskRef) -> Course:
+def distcel_search(prepared: Prepared, task: SelectionTask, shared: Any) -> Course:
     """The search that this project is."""
     with TemporaryDirectory() as folder:
         store = TrialStore(Path(folder) / "trials")
         started = time.time()
-        records = run_search(ref, prepared.search, store, cluster_pool(1.0), Path(folder, "tune"))
+        executor, tune_folder = RayExecutor(cluster_pool(1.0)), Path(folder, "tune")
+        records = run_search(shared, prepared.search, store, executor, tune_folder)
     return [
         (result.ended_ms / 1000 - started, result.valid_accuracy)
         for record in records
@@ -79,13 +81,13 @@ class _Course(tune.Callback):
         self.course.append((time.time() - self.started, result[METRIC]))
 
 
-def tune_at_random(prepared: Prepared, task: SelectionTask, ref: TaskRef) -> Course:
+def tune_at_random(prepared: Prepared, task: SelectionTask, shared: Any) -> Course:
     """Tune as it comes, with random search."""
     sampler = optuna.samplers.RandomSampler(seed=prepared.options.seed)
     course = _Course()
     with TemporaryDirectory() as folder:
         trainable = tune.with_resources(
-            tune.with_parameters(SelectionTrial, task=ref), {"cpu": 1.0}
+            tune.with_parameters(SelectionTrial, task=shared), {"cpu": 1.0}
         )
         tune.Tuner(
             trainable,
@@ -110,7 +112,7 @@ def tune_at_random(prepared: Prepared, task: SelectionTask, ref: TaskRef) -> Cou
     return course.course
 
 
-def optuna_alone(prepared: Prepared, task: SelectionTask, ref: TaskRef) -> Course:
+def optuna_alone(prepared: Prepared, task: SelectionTask, shared: Any) -> Course:
     """One process, two threads."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(2)
@@ -145,7 +147,7 @@ def optuna_alone(prepared: Prepared, task: SelectionTask, ref: TaskRef) -> Cours
     return course
 
 
-SEARCHES: dict[str, Callable[[Prepared, SelectionTask, TaskRef], Course]] = {
+SEARCHES: dict[str, Callable[[Prepared, SelectionTask, Any], Course]] = {
     "distcel": distcel_search,
     "Tune, random": tune_at_random,
     "Optuna alone": optuna_alone,
@@ -175,17 +177,11 @@ def report(data_dir: Path | None) -> str:
     with connect(None), TemporaryDirectory() as folder:
         for seed in SEEDS:
             prepared = prepared_run(data_dir, Path(folder) / str(seed), seed)
-            task = SelectionTask(
-                prepared.experiment,
-                prepared.plan,
-                prepared.cached("train"),
-                prepared.cached("valid"),
-                seed,
-            )
-            ref = ray.put(task)
+            task = prepared.selection_task()
+            shared = ray.put(task)
             names = list(SEARCHES)
             for name in names[seed:] + names[:seed]:
-                courses[name].append(SEARCHES[name](prepared, task, ref))
+                courses[name].append(SEARCHES[name](prepared, task, shared))
     bests = {name: [max(v for _, v in c) for c in runs] for name, runs in courses.items()}
     rows = [
         [

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from distcel.execute.workers import ExecutorName, Workers
@@ -170,9 +172,8 @@ def fit(
         imagenet_weights=imagenet_weights,
         mlflow_uri=mlflow_uri,
     )
+    pipeline = _load_stages(workers, options.mlflow_uri)
     with _prepared(chosen, options) as prepared, workers.open() as opened:
-        from distcel import pipeline
-
         pipeline.launch(prepared, opened)
     return Run(options.run_dir, chosen)
 
@@ -225,9 +226,11 @@ def compare(
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
     )
-    with _prepared(chosen, options) as prepared, (workers or Workers(executor)).open() as opened:
-        from distcel.evaluate.compare import compare_run
+    workers = workers or Workers(executor)
+    _load_stages(workers, "none")
+    from distcel.evaluate.compare import compare_run
 
+    with _prepared(chosen, options) as prepared, workers.open() as opened:
         comparison = compare_run(prepared, opened, beyond, gradients)
         write_json(run.run_dir / "comparison.json", comparison)
     return run.leaderboard()
@@ -277,11 +280,11 @@ def reproduce(
     """
     require_count("seeds", seeds)
     pairs = [choose(experiment, seed=seed, **options) for seed in range(seeds)]
+    workers = workers or Workers(executor)
+    pipeline = _load_stages(workers, pairs[0][1].mlflow_uri)
     with ExitStack() as stack:
         every = [stack.enter_context(_prepared(*pair)) for pair in pairs]
-        opened = stack.enter_context((workers or Workers(executor)).open())
-        from distcel import pipeline
-
+        opened = stack.enter_context(workers.open())
         found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in every]
     first = every[0]
     return _written(first, {"command": command, "seeds": found}, results_dir, results_pages)
@@ -295,14 +298,28 @@ def _written(
 ) -> Reproduction:
     """Write the files of a reproduction and log it."""
     from distcel import pipeline
-    from distcel.report.results_page import add_reproduction
 
     name = reproduction_name(first.experiment, first.options)
     folder = Path(results_dir or f"runs/reproduce-{name}").absolute()
     pipeline.report_reproduction(first, results, folder)
     if results_pages is not None:
+        from distcel.report.results_page import add_reproduction
+
         add_reproduction(Path(results_pages), folder, name)
     return Reproduction(folder, results)
+
+
+def _load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
+    """Import what the stages use: a run takes hours, and the files may be edited meanwhile.
+
+    Returns:
+        ModuleType: `distcel.pipeline`.
+    """
+    names = ["distcel.pipeline", "distcel.report.results_page"]
+    names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
+    names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]
+    modules = [import_module(name) for name in names]
+    return modules[0]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ NAMES = ("ant", "bee", "cow")
 
 settings.register_profile("unhurried", deadline=None)  # an example may wait for a busy machine
 settings.load_profile("unhurried")
+torch.set_num_threads(1)  # as every worker does: two are slower on small networks beside anything
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,1 +1,4 @@
-"""."""
+"""The paper's mathematics: knapsack layer, smart ensemble, networks and what they cost.
+
+It imports from `experiment` alone and needs torch alone.
+"""

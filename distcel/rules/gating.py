@@ -68,7 +68,7 @@ class StraightThrough(nn.Module):
 class GatedEnsemble:
     """A rule of one of the two kinds; of `params`, lr and k matter."""
 
-    kind: Literal["soft gating", "straight-through"]
+    kind: Literal["soft_gating", "straight_through"]
     params: SelectionParams
 
     def begin(self, task: SelectionTask, device: torch.device) -> SelectionTraining:
@@ -94,6 +94,6 @@ class GatedEnsemble:
         return class_probabilities(DeviceSplit(split, device).logits(ensemble))
 
     def _around(self, selection_net: nn.Module) -> nn.Module:
-        if self.kind == "soft gating":
+        if self.kind == "soft_gating":
             return SoftGating(selection_net)
         return StraightThrough(selection_net, self.params.k)

@@ -169,8 +169,8 @@ def rules_beyond(
     own = {lr: replace(params, lr=lr) for lr in lrs}
     return {
         "single_network": {single_lr: SingleNetwork(epochs, single_lr)},
-        "straight_through": {lr: GatedEnsemble("straight-through", p) for lr, p in own.items()},
-        "soft_gating": {lr: GatedEnsemble("soft gating", p) for lr, p in own.items()},
+        "straight_through": {lr: GatedEnsemble("straight_through", p) for lr, p in own.items()},
+        "soft_gating": {lr: GatedEnsemble("soft_gating", p) for lr, p in own.items()},
     }
 
 

@@ -26,10 +26,6 @@ from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment, predict, to_tensor
 
-# Part of every learner's key. Raise it with any change after which a learner comes out with other
-# numbers from the same data, recipe, seed and torch. tests/train/test_golden.py fails where it was
-# forgotten.
-CACHE_VERSION = 1
 # Between two states of a learner that are kept: an interrupted one goes on from the last.
 _SECONDS_BETWEEN_STATES = 5.0
 

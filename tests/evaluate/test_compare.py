@@ -1,29 +1,31 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from distcel import pipeline
+from distcel.core.cost import MultiplyAdds
 from distcel.evaluate.compare import accuracy_over_k, compare_run, curve_ks
-from distcel.evaluate.measures import SMART
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SplitName
-from distcel.rules.consensus import Draws
-from distcel.rules.registry import said_by_rules
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.report.document import reproduction_report
+from distcel.rules.registry import consensus_rules, predict_rules
+from distcel.rules.rule import ProbsDSC
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.train.cache import CachedSplit
 from distcel.train.selection import SelectionTask
 from tests import made_data as data
 from tests.cached_splits import split_of
+from tests.evaluate.test_metrics import sure
+from tests.rules.test_gating import task_of
 
-
-def sure(classes_S: np.ndarray) -> Draws:
-    """One draw that is all but certain of the classes."""
-    return 0.9 * np.eye(4)[None, classes_S] + 0.025
+INLINE = InlineExecutor()
+TEST = split_of(2, n_samples=100)
 
 
 def test_the_values_of_k_span_all_and_hold_the_chosen() -> None:
@@ -31,26 +33,38 @@ def test_the_values_of_k_span_all_and_hold_the_chosen() -> None:
     assert curve_ks(3, chosen=2) == [1, 2, 3]
 
 
+def figure_2(
+    smart_by_k: dict[int, ProbsDSC], k: int
+) -> tuple[dict[int, dict[str, float]], dict[str, ProbsDSC]]:
+    """The accuracies by k and by rule, and the other rules' probabilities at k."""
+    train, valid = split_of(0), split_of(1)
+    probs, _ = predict_rules(consensus_rules("train"), train, valid, TEST, k, seed=0)
+    task = replace(task_of(epochs=1), train=train, valid=valid, seed=0)
+    on_valid = {k: k / 10 for k in smart_by_k}
+    points = accuracy_over_k(smart_by_k, probs, on_valid, task, TEST, MultiplyAdds(100, 10, 1))
+    for point in points:
+        assert point["valid_accuracy"] == point["k"] / 10
+        assert point["multiply_adds"] == 100 + 10 * point["k"]
+    return {point["k"]: point["accuracy"] for point in points}, probs
+
+
 def test_figure_2_by_hand() -> None:
-    train, valid, test = split_of(0), split_of(1), split_of(2, n_samples=100)
-    wrong = np.where(np.arange(100) < 25, (test.labels_S + 1) % 4, test.labels_S)
-    said, _ = said_by_rules(train, valid, test, k=3, seed=0, selector_split="train")
-    curve = accuracy_over_k({2: sure(test.labels_S), 3: sure(wrong)}, said, train, test, seed=0)
-    assert (curve[2][SMART], curve[3][SMART]) == (1.0, 0.75)
-    average = (said["UA"][0].argmax(-1) == test.labels_S).mean()
-    assert curve[2]["UA"] == curve[3]["UA"] == average
-    assert curve[3]["RS"] == (said["RS"].argmax(-1) == test.labels_S).mean() != curve[2]["RS"]
+    wrong = np.where(np.arange(100) < 25, (TEST.labels_S + 1) % 4, TEST.labels_S)
+    curve, probs = figure_2({2: sure(TEST.labels_S), 3: sure(wrong)}, k=3)
+    assert (curve[2]["e2e_cel"], curve[3]["e2e_cel"]) == (1.0, 0.75)
+    average = (probs["unweighted_average"][0].argmax(-1) == TEST.labels_S).mean()
+    assert curve[2]["unweighted_average"] == curve[3]["unweighted_average"] == average
+    random = (probs["random_selection"].argmax(-1) == TEST.labels_S).mean()
+    assert curve[3]["random_selection"] == random != curve[2]["random_selection"]
 
 
 def test_random_selection_of_all_is_the_unweighted_average() -> None:
-    train, test = split_of(0), split_of(2)
-    said, _ = said_by_rules(train, split_of(1), test, k=6, seed=0, selector_split="train")
-    curve = accuracy_over_k({6: sure(test.labels_S)}, said, train, test, seed=0)
-    assert curve[6]["RS"] == pytest.approx(curve[6]["UA"])
+    curve, _ = figure_2({6: sure(TEST.labels_S)}, k=6)
+    assert curve[6]["random_selection"] == pytest.approx(curve[6]["unweighted_average"])
 
 
 @pytest.fixture
-def prepared(pool: WorkerPool, tmp_path: Path) -> Prepared:
+def prepared(tmp_path: Path) -> Prepared:
     """A finished run on made-up faces of nobody."""
     data.write_utkface(tmp_path / "data", per_class=40)
     options = Options(
@@ -64,15 +78,15 @@ def prepared(pool: WorkerPool, tmp_path: Path) -> Prepared:
         fixed={"m": 2},
     )
     found = prepare(load_experiment("utkface", "smoke"), options)
-    pipeline.run(found, pool)
+    pipeline.launch(found, INLINE)
     return found
 
 
 def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
-    prepared: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = {name: prepared.cached(name).labels_S for name in ("train", "valid", "test")}
-    cached, put = Prepared.cached, ray.put
+    cached, share = Prepared.cached, InlineExecutor.share
     kept_when_read: dict[str, int] = {}
     tasks: list[SelectionTask] = []
     fitted: list[CachedSplit] = []
@@ -82,29 +96,39 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
         kept_when_read[split] = len(list(rules.glob("*.safetensors")))
         return cached(of, split)
 
-    def noting_tasks(thing: Any) -> Any:
+    def noting_tasks(executor: InlineExecutor, thing: Any) -> Any:
         tasks.append(thing)
-        return put(thing)
+        return share(executor, thing)
 
     def noting_splits(*arguments: Any) -> Any:
-        fitted.extend(arguments[:3])
-        return said_by_rules(*arguments)
+        fitted.extend(arguments[1:4])
+        return predict_rules(*arguments)
 
     monkeypatch.setattr(Prepared, "cached", noted)
-    monkeypatch.setattr(ray, "put", noting_tasks)
-    monkeypatch.setattr("distcel.evaluate.compare.said_by_rules", noting_splits)
-    found = compare_run(prepared, pool, beyond=False, gradients=False)
+    monkeypatch.setattr(InlineExecutor, "share", noting_tasks)
+    monkeypatch.setattr("distcel.evaluate.compare.predict_rules", noting_splits)
+    found = compare_run(prepared, INLINE, beyond=False, gradients=False)
 
     n_kept = len(list(rules.glob("*.safetensors")))
     assert kept_when_read == {"train": 0, "valid": 0, "test": n_kept}
-    assert n_kept > len(found.curve)
+    assert n_kept > len(found["over_k"])
     (task,) = (thing for thing in tasks if isinstance(thing, SelectionTask))
     for split, name in [(task.train, "train"), (task.valid, "valid")]:
         np.testing.assert_array_equal(split.labels_S, labels[name])
     for split, name in zip(fitted, ("train", "valid", "test"), strict=True):
         np.testing.assert_array_equal(split.labels_S, labels[name])
     run = json.loads((prepared.options.run_dir / "results.json").read_text())
-    assert found.valid_curve[run["best"]["k"]] == run["valid_accuracy"]
-    assert found.curve[run["best"]["k"]][SMART] == run["accuracy"]["e2e_cel"]
-    seen = {name: size for name, size in found.measures.slice_sizes.items() if size}
+    (point,) = (point for point in found["over_k"] if point["k"] == run["best"]["k"])
+    assert point["valid_accuracy"] == run["valid_accuracy"]
+    assert point["accuracy"]["e2e_cel"] == run["accuracy"]["e2e_cel"]
+    for key, rule in run["rules"].items():  # the launch measured the paper's rules itself
+        assert found["rules"][key] == {**found["rules"][key], **rule}
+        assert found["rules"][key]["accuracy"] == run["accuracy"][key]
+    seen = {name: size for name, size in found["slice_sizes"].items() if size}
     assert seen == {"male": len(labels["test"]), "Black": len(labels["test"])}
+    assert json.loads(json.dumps(found)) == found  # it is plain data
+    assert "e2e_cel_eq_7" in found["rules"]
+    text = reproduction_report(
+        {"command": "command", "seeds": [{"launch": run, "comparison": found}]}
+    )
+    assert "Table 9, " in text

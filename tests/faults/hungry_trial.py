@@ -20,6 +20,8 @@ from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 
 from distcel.core.networks import NetworkPlan
+from distcel.execute.pool import WorkerPool
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
 from distcel.train.selection import SelectionTask, SelectionTraining
 from tests.core.test_ensemble import specialists
@@ -55,7 +57,7 @@ def main() -> None:
     )
     plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
     task = Hungry(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
-    records = search(task, folder, 3)
+    records = search(task, folder, 3, RayExecutor(WorkerPool(1, 1.0, 0.0)))
     print(json.dumps([asdict(record) for record in records]))
 
 

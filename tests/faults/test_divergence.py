@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import inf, nan
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
+from distcel.execute.jobs import Executor
+from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import best_trial
 from distcel.train.selection import SelectionTask, SelectionTraining
 from tests.search.test_search import search, task  # noqa: F401
 
+EVERY = [
+    (where, epoch, value)
+    for where in ("inline", "ray")
+    for epoch in (1, 2, 3)
+    for value in (nan, inf)
+]
+SHORT = [("inline", 1, nan), ("inline", 3, nan), ("ray", 2, inf)]
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("epoch", [1, 2, 3])
+
+@pytest.mark.parametrize(("where", "epoch", "value"), EVERY)
 def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
+    where: str,
     epoch: int,
     value: float,
     task: SelectionTask,  # noqa: F811
-    pool: WorkerPool,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     times: Callable[[int, int], int],
     tally: Callable[[str, bool], None],
 ) -> None:
-    if times(0, 1) == 0 and (epoch == 2) != (value == float("inf")):
+    if times(0, 1) == 0 and (where, epoch, value) not in SHORT:
         pytest.skip("in the full run")
 
     @dataclass(frozen=True)
@@ -47,8 +58,11 @@ def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
                 training.batch_loss = batch_loss
             return selection
 
-    poisoned = Poisoned(task.experiment, task.plan, task.train, task.valid, task.seed)
-    records = search(poisoned, tmp_path, 3)
+    executor: Executor = InlineExecutor()
+    if where == "ray":
+        executor = RayExecutor(request.getfixturevalue("pool"))
+    poisoned = Poisoned(*(getattr(task, field.name) for field in fields(task)))
+    records = search(poisoned, tmp_path, 3, executor)
     first, *others = records
     assert first.params.gradient == "paper"
     held = first.state == "FAILED" and "became" in first.reason and len(first.epochs) == epoch - 1

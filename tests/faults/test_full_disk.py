@@ -61,7 +61,7 @@ def fill(disk: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fill_at", ["learner 1/", "learner 30/", "55 base", "trial 1", "refit of", "Table 3"]
+    "fill_at", ["base learner 1/", "base learner 30/", "55 base", "trial 1", "refit of", "Table 3"]
 )
 def test_a_full_disk_is_one_line_and_the_same_command_carries_on(
     fill_at: str,

@@ -1,8 +1,9 @@
 """A cluster of three nodes that loses one, without grace, while it works.
 
-    python -m tests.faults.three_nodes training|search|rules TIMES FOLDER
+    python -m tests.faults.three_nodes TIMES FOLDER STAGE...
 
-Prints one JSON object a loss. A process of its own, since a process has one cluster at a time.
+The stages are `training`, `search` and `rules`. Prints the log and one JSON object a loss. It is a
+process of its own, since a process has one cluster at a time.
 """
 
 from __future__ import annotations
@@ -19,30 +20,28 @@ from typing import Any
 
 import ray
 import torch
-from distcel.rules.kept_training import train_missing
 from ray.cluster_utils import Cluster
 
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import load_splits
 from distcel.execute.cluster import cluster_pool
-from distcel.experiment.space import search_space
-from distcel.experiment.types import first_point
+from distcel.execute.ray_executor import RayExecutor
+from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore
-from distcel.search.tune import SearchSettings, run_search
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import SelectionTask
 from tests.core.test_ensemble import specialists
-from tests.search import test_tune as test_search
-from tests.train import test_fleet
+from tests.search import test_search
+from tests.train import learners
 
-N_LEARNERS, N_TRIALS = 12, 12
+N_LEARNERS, N_TRIALS = 8, 6
 
 
 def lose_a_node(
     cluster: Cluster, work: Callable[[], object], begun: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Remove a node once the work has begun, and time what is left of it; then replace the node."""
+    """Remove a node once the work has begun, and time what is left of it."""
     node = next(iter(cluster.worker_nodes))
     lost: list[float] = []
     over = threading.Event()
@@ -61,29 +60,38 @@ def lose_a_node(
     finally:
         over.set()
         thread.join()
-    seconds = time.monotonic() - lost[0]
-    cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
+    return {"seconds": time.monotonic() - lost[0]}
+
+
+def complete(cluster: Cluster) -> None:
+    """Bring the cluster up to two nodes beside its head."""
+    while len(cluster.worker_nodes) < 2:
+        cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
     cluster.wait_for_nodes()
-    return {"seconds": seconds}
+
+
+def executor() -> RayExecutor:
+    """Of the nodes that the cluster now has."""
+    return RayExecutor(cluster_pool(1.0))
 
 
 def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
-    recipe = replace(test_fleet.EXPERIMENT.learner_recipe, epochs=150)
-    experiment = replace(test_fleet.EXPERIMENT, learner_recipe=recipe)
+    """Base learners, of which three are trained when the node is lost."""
+    recipe = replace(learners.EXPERIMENT.learner_recipe, epochs=100)
+    experiment = replace(learners.EXPERIMENT, learner_recipe=recipe)
     splits = load_splits(experiment, folder, folder.parent / "data", seed=0)
-    launch = test_fleet.Launch(splits, folder / "cache", cluster_pool(1.0), experiment, N_LEARNERS)
+    some = learners.Learners(splits, folder / "cache", experiment, N_LEARNERS)
 
     def begun() -> bool:
         return len(list((folder / "cache").glob("weights/*.safetensors"))) >= 3
 
-    result = lose_a_node(cluster, launch.train, begun)
-    held = sum(
-        launch.cache.holds(spec, key) for spec, key in zip(launch.specs, launch.keys, strict=True)
-    )
-    return result | {"held": held == N_LEARNERS, "started": launch.fleet.n_started}
+    result = lose_a_node(cluster, lambda: some.train(executor()), begun)
+    held = sum(some.cache.holds(*job) for job in zip(some.specs, some.keys, strict=True))
+    return result | {"held": held == N_LEARNERS}
 
 
 def selection_task(epochs: int) -> SelectionTask:
+    """Trials of so many epochs of some milliseconds."""
     recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=epochs)
     experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
     plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
@@ -91,18 +99,17 @@ def selection_task(epochs: int) -> SelectionTask:
 
 
 def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
-    task = selection_task(epochs=60)
-    experiment = task.experiment
-    store = TrialStore(folder / "trials")
-    settings = SearchSettings(
-        search_space(experiment, 4, {}), first_point(experiment, 4, {}), 60, 0, N_TRIALS
-    )
+    """Trials, of which three have begun when the node is lost."""
+    trials = folder / "trials"
+
+    def begun() -> bool:
+        return len(list(trials.glob("[0-9]*.json"))) >= 3
 
     def work() -> object:
-        return run_search(ray.put(task), settings, store, cluster_pool(1.0), folder / "tune")
+        return test_search.search(selection_task(epochs=60), folder, N_TRIALS, executor())
 
-    result = lose_a_node(cluster, work, lambda: len(store.snapshot()) >= 3)
-    states = [record.state for record in store.snapshot()]
+    result = lose_a_node(cluster, work, begun)
+    states = [record.state for record in TrialStore(trials).snapshot()]
     return result | {"held": states == ["COMPLETE"] * N_TRIALS, "states": states}
 
 
@@ -115,11 +122,13 @@ class MarkedRule(SmartRule):
     def train(
         self, task: SelectionTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
+        """As `SmartRule.train`."""
         Path(self.marks, ray.get_runtime_context().get_node_id()).touch()
         yield from super().train(task, device, state)
 
 
 def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    """Trained rules, one of which is at work on the node that is lost."""
     task, first = selection_task(epochs=100), test_search.EXPERIMENT.first_trial
     (marks := folder / "marks").mkdir(parents=True)
     marked = {
@@ -130,7 +139,7 @@ def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
     found: dict[str, object] = {}
 
     def work() -> None:
-        found.update(train_missing(marked, ray.put(task), cluster_pool(1.0), folder))
+        found.update(train_missing(marked, ray.put(task), executor(), folder))
 
     node = next(iter(cluster.worker_nodes))
     result = lose_a_node(cluster, work, lambda: (marks / node.node_id).exists())
@@ -140,18 +149,21 @@ def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Lose nodes as the command line says."""
-    stage, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    count, folder, stages = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("distcel").setLevel(logging.INFO)
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": 4 * 10**8},
     )
-    for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
+    complete(cluster)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    work = {"training": training, "search": search, "rules": rules}[stage]
-    for number in range(count):
-        result = work(cluster, folder / str(number))
-        print(json.dumps(result), flush=True)
+    work = {"training": training, "rules": rules, "search": search}
+    for stage in stages:
+        for number in range(count):
+            complete(cluster)
+            result = work[stage](cluster, folder / stage / str(number))
+            print(json.dumps({"stage": stage} | result), flush=True)
     ray.shutdown()
     cluster.shutdown()
 

@@ -13,8 +13,8 @@ from distcel.rules.consensus import (
     RandomSelection,
     SuperLearner,
     UnweightedAverage,
-    consensus_rules,
     oracle_accuracy,
+    super_learner,
 )
 from distcel.rules.static import GreedySelection, TopLearners
 from distcel.train.cache import CachedSplit
@@ -57,7 +57,7 @@ def test_random_selections_differ_by_draw_and_by_run() -> None:
     assert draws[0].equal(RandomSelection(2, (0, 0)).fit(train)(test))
 
 
-def test_the_super_learner_finds_the_learner_worth_listening_to() -> None:
+def test_the_super_learner_finds_the_one_learner_that_knows_the_classes() -> None:
     def noise_but_one(seed: int) -> CachedSplit:
         random = np.random.default_rng(seed)
         labels = random.integers(0, 4, 400)
@@ -80,9 +80,7 @@ def test_the_super_learners_penalty_draws_it_towards_ua_where_its_weights_are_of
     much = SuperLearner(penalty=1e6).fit(fitted)(valid)
     logits = torch.from_numpy(valid.probs_SNC.sum(1))
     np.testing.assert_allclose(much, class_probabilities(logits), rtol=1e-3)
-    (chosen,) = consensus_rules(1, 0, valid)["super_learner"]
-    assert isinstance(chosen, BestOnValid)
-    rule, vote = chosen.choose(fitted)
+    rule, vote = super_learner(valid).choose(fitted)
     assert rule == SuperLearner(penalty=max(SL_PENALTIES))
     assert (vote(valid).argmax(-1).numpy() == valid.labels_S).mean() > accuracy(
         SuperLearner(), fitted, valid

@@ -5,7 +5,6 @@ import pytest
 
 from distcel.rules.consensus import (
     BestOnValid,
-    ConsensusRule,
     PluralityVote,
     RandomSelection,
     SuperLearner,
@@ -13,6 +12,7 @@ from distcel.rules.consensus import (
     oracle_accuracy,
 )
 from distcel.rules.neighbours import KnoraEliminate, KnoraUnion, NearestNeighbours
+from distcel.rules.rule import ConsensusRule
 from distcel.rules.static import (
     DiscreteSuperLearner,
     GreedySelection,
@@ -82,7 +82,7 @@ class TestEveryRule:
         probs[np.arange(40), :, labels] = 0.7
         images = np.random.default_rng(0).integers(0, 256, (40, 1, 2, 2), dtype=np.uint8)
         sure = CachedSplit(images, labels, probs)
-        if isinstance(rule, NearestNeighbours):  # which hears no learner
+        if isinstance(rule, NearestNeighbours):  # which asks no learner
             assert accuracy(rule, sure, sure) < 1.0
         else:
             assert accuracy(rule, sure, sure) == 1.0

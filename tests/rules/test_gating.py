@@ -79,7 +79,9 @@ def test_straight_through_is_the_hard_mask_forward_and_the_identity_backward() -
 
 
 @pytest.mark.parametrize("gate", [SoftGating, partial(StraightThrough, k=1)])
-def test_the_selection_net_learns_whom_to_ask(gate: Callable[[nn.Module], nn.Module]) -> None:
+def test_the_selection_net_learns_which_learner_to_ask(
+    gate: Callable[[nn.Module], nn.Module],
+) -> None:
     train, valid, net = specialists(0), specialists(1), selection_net()
     trained = SelectionTraining(gate(net), train, valid, RECIPE, 0, CPU).run()
     assert trained.valid_accuracy > 0.95
@@ -87,7 +89,7 @@ def test_the_selection_net_learns_whom_to_ask(gate: Callable[[nn.Module], nn.Mod
     assert (scores.argmax(-1).numpy() == valid.labels_S).mean() > 0.9
 
 
-@pytest.mark.parametrize("kind", ["soft gating", "straight-through"])
+@pytest.mark.parametrize("kind", ["soft_gating", "straight_through"])
 def test_the_rule_is_trained_as_the_smart_ensemble_is_but_by_its_own_loss(kind: str) -> None:
     task, params = task_of(epochs=2), replace(PARAMS, k=2)
     rule = GatedEnsemble(kind, params)  # type: ignore[arg-type]
@@ -102,7 +104,7 @@ def test_the_rule_is_trained_as_the_smart_ensemble_is_but_by_its_own_loss(kind: 
     assert states[0].equal(states[1])
 
 
-@pytest.mark.parametrize("kind", ["soft gating", "straight-through"])
+@pytest.mark.parametrize("kind", ["soft_gating", "straight_through"])
 def test_the_rule_votes_with_the_last_epochs_weights(kind: str) -> None:
     task = task_of(epochs=3)
     rule = GatedEnsemble(kind, PARAMS)  # type: ignore[arg-type]
@@ -119,13 +121,13 @@ def test_the_rule_votes_with_the_last_epochs_weights(kind: str) -> None:
 
 def test_soft_gating_gives_the_mixture_and_straight_through_the_softmax_of_the_vote() -> None:
     task = task_of(epochs=1)
-    (soft,) = GatedEnsemble("soft gating", PARAMS).train(task, CPU, None)
-    (hard,) = GatedEnsemble("straight-through", PARAMS).train(task, CPU, None)
+    (soft,) = GatedEnsemble("soft_gating", PARAMS).train(task, CPU, None)
+    (hard,) = GatedEnsemble("straight_through", PARAMS).train(task, CPU, None)
     sure = np.eye(4, dtype=np.float32)[task.valid.labels_S][:, None].repeat(4, 1)
-    told = replace(task.valid, probs_SNC=sure)
-    own = np.arange(len(told.labels_S)), told.labels_S
-    # Unanimous learners: the mixture says what they say; a softmax over votes of 1 of k = 1.
-    mixture = GatedEnsemble("soft gating", PARAMS).predict(soft, task, told).numpy()[own]
+    sure_split = replace(task.valid, probs_SNC=sure)
+    own = np.arange(len(sure_split.labels_S)), sure_split.labels_S
+    # Unanimous learners: the mixture equals their outputs; a softmax over votes of 1 of k = 1.
+    mixture = GatedEnsemble("soft_gating", PARAMS).predict(soft, task, sure_split).numpy()[own]
     np.testing.assert_allclose(mixture, 1, rtol=1e-6)
-    vote = GatedEnsemble("straight-through", PARAMS).predict(hard, task, told).numpy()[own]
+    vote = GatedEnsemble("straight_through", PARAMS).predict(hard, task, sure_split).numpy()[own]
     np.testing.assert_allclose(vote, np.e / (np.e + 3), rtol=1e-5)

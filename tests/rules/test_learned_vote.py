@@ -2,19 +2,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from distcel.execute.pool import WorkerPool
+from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.loading import load_experiment
 from distcel.rules.learned_vote import _restricted, search_learned_vote, third_of
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.search.trials import TrialRecord, TrialStore
 from distcel.train.checkpoint import EpochResult
 from tests.made_data import write_images
 from tests.rules.test_gating import task_of
 
+INLINE = InlineExecutor()
 NAMES = ("ant", "bee", "cow")
 
 
@@ -63,38 +64,50 @@ def test_a_step_of_k_is_kept(run: Prepared) -> None:
 
 
 def test_what_is_found_is_kept(
-    run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
+    run: Prepared,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    task = ray.put(task_of(epochs=2))
-    found = search_learned_vote(run, task, pool)
+    def messages() -> str:
+        """Since the last call: the trials' and, at the end, the refit's."""
+        found = "\n".join([capfd.readouterr().out, *caplog.messages])
+        caplog.clear()
+        return found
+
+    caplog.set_level("INFO", "distcel")
+    task = task_of(epochs=2)
+    found = search_learned_vote(run, task, INLINE)
     assert found is not None
-    assert found.trial.params.vote == "learned"
-    assert found.trial.params.k <= 2
-    assert found.network.weights["vote.matrices_NCC"].shape == (4, 4, 4)
-    assert capfd.readouterr().out.count("valid") == 2 + 1  # two trials and the refit
-    again = search_learned_vote(run, task, pool)
+    chosen, trial = found
+    assert trial.params.vote == "learned"
+    assert trial.params.k <= 2
+    assert chosen.network.weights["vote.matrices_NCC"].shape == (4, 4, 4)
+    assert messages().count(": valid") == 2 + 1  # two trials and the refit
+    predicted = chosen.predict(task, task.valid).argmax(-1).numpy()
+    assert (predicted == task.valid.labels_S).mean() == trial.valid_accuracy
+    again = search_learned_vote(run, task, INLINE)
     assert again is not None
-    assert (again.trial, again.seconds) == (found.trial, found.seconds)
-    refit = sum(epoch.seconds for epoch in found.trial.epochs)
-    assert found.seconds > refit > 0
-    assert capfd.readouterr().out.startswith("learned vote")  # no trial before
+    assert (again[1], again[0].seconds) == (trial, chosen.seconds)
+    refit = sum(epoch.seconds for epoch in trial.epochs)
+    assert chosen.seconds > refit > 0
+    assert messages().count(": valid") == 1  # no trial before the refit
 
 
 def test_no_complete_trial_is_no_end_of_the_comparison(
-    run: Prepared, pool: WorkerPool, capfd: pytest.CaptureFixture[str]
+    run: Prepared, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (0, 1):
         (run.search_folder / "trials" / f"{number:05d}.json").unlink()
-    assert search_learned_vote(run, ray.put(task_of(epochs=2)), pool) is None
-    assert "no trial of the search is complete" in capfd.readouterr().out
+    assert search_learned_vote(run, task_of(epochs=2), INLINE) is None
+    assert "no trial of the search is complete" in caplog.text
 
 
-def test_a_worker_that_dies_is_an_end_of_the_comparison(
-    run: Prepared, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_is_lost_again_and_again_is_an_end_of_the_comparison(
+    run: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
-        raise RunFailedError("the refit of trial 0 failed: its worker died")
+        raise RunFailedError("the refit of trial 0 failed: its worker was lost")
 
     monkeypatch.setattr("distcel.rules.learned_vote.refit_best", failing)
-    with pytest.raises(RunFailedError, match="its worker died"):
-        search_learned_vote(run, ray.put(task_of(epochs=2)), pool)
+    with pytest.raises(RunFailedError, match="its worker was lost"):
+        search_learned_vote(run, task_of(epochs=2), INLINE)

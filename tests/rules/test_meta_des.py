@@ -3,8 +3,9 @@ import pytest
 
 pytest.importorskip("deslib", reason="the extra [deslib] is not installed")
 
-from distcel.rules.consensus import ConsensusRule, PluralityVote, UnweightedAverage
+from distcel.rules.consensus import PluralityVote, UnweightedAverage
 from distcel.rules.meta_des import MetaDES
+from distcel.rules.rule import ConsensusRule
 from distcel.train.cache import CachedSplit
 from tests.cached_splits import accuracy, split_of, two_regions
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from distcel.rules.consensus import ConsensusRule, PluralityVote
+from distcel.rules.consensus import PluralityVote
 from distcel.rules.neighbours import KnoraEliminate, KnoraUnion, NearestNeighbours
+from distcel.rules.rule import ConsensusRule
 from tests.cached_splits import accuracy, split_of, two_regions
 
 

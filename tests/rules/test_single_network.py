@@ -19,7 +19,7 @@ FIT = task_of(epochs=3)
 
 
 def trained(task: SelectionTask, epochs: int) -> TrainedNetwork:
-    (network,) = SingleNetwork(epochs, 1.0).train(task, CPU, None)
+    *_, network = SingleNetwork(epochs, 1.0).train(task, CPU, None)
     assert isinstance(network, TrainedNetwork)
     return network
 

@@ -27,7 +27,7 @@ def train(rules: dict[str, TrainableRule], folder: Path) -> dict[str, TrainedNet
 def test_a_damaged_file_alone_is_made_again(tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {
         "one": SingleNetwork(1, 1.0),
-        "soft": GatedEnsemble("soft gating", PARAMS),
+        "soft": GatedEnsemble("soft_gating", PARAMS),
     }
     before = train(rules, tmp_path)
     (path,) = tmp_path.glob("soft-*.safetensors")
@@ -43,9 +43,20 @@ def test_a_damaged_file_alone_is_made_again(tmp_path: Path) -> None:
 
 def test_another_point_is_another_file(tmp_path: Path) -> None:
     for k in (1, 2):
-        rule = GatedEnsemble("straight-through", replace(PARAMS, k=k))
+        rule = GatedEnsemble("straight_through", replace(PARAMS, k=k))
         train_missing({"hard": rule}, TASK, INLINE, tmp_path)
     assert len(list(tmp_path.glob("hard-*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("place", ["distcel.search.kept.CACHE_VERSION", "torch.__version__"])
+def test_another_version_is_another_file(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules: dict[str, TrainableRule] = {"soft": GatedEnsemble("soft gating", PARAMS)}
+    train_missing(rules, TASK, INLINE, tmp_path)
+    monkeypatch.setattr(place, "2.99")
+    train_missing(rules, TASK, INLINE, tmp_path)
+    assert len(list(tmp_path.glob("soft-*.safetensors"))) == 2
 
 
 def test_an_interrupted_single_network_goes_on(tmp_path: Path) -> None:
@@ -67,7 +78,7 @@ def test_a_rule_that_diverges_is_failed_with_its_reason_and_not_trained_again(
 ) -> None:
     rules: dict[str, TrainableRule] = {
         "single": SingleNetwork(1, 1e30),
-        "soft": GatedEnsemble("soft gating", PARAMS),
+        "soft": GatedEnsemble("soft_gating", PARAMS),
     }
     found = train_missing(rules, TASK, INLINE, tmp_path)
     assert isinstance(found["soft"], TrainedNetwork)

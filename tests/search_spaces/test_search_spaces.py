@@ -17,7 +17,8 @@ from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import Gradient, SplitName, first_point
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
 from distcel.train.cache import CachedSplit
 from tests import made_data as data

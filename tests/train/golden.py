@@ -18,11 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from distcel.core.networks import NetworkPlan
 from distcel.data import splits as data_splits
+from distcel.data.splits import Split, Splits
+from distcel.execute.jobs import Progress
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import (
     Architecture,
@@ -31,16 +34,15 @@ from distcel.experiment.types import (
     Recipe,
     SelectionParams,
 )
-from distcel.rules import kept_training
 from distcel.rules.gating import GatedEnsemble
-from distcel.rules.kept_training import TrainableRule
 from distcel.rules.single_network import SingleNetwork
-from distcel.search import selection
-from distcel.search.selection import SelectionTask
-from distcel.train import learner
+from distcel.search import kept
+from distcel.search.kept import TrainableRule
+from distcel.train import learner, selection
 from distcel.train.cache import CachedSplit, TrainedLearner
-from distcel.train.learner import LearnerData, Progress, train_learner
-from distcel.train.trained_network import TrainedNetwork
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.learner import LearnerTask, train_learner
+from distcel.train.selection import SelectionTask
 from tests.made_data import balanced, pictures
 
 PATH = Path(__file__).with_name("golden.json")
@@ -54,7 +56,7 @@ MODULES = {
     "splits": data_splits,
     "base learners": learner,
     "trials": selection,
-    "trained rules": kept_training,
+    "trained rules": kept,
 }
 
 EXPERIMENT = Experiment(
@@ -105,12 +107,14 @@ def split_numbers() -> Numbers:
 def learner_numbers() -> Numbers:
     """Losses and a few probabilities of a base learner of each small architecture."""
     labels = balanced(N_CLASSES, 20)
-    images = pictures(labels, 1, 16, seed=0)
+    ids = pa.array([str(i) for i in range(len(labels))])
+    train = Split(ids, labels, pictures(labels, 1, 16, seed=0))
+    splits = Splits(("0", "1", "2"), {"train": train}, digest="made", n_duplicates=0)
     spec = LearnerSpec("0+1", (0, 1))
     numbers: Numbers = {}
     for experiment in (EXPERIMENT, RESNET):
-        data = LearnerData(plan(experiment), {"train": images}, labels, N_CLASSES, ("train",))
-        *progress, trained = train_learner(spec, experiment, data, 0, CPU)
+        task = LearnerTask(experiment, plan(experiment), splits, ("train",), 0)
+        *progress, trained = train_learner(spec, task, CPU)
         assert isinstance(trained, TrainedLearner)
         losses = [event.train_loss for event in progress if isinstance(event, Progress)]
         probs = trained.probs_by_split["train"][:2].ravel().tolist()

@@ -58,8 +58,7 @@ def test_a_learner_is_good_at_its_own_classes_and_poor_at_the_rest(splits: Split
     labels = splits["test"].labels
     correct = trained.probs_by_split["test"].argmax(1) == labels
     own = np.isin(labels, classes)
-    assert correct[own].mean() > 0.9
-    assert correct[~own].mean() < 0.6
+    assert correct[own].mean() > correct[~own].mean() + 0.5  # 97 % and 13 %
 
 
 def test_predictions_are_softmax_outputs_for_every_sample(splits: Splits) -> None:

@@ -14,7 +14,8 @@ from distcel.execute.inline import InlineExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Architecture, Recipe, SelectorSplit
 from distcel.pipeline import train_base_learners
-from distcel.search.prepare import Options, Prepared, prepare
+from distcel.search.options import Options
+from distcel.search.prepare import Prepared, prepare
 from distcel.storage.files import DamagedFileError
 from distcel.train.cache import CachedSplit
 from distcel.train.learner import learner_key

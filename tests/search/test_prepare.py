@@ -6,7 +6,8 @@ from optuna.distributions import FloatDistribution
 
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
-from distcel.search.prepare import Options, Prepared, prepare, run_title
+from distcel.search.options import Options, run_title
+from distcel.search.prepare import Prepared, prepare
 
 EXPERIMENT = replace(load_experiment("digits", "smoke"), max_samples=None)
 
@@ -60,15 +61,22 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(options: Options)
     assert len({search for _, search in every}) == len(every)
 
 
-@pytest.mark.parametrize("place", ["distcel.search.selection.CACHE_VERSION", "torch.__version__"])
+@pytest.mark.parametrize(
+    ("place", "learner_too"),
+    [
+        ("distcel.train.selection.CACHE_VERSION", False),
+        ("distcel.train.learner.CACHE_VERSION", True),
+        ("torch.__version__", True),
+    ],
+)
 def test_a_search_begins_anew_by_another_version(
-    place: str, options: Options, monkeypatch: pytest.MonkeyPatch
+    place: str, learner_too: bool, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = keys(prepare(EXPERIMENT, options))
     monkeypatch.setattr(place, "2.99")
     learner, search = keys(prepare(EXPERIMENT, options))
     assert search != before[1]
-    assert (learner != before[0]) == (place == "torch.__version__")
+    assert (learner != before[0]) == learner_too
 
 
 def test_a_first_trial_outside_the_space_is_refused_before_anything_is_trained(

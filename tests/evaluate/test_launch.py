@@ -1,0 +1,62 @@
+import numpy as np
+
+from distcel.evaluate.launch import accuracies, learner_accuracies
+from distcel.experiment.types import learner_specs
+from distcel.rules.consensus import RANDOM_DRAWS
+from distcel.rules.registry import PAPERS, RULES, predict_rules
+from distcel.rules.rule import ProbsDSC
+from distcel.train.cache import CachedSplit
+from tests.cached_splits import split_of
+
+SPECS = learner_specs(("a", "b", "c"))
+
+
+def test_table_1_by_hand() -> None:
+    # Six learners (a, b, c, ab, ac, bc), one sample a class; each predicts class a for everything.
+    probs = np.zeros((3, 6, 3), np.float32)
+    probs[..., 0] = 1
+    split = CachedSplit(np.zeros((3, 1, 2, 2), np.uint8), np.arange(3), probs)
+    specialised, complementary, overall = learner_accuracies(split, SPECS)
+    # On their own classes: 1, 0, 0, 1/2, 1/2, 0. On the others: 0, 1/2, 1/2, 0, 0, 1.
+    assert specialised == np.mean([1, 0, 0, 0.5, 0.5, 0])
+    assert complementary == np.mean([0, 0.5, 0.5, 0, 0, 1])
+    assert overall == np.float64(1 / 3)
+
+
+def test_a_learner_of_all_classes_has_no_complement() -> None:
+    probs = np.zeros((2, 3, 2), np.float32)
+    probs[..., 0] = 1
+    split = CachedSplit(np.zeros((2, 1, 2, 2), np.uint8), np.arange(2), probs)
+    assert learner_accuracies(split, learner_specs(("a", "b"))) == (0.5, 0.5, 0.5)
+
+
+def paper_rules(train: CachedSplit, test: CachedSplit) -> dict[str, ProbsDSC]:
+    """The class probabilities of the paper's rules, e2e-CEL's correct for the first half."""
+    n_samples = len(test.labels_S)
+    wrong = (test.labels_S + 1) % 3
+    smart = np.eye(3)[np.where(np.arange(n_samples) < n_samples // 2, test.labels_S, wrong)][None]
+    rules = [RULES[key] for key in PAPERS[1:]]
+    return {"e2e_cel": smart, **predict_rules(rules, train, train, test, 2, seed=0)[0]}
+
+
+def test_every_rule_is_measured_on_the_chosen_classes() -> None:
+    train, test = split_of(0, n_classes=3), split_of(1, n_classes=3)
+    probs = paper_rules(train, test)
+    assert probs["random_selection"].shape == (RANDOM_DRAWS, 200, 3)
+    found = accuracies(probs, test, SPECS)
+    assert set(found["accuracy"]) == {
+        "e2e_cel",
+        "super_learner",
+        "unweighted_average",
+        "plurality_vote",
+        "random_selection",
+        "oracle",
+        "single_mean",
+    }
+    assert found["n_samples"] == 200
+    assert found["accuracy"]["e2e_cel"] == 0.5
+    assert found["accuracy"]["single_mean"] == found["overall"]
+    average = test.probs_SNC.mean(1).argmax(-1)
+    assert found["accuracy"]["unweighted_average"] == (average == test.labels_S).mean()
+    perfect = {k: np.broadcast_to(np.eye(3)[test.labels_S], d.shape) for k, d in probs.items()}
+    assert accuracies(perfect, test, SPECS)["accuracy"]["random_selection"] == 1.0
