@@ -138,8 +138,8 @@ def rule_numbers(task: SelectionTask) -> Numbers:
     """The losses of each other rule that is trained."""
     params = EXPERIMENT.first_trial
     rules: dict[str, TrainableRule] = {
-        "soft gating": GatedEnsemble("soft gating", params),
-        "straight-through": GatedEnsemble("straight-through", params),
+        "soft gating": GatedEnsemble("soft_gating", params),
+        "straight-through": GatedEnsemble("straight_through", params),
         "single network": SingleNetwork(epochs=2, lr=params.lr),
     }
     numbers: Numbers = {}
