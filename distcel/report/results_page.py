@@ -32,7 +32,7 @@ from distcel.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-BEGIN = "<!-- The summary below is generated: `distcel report --results docs/results`. -->"
+BEGIN = "<!-- The summary below is generated: `distcel report --pages docs/results`. -->"
 END = "<!-- End of the summary. -->"
 _FILES = ("figure2.svg", "pareto.svg", "results.json")
 _EQ_7, _VOTE = "e2e_cel_eq_7", "learned_vote"

@@ -16,7 +16,7 @@ from distcel.train.cache import CachedSplit
 
 RANDOM_DRAWS = 20
 SL_PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
-_AHEAD = 1e-6  # of a vote's share: tells equal ones apart, too little to change a confidence
+_AHEAD = 1e-6  # of a vote's share: breaks ties, too little to change a confidence
 
 
 def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) -> Tensor:
