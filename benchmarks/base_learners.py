@@ -28,8 +28,9 @@ from distcel.data.splits import Split, Splits
 from distcel.data.subsets import specialised_indices
 from distcel.execute.cluster import cluster_pool, connect
 from distcel.execute.ray_executor import RayExecutor
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
+from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import LearnerTask, train_learners
 

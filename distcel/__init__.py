@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from distcel.core.knapsack import KnapsackLayer as KnapsackLayer
     from distcel.core.knapsack import top_k_mask as top_k_mask
     from distcel.execute.workers import Workers as Workers
+    from distcel.experiment.architecture import Architecture as Architecture
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
     from distcel.experiment.errors import RunFailedError as RunFailedError
     from distcel.experiment.loading import load_experiment as load_experiment
-    from distcel.experiment.types import Architecture as Architecture
     from distcel.experiment.types import Experiment as Experiment
     from distcel.experiment.types import Recipe as Recipe
     from distcel.experiment.types import SelectionParams as SelectionParams
-    from distcel.run import Run as Run
-    from distcel.run import compare as compare
-    from distcel.run import fit as fit
-    from distcel.run import load_run as load_run
-    from distcel.run import reproduce as reproduce
+    from distcel.facade.fit import compare as compare
+    from distcel.facade.fit import fit as fit
+    from distcel.facade.reproduce import reproduce as reproduce
+    from distcel.facade.run import Run as Run
+    from distcel.facade.run import load_run as load_run
     from distcel.serve.ensemble import load_ensemble as load_ensemble
 
 _OFFERED = {
-    "Architecture": "distcel.experiment.types",
+    "Architecture": "distcel.experiment.architecture",
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
     "KnapsackLayer": "distcel.core.knapsack",
     "Recipe": "distcel.experiment.types",
-    "Run": "distcel.run",
+    "Run": "distcel.facade.run",
     "RunFailedError": "distcel.experiment.errors",
     "SelectionParams": "distcel.experiment.types",
     "SmartEnsemble": "distcel.core.ensemble",
     "Workers": "distcel.execute.workers",
-    "compare": "distcel.run",
-    "fit": "distcel.run",
+    "compare": "distcel.facade.fit",
+    "fit": "distcel.facade.fit",
     "load_ensemble": "distcel.serve.ensemble",
     "load_experiment": "distcel.experiment.loading",
-    "load_run": "distcel.run",
-    "reproduce": "distcel.run",
+    "load_run": "distcel.facade.run",
+    "reproduce": "distcel.facade.reproduce",
     "top_k_mask": "distcel.core.knapsack",
 }
 __all__ = ["__version__", *_OFFERED]

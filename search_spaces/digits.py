@@ -9,7 +9,8 @@ with the schedule of the learners.
 
 from dataclasses import replace
 
-from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import Experiment, Recipe, SelectionParams
 
 from .common import selection_space, smoke
 

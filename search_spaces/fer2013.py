@@ -14,7 +14,8 @@ not been measured here.
 
 from dataclasses import replace
 
-from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
 from .common import selection_space, smoke
 

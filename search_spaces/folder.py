@@ -7,7 +7,8 @@ Images are resized to 64x64 pixels. The numbers are a start: change them here fo
 
 from dataclasses import replace
 
-from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import Experiment, Recipe, SelectionParams
 
 from .common import selection_space, smoke
 

@@ -8,7 +8,8 @@ PyTorch's MNIST example, which has batches of 64, as its authors' code does.
 
 from dataclasses import replace
 
-from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
 from .common import selection_space, smoke
 

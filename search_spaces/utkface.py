@@ -13,7 +13,8 @@ flip 84.7 / 48.4 / 60.4, flip and crop 82.1 / 44.6 / 57.1; batch 128 83.9 / 47.0
 
 from dataclasses import replace
 
-from distcel.experiment.types import Architecture, Experiment, Published, Recipe, SelectionParams
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
 from .common import selection_space, smoke
 

@@ -12,7 +12,8 @@ from hypothesis import settings
 from distcel.core.ensemble import SmartEnsemble, smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
-from distcel.experiment.types import Architecture, SelectionParams, learner_specs
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import SelectionParams, learner_specs
 from distcel.serve.ensemble import save_ensemble
 from tests.made_data import SHARED_DATA
 

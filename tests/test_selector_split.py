@@ -11,8 +11,9 @@ import pytest
 from distcel.data.splits import Split, load_splits
 from distcel.data.subsets import hold_out
 from distcel.execute.inline import InlineExecutor
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Architecture, Recipe, SelectorSplit
+from distcel.experiment.types import Recipe, SelectorSplit
 from distcel.pipeline import train_base_learners
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare

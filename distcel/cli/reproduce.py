@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     _require_consistent(arguments)
     options = fit_options(arguments)
 
-    from distcel.run import reproduce
+    from distcel.facade.reproduce import reproduce
 
     show_log(arguments.quiet, arguments.json)
     done = reproduce(

@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(arguments, options["fixed"])
 
-    from distcel.run import fit
+    from distcel.facade.fit import fit
 
     show_log(arguments.quiet, arguments.json)
     done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments that `distcel.run.fit` and `reproduce` share, found valid.
+    """The keyword arguments that `distcel.fit` and `reproduce` share, found valid.
 
     Raises:
         InvalidInputError: a flag's value is unusable.

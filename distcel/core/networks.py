@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import invalid, require
-from distcel.experiment.types import Architecture, OwnArchitecture
 
 # Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -7,11 +7,12 @@ Images are uint8 of shape (S, channels, height, width); probabilities are float3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
+from distcel.experiment.architecture import Architecture, NetworkFunction, OwnArchitecture
 from distcel.experiment.errors import (
     require,
     require_choice,
@@ -31,63 +32,6 @@ Augmentation = Literal["none", "flip", "crop", "flip_crop"]
 SplitName = Literal["train", "holdout", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")  # holdout is drawn from train
 SelectorSplit = Literal["train", "holdout", "crossfit"]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network's family and the widths of its convolutions.
-
-    `lenet` takes two widths, `resnet9` four; `resnet18` is torchvision's and takes none.
-    """
-
-    family: Literal["lenet", "resnet9", "resnet18"]
-    channels: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0}
-        known = isinstance(self.family, str) and self.family in widths
-        require(known, f"family in {sorted(widths)}", self.family, "choose one")
-        count = widths[self.family]
-        fits = isinstance(self.channels, tuple) and len(self.channels) == count
-        require(fits, f"{count} channel widths for {self.family}", self.channels, "give that many")
-        for width in self.channels:
-            require_count("channel width", width)
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.family
-
-    def description(self) -> dict[str, Any]:
-        """All that determines the networks, as JSON."""
-        return asdict(self)
-
-
-# From a number of outputs and an image shape (channels, height, width) to a torch.nn.Module, which
-# maps standardised float images (B, channels, height, width) to scores (B, outputs).
-NetworkFunction = Callable[[int, tuple[int, int, int]], Any]
-
-
-@dataclass(frozen=True)
-class OwnArchitecture:
-    """A function of the user's that builds a network, and the version that is part of its keys."""
-
-    build: NetworkFunction
-    version: str
-
-    def __post_init__(self) -> None:
-        known = isinstance(self.version, str) and self.version != ""
-        rule = "an architecture_version beside a function as architecture"
-        require(known, rule, self.version, "give a text, and another one whenever it changes")
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return getattr(self.build, "__name__", type(self.build).__name__)
-
-    def description(self) -> dict[str, Any]:
-        """All that determines the networks, as JSON."""
-        return {"function": self.name, "version": self.version}
 
 
 @dataclass(frozen=True)

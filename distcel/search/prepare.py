@@ -14,16 +14,10 @@ from optuna.distributions import distribution_to_json
 from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.data.splits import Splits, load_splits
 from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
 from distcel.experiment.space import require_within, search_space
-from distcel.experiment.types import (
-    Architecture,
-    Experiment,
-    LearnerSpec,
-    SplitName,
-    first_point,
-    learner_specs,
-)
+from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point, learner_specs
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key

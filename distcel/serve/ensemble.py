@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.images import decode_images
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError, invalid, require
-from distcel.experiment.types import Architecture, SelectionParams
+from distcel.experiment.types import SelectionParams
 from distcel.storage.files import PARTIAL, write_atomically
 
 _BATCH = 256

@@ -2,7 +2,7 @@ import pytest
 
 from distcel.core.cost import MultiplyAdds, multiply_adds
 from distcel.core.networks import NetworkPlan
-from distcel.experiment.types import Architecture
+from distcel.experiment.architecture import Architecture
 
 
 def test_the_multiply_adds_of_a_lenet_by_hand() -> None:

@@ -9,8 +9,8 @@ from torch import nn
 from torchvision.models import resnet18
 
 from distcel.core.networks import NetworkPlan, imagenet_weights
+from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import InvalidInputError
-from distcel.experiment.types import Architecture, OwnArchitecture
 
 LENET = Architecture("lenet", (6, 16))
 RESNET9 = Architecture("resnet9", (64, 128, 256, 512))

@@ -2,15 +2,10 @@ import math
 
 import pytest
 
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import (
-    Architecture,
-    Recipe,
-    SelectionParams,
-    first_point,
-    learner_specs,
-)
+from distcel.experiment.types import Recipe, SelectionParams, first_point, learner_specs
 
 
 def test_there_is_a_learner_for_each_class_and_each_pair() -> None:

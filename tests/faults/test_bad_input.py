@@ -26,8 +26,9 @@ from distcel.cli.search import fixed_values
 from distcel.data.images import decode_images
 from distcel.data.readers import read_source
 from distcel.data.tables import read_samples
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError
-from distcel.experiment.types import Architecture, Gradient, Recipe, SelectionParams, VoteName
+from distcel.experiment.types import Gradient, Recipe, SelectionParams, VoteName
 from distcel.search.trials import TrialStore
 from distcel.storage.files import DamagedFileError, content_key, write_checked
 from distcel.train.checkpoint import EpochResult

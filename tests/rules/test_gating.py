@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from distcel.core.knapsack import top_k_mask
 from distcel.core.networks import NetworkPlan
-from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams
+from distcel.experiment.architecture import Architecture
+from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining

@@ -14,8 +14,9 @@ from distcel.execute.inline import InlineExecutor
 from distcel.execute.jobs import Executor
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.space import search_space
-from distcel.experiment.types import Architecture, Experiment, Recipe, SelectionParams, first_point
+from distcel.experiment.types import Experiment, Recipe, SelectionParams, first_point
 from distcel.search import inline, tune
 from distcel.search.refit import refit_best
 from distcel.search.search import SearchSettings, run_search

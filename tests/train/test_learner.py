@@ -11,9 +11,10 @@ from distcel.execute.inline import InlineExecutor
 from distcel.execute.jobs import Progress
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, Architecture, Experiment, learner_specs
+from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train import learner
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import LearnerTask, learner_key, train_learner

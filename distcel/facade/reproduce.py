@@ -1,0 +1,90 @@
+"""The paper's evaluation over several seeds."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distcel.execute.workers import ExecutorName, Workers
+from distcel.experiment.errors import require_count
+from distcel.experiment.types import Experiment
+from distcel.facade.fit import load_stages, prepared_launch
+from distcel.search.options import choose, reproduction_name
+
+if TYPE_CHECKING:
+    from distcel.search.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The paper's evaluation over several seeds: where it lies, and all of its numbers."""
+
+    folder: Path
+    results: dict[str, Any]
+
+
+def reproduce(
+    experiment: str | Experiment,
+    *,
+    seeds: int = 3,
+    beyond: bool = False,
+    gradients: bool = False,
+    results_dir: str | Path | None = None,
+    results_pages: str | Path | None = None,
+    workers: Workers | None = None,
+    executor: ExecutorName = "ray",
+    command: str = "distcel.reproduce",
+    **options: Any,
+) -> Reproduction:
+    """The paper's evaluation over several seeds: Tables 1 to 3, Figure 2 and further rules.
+
+    Each seed is a `fit` and a `compare`. What is done is not done again.
+
+    Args:
+        experiment: as `fit` takes it.
+        seeds: how many, from 0.
+        beyond: as `compare` takes it.
+        gradients: likewise.
+        results_dir: for report, results and figures; None is
+            `runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED]`.
+        results_pages: a folder of result pages that it is added to.
+        workers: where trainings run; None is this machine.
+        executor: `ray` or `inline`, where `workers` is None.
+        command: what the report prints as the command that makes it.
+        options: others that `fit` takes, but for `seed` and `run_dir`.
+
+    Raises:
+        InvalidInputError: something that was given is unusable.
+        RunFailedError: as for `fit`.
+    """
+    require_count("seeds", seeds)
+    pairs = [choose(experiment, seed=seed, **options) for seed in range(seeds)]
+    workers = workers or Workers(executor)
+    pipeline = load_stages(workers, pairs[0][1].mlflow_uri)
+    with ExitStack() as stack:
+        every = [stack.enter_context(prepared_launch(*pair)) for pair in pairs]
+        opened = stack.enter_context(workers.open())
+        found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in every]
+    first = every[0]
+    return _written(first, {"command": command, "seeds": found}, results_dir, results_pages)
+
+
+def _written(
+    first: Prepared,
+    results: dict[str, Any],
+    results_dir: str | Path | None,
+    results_pages: str | Path | None,
+) -> Reproduction:
+    """Write the files of a reproduction and log it."""
+    from distcel import pipeline
+
+    name = reproduction_name(first.experiment, first.options)
+    folder = Path(results_dir or f"runs/reproduce-{name}").absolute()
+    pipeline.report_reproduction(first, results, folder)
+    if results_pages is not None:
+        from distcel.report.results_page import add_reproduction
+
+        add_reproduction(Path(results_pages), folder, name)
+    return Reproduction(folder, results)

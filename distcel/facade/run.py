@@ -1,0 +1,116 @@
+"""A run directory as an object: what was found and where it lies."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distcel.experiment.errors import invalid
+from distcel.experiment.types import Experiment, SelectionParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from distcel.serve.ensemble import Ensemble
+
+
+class Run:
+    """A run directory: what was found and where it lies.
+
+    Args:
+        run_dir: of a launch that `fit` or the command line made.
+        experiment: that was run; None takes the shipped one that the run directory names.
+    """
+
+    def __init__(self, run_dir: str | Path, experiment: Experiment | None = None) -> None:
+        self.run_dir = Path(run_dir).absolute()
+        self.experiment = experiment
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.run_dir)!r})"
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """The content of `results.json`.
+
+        Raises:
+            InvalidInputError: there is none yet.
+        """
+        return read_facts(self.run_dir / "results.json", "a run that is finished")
+
+    @property
+    def best(self) -> SelectionParams:
+        """The point of the search that is best on valid."""
+        return SelectionParams.from_dict(self.results["best"])
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Accuracy on test, as a fraction, of e2e-CEL and the rules that it is compared with.
+
+        After `compare` it has every rule, with its expected calibration error.
+        """
+        from distcel.report.tables import leaderboard
+
+        path = self.run_dir / "comparison.json"
+        comparison = read_facts(path, "a comparison") if path.is_file() else None
+        if comparison and comparison["best"] != self.results["best"]:  # of an earlier launch
+            comparison = None
+        return leaderboard(self.results, comparison)
+
+    def trials(self) -> pd.DataFrame:
+        """A row a trial: its point, state, accuracy on valid, epochs, seconds and reason."""
+        import pandas as pd
+
+        from distcel.search.trials import TrialStore
+
+        facts = read_facts(self.run_dir / "run.json", "a run directory")
+        folder = self.run_dir / "search" / facts["search_key"] / "trials"
+        rows = [
+            {
+                "trial": record.number,
+                **record.params.as_dict(),
+                "state": record.state,
+                "valid_accuracy": record.valid_accuracy if record.epochs else None,
+                "epochs": len(record.epochs),
+                "seconds": record.seconds,
+                "reason": record.reason,
+            }
+            for record in TrialStore(folder).snapshot()
+        ]
+        return pd.DataFrame(rows).set_index("trial") if rows else pd.DataFrame()
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The smart ensemble with its base learners."""
+        from distcel.serve.ensemble import load_ensemble
+
+        return load_ensemble(self.run_dir)
+
+
+def load_run(run_dir: str | Path, experiment: Experiment | None = None) -> Run:
+    """The run that a directory holds.
+
+    Args:
+        run_dir: of a launch.
+        experiment: for `compare`, where it is none of the shipped ones.
+
+    Raises:
+        InvalidInputError: it is no run directory.
+    """
+    read_facts(Path(run_dir) / "run.json", "a run directory")
+    return Run(run_dir, experiment)
+
+
+def read_facts(path: Path, rule: str) -> dict[str, Any]:
+    """The content of a JSON file of a run directory.
+
+    Raises:
+        InvalidInputError: it is missing or unreadable, so that this is not what the rule names.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        found = f"{str(path.parent)!r}, without a {path.name} that can be read"
+        raise invalid(rule, found, "give the run directory of a launch") from None
+    return content
