@@ -18,6 +18,7 @@ from torch import Tensor
 from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
 from distcel.execute.jobs import Executor
+from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
 from distcel.search.prepare import Prepared
 from distcel.search.refit import refit_best
@@ -199,5 +200,6 @@ def _keep(
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     shape = prepared.splits.image_shape
-    ensemble, tables = run_dir / "ensemble", document.launch_tables(results)
+    own = isinstance(prepared.plan.architecture, OwnArchitecture)
+    ensemble, tables = None if own else run_dir / "ensemble", document.launch_tables(results)
     return Outcome(tables, metrics, files, ensemble, shape, len(names))

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import invalid
 from distcel.experiment.types import Experiment, SelectionParams
 
@@ -21,7 +22,7 @@ class Run:
 
     Args:
         run_dir: of a launch that `fit` or the command line made.
-        experiment: that was run; None takes the shipped one that the run directory names.
+        experiment: that was run, where it is the user's own; None for a preset of a data set.
     """
 
     def __init__(self, run_dir: str | Path, experiment: Experiment | None = None) -> None:
@@ -85,7 +86,9 @@ class Run:
         """The smart ensemble with its base learners."""
         from distcel.serve.ensemble import load_ensemble
 
-        return load_ensemble(self.run_dir)
+        network = self.experiment.network if self.experiment else None
+        own = network.build if isinstance(network, OwnArchitecture) else None
+        return load_ensemble(self.run_dir, own)
 
 
 def load_run(run_dir: str | Path, experiment: Experiment | None = None) -> Run:
@@ -93,7 +96,7 @@ def load_run(run_dir: str | Path, experiment: Experiment | None = None) -> Run:
 
     Args:
         run_dir: of a launch.
-        experiment: for `compare`, where it is none of the shipped ones.
+        experiment: that was run, where it is no preset of a data set.
 
     Raises:
         InvalidInputError: it is no run directory.

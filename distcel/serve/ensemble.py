@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.images import decode_images
-from distcel.experiment.architecture import Architecture
+from distcel.experiment.architecture import Architecture, NetworkFunction, OwnArchitecture
 from distcel.experiment.errors import InvalidInputError, invalid, require
 from distcel.experiment.types import SelectionParams
 from distcel.storage.files import PARTIAL, write_atomically
@@ -199,7 +198,7 @@ def save_ensemble(
         "class_names": class_names,
         "learner_names": [name for name, _ in learners],
         "params": params.as_dict(),
-        "architecture": asdict(plan.architecture),
+        "architecture": plan.architecture.description(),
         "image_shape": plan.image_shape,
         "mean": plan.mean,
         "std": plan.std,
@@ -224,14 +223,15 @@ def _learner_path(index: int) -> Path:
     return Path("learners", f"{index:04d}.safetensors")
 
 
-def load_ensemble(folder: str | Path) -> Ensemble:
+def load_ensemble(folder: str | Path, architecture: NetworkFunction | None = None) -> Ensemble:
     """Read what `save_ensemble` wrote; it runs on the CPU until it is moved.
 
     Args:
         folder: the `ensemble` folder of a run directory, a copy of it, or the run directory.
+        architecture: the function that built the networks, where it was the user's own.
 
     Raises:
-        InvalidInputError: there is no ensemble in it, or it is damaged.
+        InvalidInputError: there is no ensemble in it, it is damaged, or a function is missing.
     """
     given = Path(folder)
     found = [path for path in (given, given / "ensemble") if (path / _FACTS).is_file()]
@@ -239,7 +239,7 @@ def load_ensemble(folder: str | Path) -> Ensemble:
     remedy = "give the run directory of a search that is finished"
     require(bool(found), rule, str(given), remedy)
     try:
-        return _load(found[0])
+        return _load(found[0], architecture)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         if isinstance(error, InvalidInputError):
             raise
@@ -250,11 +250,23 @@ def load_ensemble(folder: str | Path) -> Ensemble:
         ) from None
 
 
-def _load(folder: Path) -> Ensemble:
+def _architecture(
+    facts: Mapping[str, Any], function: NetworkFunction | None
+) -> Architecture | OwnArchitecture:
+    if "function" not in facts:
+        return Architecture(facts["family"], tuple(facts["channels"]))
+    # Not imported by its name: whoever wrote the folder would choose what is called here.
+    rule = f"the function {facts['function']} that built the networks"
+    remedy = "give load_ensemble(folder, architecture=...)"
+    require(function is not None, rule, None, remedy)
+    assert function is not None, "just checked"
+    return OwnArchitecture(function, facts["version"])
+
+
+def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
     facts: dict[str, Any] = json.loads((folder / _FACTS).read_text())
-    architecture = facts["architecture"]
     plan = NetworkPlan(
-        Architecture(architecture["family"], tuple(architecture["channels"])),
+        _architecture(facts["architecture"], function),
         tuple(facts["image_shape"]),
         tuple(facts["mean"]),
         tuple(facts["std"]),

@@ -185,7 +185,9 @@ class Tracker:
         self.client.log_batch(self.parent_id, metrics=metrics)
         for path in outcome.files:
             self.client.log_artifact(self.parent_id, str(path))
-        if self._ended_ms is None:  # else an earlier launch logged the same one
+        if (
+            self._ended_ms is None and outcome.ensemble is not None
+        ):  # else an earlier launch logged the same one
             self._log_model(outcome)
         self._end("FINISHED", self._ended_ms)
 

@@ -34,7 +34,8 @@ class Outcome:
         description: Markdown that the run's page begins with.
         metrics: test accuracies and the like.
         files: reports.
-        ensemble: the folder that `save_ensemble` wrote, logged as a model.
+        ensemble: the folder that `save_ensemble` wrote, logged as a model; None where a function of
+            the user's builds its networks, which the model could not find.
         image_shape: channels, height and width of its images.
         n_classes: C.
     """
@@ -42,7 +43,7 @@ class Outcome:
     description: str
     metrics: Mapping[str, float]
     files: Sequence[Path]
-    ensemble: Path
+    ensemble: Path | None
     image_shape: tuple[int, int, int]
     n_classes: int
 

@@ -41,7 +41,7 @@ class _Run:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """In place of `distcel.run`: it trains nothing, logs a line and leaves results.json."""
+    """In place of `fit` and `reproduce`: it trains nothing, logs a line and leaves results.json."""
     import logging
 
     calls = Calls(tmp_path / "made" / "run")
@@ -62,9 +62,10 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         calls.reproduce.append({"dataset": dataset, **options})
         return leave_results()
 
-    made = ModuleType("distcel.run")
-    vars(made).update(fit=fit, reproduce=reproduce)
-    monkeypatch.setitem(sys.modules, "distcel.run", made)
+    for name, function in (("fit", fit), ("reproduce", reproduce)):
+        made = ModuleType(f"distcel.facade.{name}")
+        setattr(made, name, function)
+        monkeypatch.setitem(sys.modules, made.__name__, made)
     yield calls
     package = logging.getLogger("distcel")
     package.handlers.clear()

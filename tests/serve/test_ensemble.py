@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from distcel.core.ensemble import smart_ensemble
 from distcel.data.images import decode_images
+from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import InvalidInputError
-from distcel.experiment.types import VoteName
+from distcel.experiment.types import VoteName, learner_specs
 from distcel.serve import ensemble as serve
-from distcel.serve.ensemble import Ensemble, ImageBatch, load_ensemble
+from distcel.serve.ensemble import Ensemble, ImageBatch, load_ensemble, save_ensemble
 from tests import made_data as data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
 
@@ -211,3 +214,23 @@ def test_weights_of_other_networks_are_refused_in_one_line(saved_ensemble: Path)
     with pytest.raises(InvalidInputError, match="expected an ensemble as it was saved") as caught:
         load_ensemble(saved_ensemble)
     assert "\n" not in str(caught.value)
+
+
+def own_network(n_outputs: int, image_shape: tuple[int, int, int]) -> torch.nn.Module:
+    n_pixels = math.prod(image_shape)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n_pixels, n_outputs))
+
+
+def test_an_ensemble_of_the_users_own_networks_is_loaded_with_their_function(
+    tmp_path: Path,
+) -> None:
+    plan = replace(PLAN, architecture=OwnArchitecture(own_network, "1"))
+    smart = smart_ensemble(plan.build(6, seed=9), ENSEMBLE_PARAMS, 6, 3)
+    names = [spec.name for spec in learner_specs(NAMES)]
+    learners = [(name, plan.build(3, seed=i).state_dict()) for i, name in enumerate(names)]
+    save_ensemble(tmp_path, plan, ENSEMBLE_PARAMS, NAMES, smart.state_dict(), learners)
+    with pytest.raises(InvalidInputError, match=r"the function own_network .*architecture="):
+        load_ensemble(tmp_path)
+    loaded = load_ensemble(tmp_path, own_network)
+    images = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
+    assert loaded.selected(images).sum(1).tolist() == [2] * 4
