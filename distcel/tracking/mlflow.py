@@ -23,10 +23,10 @@ from distcel.search.trials import TrialRecord
 from distcel.storage.provenance import write_copy
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
 
-_KEY_TAG = "distcel.search.tune"
+_KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
 _PARENT_TAG = "mlflow.parentRunId"
-_REPRODUCTION_TAG = "distcel.report.reproduction"
+_REPRODUCTION_TAG = "distcel.reproduction"
 _DESCRIPTION_TAG = "mlflow.note.content"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
 _MODEL_NEEDS = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from distcel.cli import exit_status
+from distcel.facade import fit as facade_fit
+from distcel.facade import reproduce as facade_reproduce
 from tests.cli.made_run import MadeRun
 
 
@@ -41,9 +42,7 @@ class _Run:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    """In place of `fit` and `reproduce`: it trains nothing, logs a line and leaves results.json."""
-    import logging
-
+    """In place of the façade: it trains nothing, logs a line and leaves results.json."""
     calls = Calls(tmp_path / "made" / "run")
     logger = logging.getLogger("distcel.made")
 
@@ -62,10 +61,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         calls.reproduce.append({"dataset": dataset, **options})
         return leave_results()
 
-    for name, function in (("fit", fit), ("reproduce", reproduce)):
-        made = ModuleType(f"distcel.facade.{name}")
-        setattr(made, name, function)
-        monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr(facade_fit, "fit", fit)
+    monkeypatch.setattr(facade_reproduce, "reproduce", reproduce)
     yield calls
     package = logging.getLogger("distcel")
     package.handlers.clear()
