@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.faults.observed import Seen, observe
+
 _INJECTED: Counter[str] = Counter()
 _HELD: Counter[str] = Counter()
 
@@ -24,6 +26,12 @@ for _name, _count in (("short", 200), ("full", 20_000)):
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("full" if config.getoption("--full") else "short")
+
+
+@pytest.fixture(scope="session")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """One launch for all that look at what it leaves open, writes down and imports."""
+    return observe(*(tmp_path_factory.mktemp(name) for name in ("launch", "home", "checkout")))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from mlflow.entities import ViewType
 
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialRecord
-from distcel.tracking.live import LiveUpdates
+from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.mlflow import Tracker
 from distcel.tracking.records import Outcome, SearchIdentity
 from distcel.train.checkpoint import EpochResult
@@ -136,6 +136,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is tried again once, not for a minute."""
+    for name, value in MLFLOW_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
@@ -224,9 +231,9 @@ def test_mlflow_has_everything_once_after_the_next_launch(
             search.proxy.mode = fault  # type: ignore[assignment]
             search.proxy.delay = times(1, 30)
         search.run(N_TRIALS // 3)
-        time.sleep(1)  # for it to be noticed
+        time.sleep(0.5)  # for it to be noticed
         search.run(N_TRIALS // 3)
-        search.updates.close(outcome, seconds=3)
+        search.updates.close(outcome, seconds=2)
         search.proxy.mode = "500"  # nothing comes from a process that has ended
         search.updates.thread.join(60)
 

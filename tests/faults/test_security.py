@@ -2,92 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-import pytest
-
 from distcel.cli.search import how_to_compare
-
-ROOT = Path(__file__).parents[2]
-PLANTED = ("correct-horse-42", "battery-staple-43")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What was seen of one launch while it ran and afterwards."""
-
-    submission: int
-    listening: dict[str, set[str]]
-    token_mode: int
-    output: str
-    folder: Path
-    ray_session: Path
-
-
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """A launch with a password in --mlflow-uri and another one in the environment."""
-    folder, home = tmp_path_factory.mktemp("launch"), tmp_path_factory.mktemp("home")
-    command = [sys.executable, str(ROOT / "launch" / "cluster.py"), "--preset", "smoke"]
-    command += ["--num-samples", "2", "--mlflow-uri", f"http://user:{PLANTED[0]}@127.0.0.1:9"]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | {"MLFLOW_TRACKING_PASSWORD": PLANTED[1], "HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = [process.stdout.readline()]
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", lines[0])
-    assert found, lines[0] + process.stdout.read()
-    submission = _submit_a_job(int(found[1]))
-    listening = _listening(psutil.Process(process.pid))
-    session = Path(os.path.realpath("/tmp/ray/session_latest"))
-    rest, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, rest
-    mode = (home / ".ray" / "auth_token").stat().st_mode & 0o777
-    return Seen(submission, listening, mode, lines[0] + rest, folder, session)
-
-
-def _submit_a_job(port: int) -> int:
-    """The status of an attempt without a token."""
-    job = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/jobs/",
-        data=json.dumps({"entrypoint": "touch /tmp/owned"}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    for _ in range(50):
-        try:
-            with urllib.request.urlopen(job, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError("the dashboard does not answer")
-
-
-def _listening(process: psutil.Process) -> dict[str, set[str]]:
-    """The addresses that each of the launch's processes listens on, by its name."""
-    found: dict[str, set[str]] = {}
-    for each in [process, *process.children(recursive=True)]:
-        for connection in each.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                found.setdefault(Path(each.exe()).name, set()).add(connection.laddr.ip)
-    return found
+from tests.faults.observed import PLANTED, ROOT, Seen
 
 
 def test_a_job_without_the_token_is_turned_away(seen: Seen) -> None:

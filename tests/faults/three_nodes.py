@@ -36,6 +36,13 @@ from tests.search import test_search
 from tests.train import learners
 
 N_LEARNERS, N_TRIALS = 8, 6
+# Ray takes a node for lost after two seconds without a sign of it, not after fifteen.
+NOTICED_SOON = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 4,
+}
 
 
 def lose_a_node(
@@ -154,7 +161,11 @@ def main() -> None:
     logging.getLogger("distcel").setLevel(logging.INFO)
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "object_store_memory": 4 * 10**8},
+        head_node_args={
+            "num_cpus": 1,
+            "object_store_memory": 4 * 10**8,
+            "_system_config": NOTICED_SOON,
+        },
     )
     complete(cluster)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)

@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialRecord
+from distcel.storage import provenance
 from distcel.tracking.mlflow import Tracker, log_reproduction
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
 from distcel.train.checkpoint import EpochResult
@@ -116,8 +117,14 @@ def test_a_failed_trial_is_marked_with_its_reason(open_tracker: Callable[[], Tra
 
 
 def test_the_parent_gets_the_tables_and_ends(
-    open_tracker: Callable[[], Tracker], folder: Path, tmp_path: Path, saved_ensemble: Path
+    open_tracker: Callable[[], Tracker],
+    folder: Path,
+    tmp_path: Path,
+    saved_ensemble: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    imported = provenance._AS_IMPORTED | {Path("train", "loop.py"): "AS_IMPORTED = 1\n"}
+    monkeypatch.setattr(provenance, "_AS_IMPORTED", imported)
     tracker = open_tracker()
     report = tmp_path / "report.md"
     report.write_text("| e2e-CEL |")
@@ -132,6 +139,9 @@ def test_the_parent_gets_the_tables_and_ends(
     artifacts = {file.path for file in tracker.client.list_artifacts(tracker.parent_id)}
     assert artifacts == {"report.md", "model"}
     assert history(tracker, parent, "test_e2e_cel") == [(0, 0.97)]
+    code = Path(parent.info.artifact_uri.removeprefix("file://")) / "model" / "code" / "distcel"
+    # The code as this process imported it: the files may have been edited since.
+    assert (code / "train" / "loop.py").read_text() == "AS_IMPORTED = 1\n"
     assert parent.info.artifact_uri.startswith((folder / "artifacts").as_uri())
 
 

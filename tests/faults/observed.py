@@ -1,0 +1,108 @@
+"""One launch whose code is edited while it runs, for all tests that look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+PLANTED = ("correct-horse-42", "battery-staple-43")
+EDIT = "raise RuntimeError('edited')\n"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one launch while it ran and afterwards.
+
+    Attributes:
+        submission: status of a job that was sent to the dashboard without a token.
+        listening: the addresses that each of the launch's processes listened on, by its name.
+        token_mode: permissions of Ray's token.
+        status: of the launch.
+        output: standard output and errors together.
+        folder: where it was launched; its results are below.
+        ray_session: Ray's folder of the launch.
+    """
+
+    submission: int
+    listening: dict[str, set[str]]
+    token_mode: int
+    status: int
+    output: str
+    folder: Path
+    ray_session: Path
+
+
+def observe(folder: Path, home: Path, checkout: Path) -> Seen:
+    """Launch a copy of the code, and edit every file of it once the launch is up.
+
+    It has a password in --mlflow-uri and another one in the environment.
+    """
+    for package in ("distcel", "launch", "search_spaces"):
+        shutil.copytree(ROOT / package, checkout / package)
+    (checkout / "distcel" / "train" / ".#loop.py").symlink_to("who@where")  # an editor holds it
+    command = [sys.executable, str(checkout / "launch" / "cluster.py"), "--preset", "smoke"]
+    command += ["--num-samples", "2", "--mlflow-uri", f"http://user:{PLANTED[0]}@127.0.0.1:9"]
+    own = {"MLFLOW_TRACKING_PASSWORD": PLANTED[1], "HOME": str(home), "PYTHONPATH": str(checkout)}
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
+    for package in ("distcel", "launch", "search_spaces"):
+        for file in (checkout / package).rglob("[!.]*.py"):
+            file.write_text(EDIT)  # from now on whoever imports it, here or on a worker, fails
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", lines[0])
+    assert found, lines[0] + process.stdout.read()
+    submission = _submit_a_job(int(found[1]))
+    listening = _listening(psutil.Process(process.pid))
+    session = Path(os.path.realpath("/tmp/ray/session_latest"))
+    rest, _ = process.communicate(timeout=300)
+    mode = (home / ".ray" / "auth_token").stat().st_mode & 0o777
+    output = lines[0] + rest
+    return Seen(submission, listening, mode, process.returncode, output, folder, session)
+
+
+def _submit_a_job(port: int) -> int:
+    """The status of an attempt without a token."""
+    job = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/jobs/",
+        data=json.dumps({"entrypoint": "touch /tmp/owned"}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(job, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError("the dashboard does not answer")
+
+
+def _listening(process: psutil.Process) -> dict[str, set[str]]:
+    """The addresses that each of the launch's processes listens on, by its name."""
+    found: dict[str, set[str]] = {}
+    for each in [process, *process.children(recursive=True)]:
+        for connection in each.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                found.setdefault(Path(each.exe()).name, set()).add(connection.laddr.ip)
+    return found
