@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,9 +35,6 @@ from distcel.tracking.records import Outcome, TrackedReproduction
 from distcel.tracking.track import track_reproduction, tracked
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import LearnerTask, train_learners
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ import ray
 
 from distcel.execute.environment import environment
 from distcel.execute.pool import WorkerPool
-from distcel.experiment.errors import RunFailedError, invalid
+from distcel.experiment.errors import RunFailedError, invalid, require
 from distcel.storage.provenance import write_copy
 
 
@@ -32,9 +33,10 @@ def connect(address: str | None) -> Iterator[str]:
         address: of a running cluster; None starts one here. Its workers get this process's code.
 
     Raises:
-        InvalidInputError: there is no cluster at the address.
+        InvalidInputError: there is no cluster at the address, or this process is connected to one.
         RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
+    _require_unconnected()
     with TemporaryDirectory() as folder, environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
@@ -52,6 +54,22 @@ def connect(address: str | None) -> Iterator[str]:
         ) from error
     finally:
         ray.shutdown()
+
+
+def send_by_value(function: Callable[..., Any]) -> None:
+    """Let workers get a user's function itself: they can't import its module from their folder.
+
+    What is installed is imported there, as it is here.
+    """
+    module = sys.modules.get(function.__module__)
+    path = getattr(module, "__file__", None)
+    if module is not None and path is not None and "site-packages" not in Path(path).parts:
+        ray.cloudpickle.register_pickle_by_value(module)
+
+
+def _require_unconnected() -> None:
+    rule, remedy = "a process that is not connected to Ray", "call ray.shutdown() before"
+    require(not ray.is_initialized(), rule, "one that is", f"{remedy}, or use executor='inline'")
 
 
 def _start_cluster(code: dict[str, Any]) -> Any:

@@ -102,7 +102,8 @@ class Executor(Protocol):
 
         Raises:
             RunFailedError: workers were lost 5 times over the same job without a new state in
-                between, or a job failed; the other jobs are run and kept first.
+                between; on Ray the other jobs are run and kept first.
+            Exception: what a job raises that is none of these, a defect, at once.
         """
         ...
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 import torch
@@ -127,9 +127,8 @@ class _Run:
         try:
             ray.get(ready)
             self.idle.append(actor)
+            self.losses[self._start_title] = 0
         except ray.exceptions.RayError as error:
-            if not is_lost(error):
-                raise_cause(error, "a worker's start")
             self._worker_lost(actor, None, error)
 
     def _assign(self) -> None:
@@ -184,23 +183,32 @@ class _Run:
         except RunFailedError as failure:
             self.failure = self.failure or failure
 
+    @property
+    def _start_title(self) -> str:
+        return f"a worker that starts for a {self.kind}"
+
     def _worker_lost(self, actor: Any, job: Job | None, error: ray.exceptions.RayError) -> None:
         ray.kill(actor)
-        title = job.title if job else f"a worker that starts for a {self.kind}"
+        title = job.title if job else self._start_title
+        others = self.running or self.idle or self.starting
         if job and job.is_kept():  # it was lost just after it had sent its result
             job = None
-        others = self.running or self.idle or self.starting
-        if isinstance(error, ray.exceptions.OutOfMemoryError) and others:
+        elif isinstance(error, ray.exceptions.OutOfMemoryError) and others:
             logger.warning("%s: node low on memory, one worker fewer goes on", title)
+            self._again(job)
+            return
         else:
             self.losses[title] += 1
             if self.losses[title] == MAX_LOSSES:
-                failure = lost_too_often(title, error)
-                if job is None:
-                    raise failure
-                self.failure, job = self.failure or failure, None
-            logger.warning("%s: worker lost, another one takes its place", title)
-            self._start_actor()
+                self.failure = self.failure or lost_too_often(title, error)
+                if job is None and not others:
+                    raise self.failure
+                job = None
+        logger.warning("%s: worker lost, another one takes its place", title)
+        self._again(job)
+        self._start_actor()
+
+    def _again(self, job: Job | None) -> None:
         if job:
             self.pending.appendleft(job)
 
@@ -229,12 +237,19 @@ def is_lost(error: ray.exceptions.RayError) -> bool:
 
 
 def lost_too_often(title: str, error: ray.exceptions.RayError) -> RunFailedError:
-    """The error after MAX_LOSSES lost workers; of Ray's lines the last one is the cause's."""
-    last = str(error).strip().rpartition("\n")[2].strip()
-    return RunFailedError(f"{title}: worker lost {MAX_LOSSES} times, the last time: {last}")
+    """The error after MAX_LOSSES lost workers."""
+    reason = reason_of(str(error))
+    return RunFailedError(f"{title}: worker lost {MAX_LOSSES} times, the last time: {reason}")
 
 
-def raise_cause(error: ray.exceptions.RayError, title: str) -> None:
+def reason_of(text: str) -> str:
+    """Why a worker was lost or a trial failed, in one line of what Ray reports at length."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    out_of_memory = [line for line in lines if "low on memory" in line]
+    return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]
+
+
+def raise_cause(error: ray.exceptions.RayError, title: str) -> NoReturn:
     """Raise what failed on a worker: in one line if it is ours, else with the remote traceback.
 
     Args:

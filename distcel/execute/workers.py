@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import require_choice, require_positive
 
 if TYPE_CHECKING:
@@ -39,16 +40,22 @@ class Workers:
         require_positive("gpus_per_worker", self.gpus_per_worker)
 
     @contextmanager
-    def open(self) -> Iterator[Executor]:
-        """The executor, while the context is open."""
+    def open(self, network: Architecture | OwnArchitecture | None = None) -> Iterator[Executor]:
+        """The executor, while the context is open.
+
+        Args:
+            network: that is trained; a function of the user's is sent to the workers.
+        """
         if self.executor == "inline":
             from distcel.execute.inline import InlineExecutor
 
             yield InlineExecutor()
             return
-        from distcel.execute.cluster import cluster_pool, connect
+        from distcel.execute.cluster import cluster_pool, connect, send_by_value
         from distcel.execute.ray_executor import RayExecutor
 
+        if isinstance(network, OwnArchitecture):
+            send_by_value(network.build)
         with connect(self.address) as dashboard:
             self.connected()
             pool = cluster_pool(self.gpus_per_worker)

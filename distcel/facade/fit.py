@@ -80,7 +80,7 @@ def fit(
         mlflow_uri=mlflow_uri,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
-    with prepared_launch(chosen, options) as prepared, workers.open() as opened:
+    with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
         pipeline.launch(prepared, opened)
     return Run(options.run_dir, None if isinstance(experiment, str) else experiment)
 
@@ -134,7 +134,7 @@ def compare(
     load_stages(workers, "none")
     from distcel.evaluate.compare import compare_run
 
-    with prepared_launch(chosen, options) as prepared, workers.open() as opened:
+    with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
         comparison = compare_run(prepared, opened, beyond, gradients)
         write_json(run.run_dir / "comparison.json", {"best": found["best"], **comparison})
     return run.leaderboard()

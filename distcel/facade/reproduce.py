@@ -65,7 +65,7 @@ def reproduce(
     pipeline = load_stages(workers, pairs[0][1].mlflow_uri)
     with ExitStack() as stack:
         every = [stack.enter_context(prepared_launch(*pair)) for pair in pairs]
-        opened = stack.enter_context(workers.open())
+        opened = stack.enter_context(workers.open(pairs[0][0].network))
         found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in every]
     first = every[0]
     return _written(first, {"command": command, "seeds": found}, results_dir, results_pages)

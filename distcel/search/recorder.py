@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 
 from distcel.execute.jobs import Failed
+from distcel.execute.ray_executor import reason_of
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialStore
 
@@ -77,7 +78,7 @@ class Recorder(tune.Callback):
             if number not in self.store:
                 self.store.begin(number, SelectionParams.from_dict(trial.config))
             if not any(phrase in error for phrase in not_its_fault):
-                self.store.fail(number, _reason(error))
+                self.store.fail(number, reason_of(error))
                 return
         # The trial stays RUNNING and begins again in the next round.
         self.lost_a_trial = True
@@ -102,10 +103,3 @@ def _last_error(trial: Any) -> str:
     """What Ray says of the last failure; `trial.get_error()` does not have it yet."""
     text = Path(trial.error_file).read_text() if trial.error_file else "unknown reason"
     return text.rpartition("Failure # ")[2]
-
-
-def _reason(error: str) -> str:
-    """Why a trial failed, in one line of what Ray says at length."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    out_of_memory = [line for line in lines if "low on memory" in line]
-    return (out_of_memory or lines[-1:])[0].partition(" Some common causes")[0]

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +115,3 @@ def new_sampler(settings: SearchSettings, store: TrialStore) -> optuna.samplers.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-
-
-def restricted_to(
-    settings: SearchSettings, first: SelectionParams, **space: BaseDistribution
-) -> SearchSettings:
-    """The same search with other distributions for some hyperparameters, from another point."""
-    return replace(settings, space=settings.space | space, first=first)

@@ -186,7 +186,7 @@ def everything_once(server: Server, key: str) -> bool:
     experiment = client.get_experiment_by_name("distcel faults")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], "", ViewType.ACTIVE_ONLY, 1000)
-    runs = [run for run in found if run.data.tags["distcel.search.tune"] == key]
+    runs = [run for run in found if run.data.tags["distcel.search"] == key]
     ended = all(run.info.status == "FINISHED" for run in runs)
     trials = [run for run in runs if "distcel.trial" in run.data.tags]
     numbers = sorted(int(run.data.tags["distcel.trial"]) for run in trials)

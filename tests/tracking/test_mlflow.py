@@ -224,7 +224,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     client = MlflowClient(tracking_uri=database)
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
-    query = "tags.`distcel.report.reproduction` = 'digits-quick'"
+    query = "tags.`distcel.reproduction` = 'digits-quick'"
     (run,) = client.search_runs([experiment.experiment_id], query)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seeds": "0, 1"}
