@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from distcel.execute.environment import environment
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require
 from distcel.experiment.types import Experiment, SelectorSplit
@@ -156,10 +157,13 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
     Returns:
         ModuleType: `distcel.pipeline`.
     """
+    from distcel.tracking.live import MLFLOW_ENVIRONMENT
+
     names = ["distcel.pipeline", "distcel.report.results_page"]
     names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
     names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]
-    modules = [import_module(name) for name in names]
+    with environment(**MLFLOW_ENVIRONMENT):  # some of which MLflow reads when it is imported
+        modules = [import_module(name) for name in names]
     return modules[0]
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from distcel.execute.environment import environment
 from distcel.search.trials import TrialRecord
-from distcel.tracking.live import LiveUpdates
+from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.mlflow import Tracker
 from distcel.tracking.records import SearchIdentity
 from tests.tracking.test_mlflow import (  # noqa: F401
@@ -54,16 +55,16 @@ def test_a_thread_keeps_mlflow_up_to_date_until_it_is_closed(
 
 
 def test_a_failing_mlflow_holds_nothing_up_and_tells_no_password(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     identity = SearchIdentity("digits", "run", "key", {}, tmp_path)
 
     def refused() -> Tracker:
         return Tracker("http://user:hunter2@127.0.0.1:9", identity)
 
-    updates = LiveUpdates(refused, list, seconds=0.01)
-    updates.close(None, seconds=20)
-    out = capsys.readouterr().out
-    assert "MLflow failed" in out
-    assert "the same command again" in out
-    assert "hunter2" not in out
+    with environment(**MLFLOW_ENVIRONMENT):
+        updates = LiveUpdates(refused, list, seconds=0.01)
+        updates.close(None, seconds=20)
+    assert "MLflow failed" in caplog.text
+    assert "the same command again" in caplog.text
+    assert "hunter2" not in caplog.text
