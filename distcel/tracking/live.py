@@ -26,7 +26,7 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
-_PATIENCE = 10.0  # seconds after which whoever waits is told why
+_PATIENCE = 10.0  # seconds after which the wait is explained
 
 
 class LiveUpdates:
@@ -78,7 +78,7 @@ class LiveUpdates:
         return True
 
     def close(self, outcome: Outcome | None, seconds: float) -> None:
-        """Update once more, end the parent run and stop; gives up after `seconds`.
+        """Update a last time, end the parent run and stop; gives up after `seconds`.
 
         A server that does not answer ends this earlier, by MLflow's own time limit on a request.
 

@@ -139,16 +139,16 @@ class Tracker:
         if number not in self._children:
             self._create_child(number)
         run_id = self._children[number]
-        told = {} if number in self._described else record.params.as_dict()
+        point = {} if number in self._described else record.params.as_dict()
         # Logged twice with one time of its own, a metric is there once.
         metrics = [
             Metric(name, getattr(result, name), result.ended_ms, result.epoch)
             for result in record.epochs[self._logged[number] :]
             for name in ("valid_accuracy", "valid_loss", "train_loss")
         ]
-        if told or metrics:
+        if point or metrics:
             self._ended_ms = None
-            params = [Param(name, str(value)) for name, value in told.items()]
+            params = [Param(name, str(value)) for name, value in point.items()]
             self.client.log_batch(run_id, metrics=metrics, params=params)
             self._described.add(number)
             self._logged[number] = len(record.epochs)

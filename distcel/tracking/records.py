@@ -1,4 +1,4 @@
-"""What MLflow is told about a search, beside its trials, and about a reproduction."""
+"""What MLflow shows of a search, beside its trials, and about a reproduction."""
 
 from __future__ import annotations
 
