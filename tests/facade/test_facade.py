@@ -1,0 +1,90 @@
+"""`import distcel` as a user has it: fit, compare, reproduce, and the run that they return."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distcel
+from distcel.train.selection import SelectionTraining
+
+
+def fit(run_dir: Path, **options: Any) -> distcel.Run:
+    return distcel.fit(
+        "digits", preset="smoke", run_dir=run_dir, executor="inline", mlflow_uri="none", **options
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> distcel.Run:
+    return fit(tmp_path_factory.mktemp("facade") / "run")
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, distcel; print(sorted({n.split('.')[0] for n in sys.modules}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for heavy in ("torch", "ray", "numpy", "optuna", "mlflow", "pandas"):
+        assert f"'{heavy}'" not in ran.stdout
+
+
+def test_all_that_it_offers_can_be_had() -> None:
+    for name in distcel.__all__:
+        assert getattr(distcel, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = distcel.nothing
+
+
+def test_a_run_prints_nothing_and_has_its_results(
+    run: distcel.Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    again = fit(run.run_dir)
+    assert capfd.readouterr() == ("", "")
+    assert again.results["accuracy"] == run.results["accuracy"]
+    assert run.best.as_dict() == run.results["best"]
+    assert list(run.trials()["state"]) == ["COMPLETE"] * run.results["n_trials"]
+    assert run.leaderboard()["accuracy"].is_monotonic_decreasing
+    assert distcel.load_run(run.run_dir).best == run.best
+    assert len(run.ensemble.class_names) == 10
+
+
+def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(distcel.InvalidInputError, match="expected a run directory"):
+        distcel.load_run(tmp_path)
+
+
+def test_an_interrupted_fit_is_carried_on_by_the_same_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_epoch = SelectionTraining.run_epoch
+
+    def interrupted(training: SelectionTraining) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SelectionTraining, "run_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", num_samples=1)
+    weights = tmp_path / "run" / "learners" / "weights"
+    before = {path: path.stat().st_mtime_ns for path in weights.iterdir()}
+    assert len(before) == 2 * 55  # a digest beside each
+    monkeypatch.setattr(SelectionTraining, "run_epoch", run_epoch)
+    done = fit(tmp_path / "run", num_samples=1)
+    assert {path: path.stat().st_mtime_ns for path in weights.iterdir()} == before
+    assert list(done.trials()["state"]) == ["COMPLETE"]
+
+
+def test_a_comparison_has_every_rule_until_the_run_chooses_otherwise(run: distcel.Run) -> None:
+    few = list(run.leaderboard().index)
+    every = list(distcel.compare(run, executor="inline").index)
+    assert set(few) - {"single_mean"} < set(every)
+    assert list(run.leaderboard().index) == every
+    facts = json.loads((run.run_dir / "run.json").read_text())
+    assert (facts["dataset"], facts["preset"]) == ("digits", "smoke")
+    path = run.run_dir / "comparison.json"
+    comparison = json.loads(path.read_text())
+    path.write_text(json.dumps(comparison | {"best": {**comparison["best"], "k": 1}}))
+    assert list(run.leaderboard().index) == few
