@@ -31,8 +31,8 @@ class SummedVote(nn.Module):
 class LearnedVote(nn.Module):
     """sum_i b_i (log(y_i) A_i + a_i), with a matrix A_i (C, C) and a bias a_i (C,) a learner.
 
-    y_i is learner i's softmax output as a row, at least 1e-4, so that A_i is (class it says, class
-    it is heard to say). The paper does not have it. Matrices and biases are trained together with
+    y_i is learner i's softmax output as a row, at least 1e-4, so that A_i is (its class,
+    class voted for). The paper does not have it. Matrices and biases are trained together with
     the selection net. They begin as a logarithmic opinion pool of k learners: A_i = I / k, a_i = 0.
     With k = N and a constant mask it is logistic stacking on the logarithms of all outputs; the k
     learners that vote are the only ones asked.
@@ -46,17 +46,17 @@ class LearnedVote(nn.Module):
 
     def forward(self, mask_BN: Tensor, probs_BNC: Tensor) -> Tensor:
         """The logits of the vote, shape (B, C)."""
-        heard_BNC = mask_BN[:, :, None] * _logarithm(probs_BNC)
+        masked_BNC = mask_BN[:, :, None] * _logarithm(probs_BNC)
         biases_BC = mask_BN @ self.biases_NC
         logits_BC: Tensor = torch.addmm(
-            biases_BC, heard_BNC.flatten(1), self.matrices_NCC.flatten(0, 1)
+            biases_BC, masked_BNC.flatten(1), self.matrices_NCC.flatten(0, 1)
         )
         return logits_BC
 
     def of_learner(self, index: int, probs_BC: Tensor) -> Tensor:
         """What a selected learner adds to the logits, shape (B, C)."""
-        heard_BC: Tensor = _logarithm(probs_BC) @ self.matrices_NCC[index]
-        return heard_BC + self.biases_NC[index]
+        voted_BC: Tensor = _logarithm(probs_BC) @ self.matrices_NCC[index]
+        return voted_BC + self.biases_NC[index]
 
 
 def _logarithm(probs: Tensor) -> Tensor:
