@@ -82,7 +82,7 @@ class KnapsackLayer(nn.Module):
     def _jacobian_product(self, scores_BN: Tensor, upstream_BN: Tensor) -> Tensor:
         if self.gradient == "exact":
             return exact_product(scores_BN, upstream_BN, self.k, self.epsilon)
-        sampled = conditional_product if self.gradient == "conditional" else paper_product
+        sampled = _SAMPLED[self.gradient]
         return sampled(scores_BN, upstream_BN, self.k, self.epsilon, self.m, self.generator)
 
     def extra_repr(self) -> str:
@@ -178,6 +178,9 @@ def conditional_product(
         flow_MBN.scatter_add_(-1, last_in_MB1, selected_flow_MB1 - flow_MB1)
         product_BN += flow_MBN.sum(0)
     return product_BN / (2 * m * epsilon * math.sqrt(2 * math.pi))
+
+
+_SAMPLED = {"conditional": conditional_product, "paper": paper_product}
 
 
 def _noise(scores_BN: Tensor, m: int, generator: torch.Generator | None) -> Iterator[Tensor]:

@@ -32,9 +32,10 @@ def measure_test(
         network: its weights.
 
     Returns:
-        dict: for `results.json`. `accuracy`, `specialised`, `complementary` and `overall` as the
-        README lists them; `private_test`: the same and `n_samples` on FER2013's PrivateTest alone,
-        where it can be identified, else null, and `private_test_accuracy`: its `accuracy`;
+        dict: for `results.json`. `accuracy`, `specialised`, `complementary` and `overall`, as
+        docs/run-directory.md lists them; `private_test`: the same and `n_samples` on FER2013's
+        PrivateTest alone, where it can be identified, else null, and `private_test_accuracy`: its
+        `accuracy`;
         `rules`: by key, as `Rule.describe` gives it.
     """
     test = prepared.cached("test")

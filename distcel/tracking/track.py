@@ -1,4 +1,4 @@
-"""The one place that knows which experiment trackers there are: MLflow, or none.
+"""Starts the experiment tracker that a launch chose: MLflow, or none.
 
 Trackers are views of the records on disk: none is read from.
 """
