@@ -39,8 +39,17 @@ from distcel.train.learner import LearnerTask, train_learners
 logger = logging.getLogger(__name__)
 
 _PACKAGES = (
-    *("distcel", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy"),
-    *("scikit-learn", "scipy", "pillow"),
+    "distcel",
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "mlflow",
+    "pyarrow",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "pillow",
 )
 _EXTRA_PACKAGES = ("deslib",)
 

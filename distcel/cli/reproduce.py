@@ -21,9 +21,11 @@ from distcel.cli.search import (
     add_search_flags,
     add_worker_flags,
     fit_options,
+    fixed_values,
     workers,
 )
-from distcel.experiment.errors import invalid, require, require_count
+from distcel.experiment.errors import invalid, require_count
+from distcel.search.options import require_comparable
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +106,8 @@ def without_uri(words: Sequence[str]) -> str:
 
 def _require_consistent(arguments: argparse.Namespace) -> None:
     require_count("--seeds", arguments.seeds)
-    learned = "vote=learned" in arguments.fix
-    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
-    require(not learned, rule, "both", remedy)
-    held_out = arguments.selector_split == "holdout"
-    rule, remedy = "no --beyond beside --selector-split holdout", "leave one of them out"
-    # A single network would be trained on the holdout alone, which is no rival.
-    require(not (arguments.beyond and held_out), rule, "both", remedy)
+    fixed = fixed_values(arguments.fix)
+    require_comparable(arguments.selector_split, fixed, arguments.beyond)
     for flag in ("--results-dir", "--results-pages"):
         folder = getattr(arguments, flag[2:].replace("-", "_"))
         if folder is not None:

@@ -155,12 +155,14 @@ class _Residual(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
-    layers = [
+    layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     ]
-    return nn.Sequential(*layers, *[nn.MaxPool2d(2)] * pool)
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
 
 
 def _resnet9(
@@ -233,8 +235,13 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
         if not all(isinstance(value, Tensor) for value in dict(weights).values()):
             raise ValueError("it is no state dict")
     except (
-        *(OSError, RuntimeError, ValueError, TypeError, EOFError),
-        *(SafetensorError, UnpicklingError),
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        EOFError,
+        SafetensorError,
+        UnpicklingError,
     ) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         remedy = "give --imagenet-weights FILE, or --imagenet-weights none for random ones"

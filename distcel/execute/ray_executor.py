@@ -90,6 +90,7 @@ class _Run:
         self.executor, self.shared, self.kind = executor, shared, kind
         self.pending, self.n_jobs, self.n_done = deque(jobs), len(jobs), 0
         self.losses: Counter[str] = Counter()
+        self.failed_starts = 0
         self.failure: RunFailedError | None = None
         self.starting: dict[Any, Any] = {}
         self.idle: list[Any] = []
@@ -127,7 +128,7 @@ class _Run:
         try:
             ray.get(ready)
             self.idle.append(actor)
-            self.losses[self._start_title] = 0
+            self.failed_starts = 0
         except ray.exceptions.RayError as error:
             self._worker_lost(actor, None, error)
 
@@ -183,34 +184,42 @@ class _Run:
         except RunFailedError as failure:
             self.failure = self.failure or failure
 
-    @property
-    def _start_title(self) -> str:
-        return f"a worker that starts for a {self.kind}"
-
     def _worker_lost(self, actor: Any, job: Job | None, error: ray.exceptions.RayError) -> None:
         ray.kill(actor)
-        title = job.title if job else self._start_title
         others = self.running or self.idle or self.starting
-        if job and job.is_kept():  # it was lost just after it had sent its result
-            job = None
+        if job is None:
+            self._start_failed(bool(others), error)
+            return
+        if job.is_kept():  # it was lost just after it had sent its result
+            logger.warning("%s: worker lost after it, another one takes its place", job.title)
         elif isinstance(error, ray.exceptions.OutOfMemoryError) and others:
-            logger.warning("%s: node low on memory, one worker fewer goes on", title)
-            self._again(job)
+            logger.warning("%s: node low on memory, continuing with a worker less", job.title)
+            self.pending.appendleft(job)
             return
         else:
-            self.losses[title] += 1
-            if self.losses[title] == MAX_LOSSES:
-                self.failure = self.failure or lost_too_often(title, error)
-                if job is None and not others:
-                    raise self.failure
-                job = None
-        logger.warning("%s: worker lost, another one takes its place", title)
-        self._again(job)
+            self._count_loss(job, error)
+            logger.warning("%s: worker lost, another one takes its place", job.title)
         self._start_actor()
 
-    def _again(self, job: Job | None) -> None:
-        if job:
+    def _count_loss(self, job: Job, error: ray.exceptions.RayError) -> None:
+        """Let the job begin again, or give it up: the other jobs are run first."""
+        self.losses[job.title] += 1
+        if self.losses[job.title] < MAX_LOSSES:
             self.pending.appendleft(job)
+        else:
+            self.failure = self.failure or lost_too_often(job.title, error)
+
+    def _start_failed(self, has_others: bool, error: ray.exceptions.RayError) -> None:
+        """Start another worker; after MAX_LOSSES continue with the others, if there are any."""
+        title = f"a worker that starts for a {self.kind}"
+        self.failed_starts += 1
+        if self.failed_starts < MAX_LOSSES:
+            logger.warning("%s: lost, another one takes its place", title)
+            self._start_actor()
+        elif has_others:
+            logger.warning("%s: lost %d times, continuing without", title, MAX_LOSSES)
+        else:
+            raise lost_too_often(title, error)
 
 
 def worker_device() -> torch.device:

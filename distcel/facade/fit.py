@@ -14,7 +14,7 @@ from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require
 from distcel.experiment.types import Experiment, SelectorSplit
 from distcel.facade.run import Run, read_facts
-from distcel.search.options import OWN_PRESET, Options, choose
+from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
 from distcel.storage.files import remove_partial_files, write_json
 from distcel.storage.lock import run_lock
 
@@ -117,6 +117,7 @@ def compare(
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
+    require_comparable(facts["selector_split"], {}, beyond)
     asked, found = (facts["fixed"], facts["selector_split"]), run.results
     same = asked == (found["fixed"], found["selector_split"])
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
@@ -135,10 +136,23 @@ def compare(
     load_stages(workers, "none")
     from distcel.evaluate.compare import compare_run
 
-    with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
-        comparison = compare_run(prepared, opened, beyond, gradients)
+    with prepared_launch(chosen, options) as prepared:
+        _require_same_choice(prepared, found)
+        with workers.open(chosen.network) as opened:
+            comparison = compare_run(prepared, opened, beyond, gradients)
         write_json(run.run_dir / "comparison.json", {"best": found["best"], **comparison})
     return run.leaderboard()
+
+
+def _require_same_choice(prepared: Prepared, results: Mapping[str, Any]) -> None:
+    """An interrupted launch may have added trials since, or the versions may be others now."""
+    from distcel.search.trials import TrialStore, best_trial
+
+    records = TrialStore(prepared.search_folder / "trials").snapshot()
+    complete = [record for record in records if record.state == "COMPLETE"]
+    best = best_trial(records).params.as_dict() if complete else None
+    rule = "trials of which results.json has the best"
+    require(best == results["best"], rule, best, "call fit again, which brings results up to date")
 
 
 def _experiment_of(run: Run, facts: Mapping[str, Any]) -> str | Experiment:

@@ -11,7 +11,7 @@ from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require_count
 from distcel.experiment.types import Experiment
 from distcel.facade.fit import load_stages, prepared_launch
-from distcel.search.options import choose, reproduction_name
+from distcel.search.options import choose, reproduction_name, require_comparable
 
 if TYPE_CHECKING:
     from distcel.search.prepare import Prepared
@@ -61,6 +61,7 @@ def reproduce(
     """
     require_count("seeds", seeds)
     pairs = [choose(experiment, seed=seed, **options) for seed in range(seeds)]
+    require_comparable(pairs[0][1].selector_split, pairs[0][1].fixed, beyond)
     workers = workers or Workers(executor)
     pipeline = load_stages(workers, pairs[0][1].mlflow_uri)
     with ExitStack() as stack:

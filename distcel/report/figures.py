@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 # Of the rules of Table 8 a few that differ in kind: more of them would hide each other.
 _IN_PARETO = (
-    *(SMART, "learned_vote", "static_top_k", "unweighted_average", "stacking"),
-    *("single_network", "brief_single_network"),
+    SMART,
+    "learned_vote",
+    "static_top_k",
+    "unweighted_average",
+    "stacking",
+    "single_network",
+    "brief_single_network",
 )
 
 

@@ -89,6 +89,25 @@ def choose(
     return chosen, options
 
 
+def require_comparable(
+    selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
+) -> None:
+    """Raise InvalidInputError for what a comparison can't be of.
+
+    Args:
+        selector_split: what the selection net is trained on.
+        fixed: hyperparameters that are not searched.
+        beyond: whether the rules that the paper does not have are trained as well.
+    """
+    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
+    require(fixed.get("vote") != "learned", rule, "both", remedy)
+    # A single network would be trained on the holdout alone, which is no rival.
+    both = beyond and selector_split == "holdout"
+    require(
+        not both, "no --beyond beside --selector-split holdout", "both", "leave one of them out"
+    )
+
+
 def run_name(dataset: str, preset: str, selector_split: str) -> str:
     """DATASET-PRESET, and the selector split where it is not train."""
     name = f"{dataset}-{preset}"

@@ -1,4 +1,4 @@
-"""The prediction cache: what every base learner says of every sample, one Arrow file each.
+"""The prediction cache: every base learner's prediction of every sample, one Arrow file each.
 
 `FOLDER/<split>/<learner>-<key>.arrow` has the columns sample_id, label and probabilities (a
 fixed-size list of C float32). The key is the digest of everything that determines the content, so

@@ -88,7 +88,7 @@ def describe(
             f"base learners: {len(specs)} of {experiment.network.name}, "
             f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
             f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
-            *[f"{of_copies} in all: {copies:.1f} min"] * (n_copies > 0),
+            *([f"{of_copies} in all: {copies:.1f} min"] if n_copies else []),
             f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
             f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample (mean of "
             f"{', '.join(gradients)}; m = {m}): {trials:.1f} min without early stopping",

@@ -194,6 +194,21 @@ def test_a_job_that_loses_workers_over_and_over_ends_the_run_when_the_others_are
     assert healthy.is_kept()
 
 
+class Unreadable:
+    """Shared data that no worker can load, as where what they need is not installed there."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def test_workers_that_never_start_end_the_run(pool: WorkerPool, tmp_path: Path) -> None:
+    executor = RayExecutor(pool)
+    jobs = [job(tmp_path, "first"), job(tmp_path, "second")]
+    with pytest.raises(RunFailedError, match="a worker that starts for a rule: worker lost"):
+        executor.run(jobs, executor.share(Unreadable()), "rule")
+    assert not any(one.is_kept() for one in jobs)
+
+
 def test_a_new_state_makes_up_for_a_lost_worker(
     pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import distcel
+from distcel.search.trials import TrialStore
 from distcel.train.selection import SelectionTraining
 
 
@@ -88,3 +90,25 @@ def test_a_comparison_has_every_rule_until_the_run_chooses_otherwise(run: distce
     comparison = json.loads(path.read_text())
     path.write_text(json.dumps(comparison | {"best": {**comparison["best"], "k": 1}}))
     assert list(run.leaderboard().index) == few
+
+
+def test_a_run_whose_trials_went_on_is_not_compared(run: distcel.Run) -> None:
+    facts = json.loads((run.run_dir / "run.json").read_text())
+    store = TrialStore(run.run_dir / "search" / facts["search_key"] / "trials")
+    better = replace(store[0].epochs[0], valid_accuracy=1.0)
+    added = replace(store[0], number=99, params=replace(run.best, k=33), epochs=(better,))
+    store.keep(added)
+    try:
+        with pytest.raises(distcel.InvalidInputError, match=r"of which results\.json has the best"):
+            distcel.compare(run, executor="inline")
+    finally:
+        (store.folder / "00099.json").unlink()
+
+
+def test_what_no_comparison_can_be_of_is_refused(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"preset": "smoke", "executor": "inline", "results_dir": tmp_path}
+    with pytest.raises(distcel.InvalidInputError, match="no --fix vote=learned"):
+        distcel.reproduce("digits", fixed={"vote": "learned"}, **options)
+    with pytest.raises(distcel.InvalidInputError, match="no --beyond beside"):
+        distcel.reproduce("digits", selector_split="holdout", beyond=True, **options)
+    assert list(tmp_path.iterdir()) == []
