@@ -30,6 +30,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help=help_text)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one group run in one process, one after another.
+
+    A group of their own have the tests that launch distcel, whose workers fill both cores; those
+    that share the cluster of `pool`; and each file, for its fixtures.
+    """
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        if item.get_closest_marker("launches"):
+            group = "launches"
+        else:
+            group = "pool" if "pool" in item.fixturenames else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data beside the checkout; tests that want it are skipped where there is none."""

@@ -14,9 +14,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.faults.observed import Seen, observe
 
-_INJECTED: Counter[str] = Counter()
-_HELD: Counter[str] = Counter()
-
 CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 for _name, _count in (("short", 200), ("full", 20_000)):
     settings.register_profile(
@@ -44,20 +41,23 @@ def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str, bool], None]]:
     """`tally(fault, held)` counts a fault for the table at the end; harm fails the test."""
-    harmed: list[str] = []
-
-    def count(fault: str, held: bool) -> None:
-        _INJECTED[fault] += 1
-        _HELD[fault] += held
-        if not held:
-            harmed.append(fault)
-
-    yield count
+    counted: list[tuple[str, bool]] = []
+    yield lambda fault, held: counted.append((fault, held))
+    request.node.user_properties.append(("faults", counted))
+    harmed = [fault for fault, held in counted if not held]
     assert not harmed, f"{len(harmed)} faults did harm: {set(harmed)}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _INJECTED:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    injected: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for report in reports:
+        if getattr(report, "when", None) == "teardown":
+            for fault, did_hold in dict(report.user_properties).get("faults", []):
+                injected[fault] += 1
+                held[fault] += did_hold
+    if injected:
         terminalreporter.section("faults")
-    for fault, injected in _INJECTED.items():
-        terminalreporter.write_line(f"{fault}: {injected} injected, {_HELD[fault]} held")
+    for fault, count in injected.items():
+        terminalreporter.write_line(f"{fault}: {count} injected, {held[fault]} held")

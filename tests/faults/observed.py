@@ -72,11 +72,19 @@ def observe(folder: Path, home: Path, checkout: Path) -> Seen:
     assert found, lines[0] + process.stdout.read()
     submission = _submit_a_job(int(found[1]))
     listening = _listening(psutil.Process(process.pid))
-    session = Path(os.path.realpath("/tmp/ray/session_latest"))
+    session = _ray_session(psutil.Process(process.pid))
     rest, _ = process.communicate(timeout=300)
     mode = (home / ".ray" / "auth_token").stat().st_mode & 0o777
     output = lines[0] + rest
     return Seen(submission, listening, mode, process.returncode, output, folder, session)
+
+
+def _ray_session(process: psutil.Process) -> Path:
+    """The folder that Ray's own processes of this launch were given."""
+    commands = [" ".join(child.cmdline()) for child in process.children(recursive=True)]
+    found = re.search(r"/tmp/ray/session_[\w-]+", " ".join(commands))
+    assert found, commands
+    return Path(found[0])
 
 
 def _submit_a_job(port: int) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.launches
+
 ROOT = Path(__file__).parents[2]
 ENOUGH = 64  # MiB; a digits run at preset smoke leaves about 20
 
@@ -30,11 +32,11 @@ def resize(disk: Path, kibibytes: int) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def launch(disk: Path, fill_at: str = "never") -> tuple[int, str, str]:
+def launch(disk: Path, *flags: str, fill_at: str = "never") -> tuple[int, str, str]:
     """Status, output and errors of a launch; the disk is full from a line of its output on."""
     command = [sys.executable, str(ROOT / "launch" / "cluster.py"), "--preset", "smoke"]
     command += ["--num-samples", "4", "--run-dir", str(disk / "run")]
-    command += ["--mlflow-uri", f"sqlite:///{disk.parent}/mlflow.db"]
+    command += ["--mlflow-uri", "none", *flags]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
@@ -72,13 +74,13 @@ def test_a_full_disk_is_one_line_and_the_same_command_carries_on(
     if times(0, 1) == 0 and fill_at != "trial 1":
         pytest.skip("in the full run")
     resize(small_disk, ENOUGH * 1024)
-    status, out, errors = launch(small_disk, fill_at)
+    status, out, errors = launch(small_disk, fill_at=fill_at)
     partial = list(small_disk.rglob(".partial-*"))
     one_line = errors.startswith("error: ") and errors.count("\n") == 1
     told = "No space left on device" in errors
     print(status, errors)
     tally("disk full", status == 1 and one_line and told and not partial)
     resize(small_disk, ENOUGH * 1024)
-    status, out, errors = launch(small_disk)
+    status, out, errors = launch(small_disk, "--executor", "inline")
     assert (status, errors) == (0, "")
     assert "damaged" not in out

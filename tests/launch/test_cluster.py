@@ -19,6 +19,8 @@ from distcel.storage.provenance import describe_commit
 from tests.launch.conftest import CrossFitted, command_line, launch
 from tests.made_data import save_image
 
+pytestmark = pytest.mark.launches
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -143,14 +145,34 @@ def test_a_selector_split_is_a_run_of_its_own(
     assert parent.info.run_name == title
 
 
-@pytest.mark.parametrize(
-    ("done", "number", "n_cached"),
-    [(r"base learner \d+/55", signal.SIGINT, 1), (r"trial \d+: valid", signal.SIGTERM, 55)],
-)
-def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
-    done: str, number: signal.Signals, n_cached: int, tmp_path: Path
-) -> None:
-    arguments = ["--run-dir", tmp_path / "run", "--preset", "smoke", "--num-samples", 6]
+def test_a_signal_stops_the_launch_and_the_same_command_carries_on(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    arguments = ["--run-dir", run_dir, "--preset", "smoke", "--num-samples", 6]
+    for done, number, n_cached in (
+        (r"base learner \d+/55", signal.SIGINT, 1),
+        (r"trial \d+: valid", signal.SIGTERM, 55),
+    ):
+        stop_at(done, number, *arguments)
+        assert not (run_dir / "results.json").exists()
+        status = read_status(run_dir)
+        assert status["launch"]["running"] is False
+        assert status["learners"]["done"] >= n_cached
+        assert status["stage"] == ("search" if n_cached == 55 else "base learners")
+        assert (status["trials"]["complete"] >= 1) == (n_cached == 55)
+
+    ran = launch("cluster.py", *arguments, "--executor", "inline")
+    assert ran.returncode == 0, ran.stderr
+    assert "0 base learners trained, 55 from the cache" in ran.stdout
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("distcel digits")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1 + 6
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def stop_at(done: str, number: signal.Signals, *arguments: object) -> None:
+    """Launch, and send a signal at the line that begins so."""
     process = subprocess.Popen(
         command_line("cluster.py", *arguments),
         stdout=subprocess.PIPE,
@@ -166,24 +188,6 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(
     assert process.returncode == 128 + number, error
     assert error == f"{number.name}: stopping; the same command carries on\n"
     assert "results.json" not in out
-    assert not (tmp_path / "run" / "results.json").exists()
-
-    status = read_status(tmp_path / "run")
-    assert status["launch"]["running"] is False
-    assert status["learners"]["done"] >= n_cached
-    assert status["stage"] == ("search" if n_cached == 55 else "base learners")
-
-    ran = launch("cluster.py", *arguments, "--executor", "inline")
-    assert ran.returncode == 0, ran.stderr
-    trained = re.search(r"(\d+) base learners trained, (\d+) from the cache", ran.stdout)
-    assert trained is not None
-    assert int(trained[2]) >= n_cached
-    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("distcel digits")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 1 + 6
-    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_two_launches_on_one_run_directory_exclude_each_other(tmp_path: Path) -> None:
