@@ -27,7 +27,8 @@ from distcel.train.selection import SelectionTask, SelectionTraining
 from tests.core.test_ensemble import specialists
 from tests.search.test_search import EXPERIMENT, search
 
-ALLOWED, TAKEN = 3_000_000_000, 6_000_000_000  # bytes above what is in use
+# Bytes above what is in use when it starts; other tests may take some of the allowed ones.
+ALLOWED, TAKEN = 5_000_000_000, 9_000_000_000
 
 
 def main() -> None:
