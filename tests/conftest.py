@@ -8,6 +8,8 @@ import pytest
 import ray
 import torch
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from distcel.core.ensemble import SmartEnsemble, smart_ensemble
 from distcel.core.networks import NetworkPlan
@@ -20,6 +22,27 @@ from tests.made_data import SHARED_DATA
 PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
 NAMES = ("ant", "bee", "cow")
 
+# Files whose tests are not to run at once: each launch has workers on both cores, and tests that
+# share the cluster of `pool` start it once.
+TOGETHER = {
+    "launches": (
+        "tests/launch/",
+        "tests/cli/test_signals.py",
+        "tests/faults/test_driver_killed.py",
+        "tests/faults/test_edited_code.py",
+        "tests/faults/test_full_disk.py",
+        "tests/faults/test_nodes_and_memory.py",
+        "tests/faults/test_security.py",
+    ),
+    "pool": (
+        "tests/execute/",
+        "tests/faults/test_actor_killed.py",
+        "tests/faults/test_divergence.py",
+        "tests/search/",
+        "tests/train/test_learner.py",
+    ),
+}
+
 settings.register_profile("unhurried", deadline=None)  # an example may wait for a busy machine
 settings.load_profile("unhurried")
 torch.set_num_threads(1)  # as every worker does: two are slower on small networks beside anything
@@ -30,20 +53,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help=help_text)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one group run in one process, one after another.
+class FilesTogether(LoadScopeScheduling):
+    """Gives each file's tests to one process; those of all launches, and of all on `pool`, too."""
 
-    A group of their own have the tests that launch distcel, whose workers fill both cores; those
-    that share the cluster of `pool`; and each file, for its fixtures.
-    """
-    for item in items:
-        assert isinstance(item, pytest.Function)
-        if item.get_closest_marker("launches"):
-            group = "launches"
-        else:
-            group = "pool" if "pool" in item.fixturenames else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    def _split_scope(self, nodeid: str) -> str:
+        return process_of(nodeid)
+
+
+def process_of(nodeid: str) -> str:
+    """What a test shares its process with."""
+    file = nodeid.partition("::")[0]
+    for name, files in TOGETHER.items():
+        if file.startswith(files):
+            return name
+    return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesTogether:
+    return FilesTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Launches take longest: one process begins with them, the other one takes all the rest."""
+    items.sort(key=lambda item: process_of(item.nodeid) != "launches")
 
 
 @pytest.fixture(scope="session")

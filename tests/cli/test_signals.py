@@ -10,8 +10,6 @@ import pytest
 from distcel.cli.exit_status import exit_status
 from distcel.cli.signals import Stopped
 
-pytestmark = pytest.mark.launches
-
 # A process that is signalled where the second argument says, and would end with status 0.
 CHILD = """
 import os, signal, sys, time

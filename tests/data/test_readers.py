@@ -69,7 +69,9 @@ def brightest_square(image: NDArray[np.uint8]) -> int:
     return int(np.argmax(means))
 
 
-@pytest.mark.parametrize(("dataset", "layout", "write"), LAYOUTS, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("dataset", "layout", "write"), LAYOUTS, ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_every_layout_is_found_and_its_images_match_their_labels(
     dataset: str, layout: str, write: Writer, tmp_path: Path
 ) -> None:

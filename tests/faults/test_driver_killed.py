@@ -13,10 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
-
-pytestmark = pytest.mark.launches
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import distcel
 from tests.faults.observed import Seen
-
-pytestmark = pytest.mark.launches
 
 
 def test_a_launch_goes_on_with_the_code_that_it_began_with(seen: Seen) -> None:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.launches
-
 ROOT = Path(__file__).parents[2]
 ENOUGH = 64  # MiB; a digits run at preset smoke leaves about 20
 

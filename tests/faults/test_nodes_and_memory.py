@@ -8,10 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.launches
-
 
 def run(module: str, *arguments: object) -> list[str]:
     """The lines that a module of this package prints, in a process of its own."""

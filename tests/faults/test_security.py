@@ -6,12 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from distcel.cli.search import how_to_compare
 from tests.faults.observed import PLANTED, ROOT, Seen
-
-pytestmark = pytest.mark.launches
 
 
 def test_a_job_without_the_token_is_turned_away(seen: Seen) -> None:

@@ -19,8 +19,6 @@ from distcel.storage.provenance import describe_commit
 from tests.launch.conftest import CrossFitted, command_line, launch
 from tests.made_data import save_image
 
-pytestmark = pytest.mark.launches
-
 ROOT = Path(__file__).parents[2]
 
 

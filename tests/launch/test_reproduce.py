@@ -12,8 +12,6 @@ from mlflow import MlflowClient
 from distcel.cli.main import main
 from tests.launch.conftest import CrossFitted, launch
 
-pytestmark = pytest.mark.launches
-
 QUICK = ("--seeds", "1", "--results-pages", "docs/results")
 Curve = dict[int, dict[str, float]]
 
