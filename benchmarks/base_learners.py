@@ -32,7 +32,8 @@ from distcel.experiment.architecture import Architecture
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
-from distcel.train.learner import LearnerTask, train_learners
+from distcel.train.learner import train_learners
+from distcel.train.task import TrainingTask
 
 N_TRAIN, EPOCHS, LOOP_SECONDS = 36_000, 6, 40.0
 CLASSES = tuple(str(c) for c in range(10))
@@ -45,7 +46,8 @@ def random_splits(n_train: int) -> Splits:
     for name, count in zip(SPLIT_NAMES, (n_train, 1000, 1000), strict=True):
         ids = pa.array([f"{name}/{i}" for i in range(count)])
         images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
-        by_name[name] = Split(ids, np.arange(count) % len(CLASSES), images)
+        no_probs = np.empty((count, 0, len(CLASSES)), np.float32)
+        by_name[name] = Split(ids, np.arange(count) % len(CLASSES), images, no_probs)
     return Splits(CLASSES, by_name, "random", 0)
 
 
@@ -54,8 +56,8 @@ class PlainLoop:
 
     def __init__(self, experiment: Experiment, plan: NetworkPlan, splits: Splits) -> None:
         recipe, train = experiment.learner_recipe, splits["train"]
-        self.images = torch.from_numpy(train.images).float().div(255).sub(0.5).div(0.25)
-        self.labels, self.batch_size = torch.from_numpy(train.labels), recipe.batch_size
+        self.images = torch.from_numpy(train.images_SCHW).float().div(255).sub(0.5).div(0.25)
+        self.labels, self.batch_size = torch.from_numpy(train.labels_S), recipe.batch_size
         network = plan.build(len(CLASSES), 0).body
         self.network = network.to(memory_format=torch.contiguous_format)  # as PyTorch has it
         self.optimizer = torch.optim.SGD(
@@ -94,7 +96,7 @@ def on_workers(experiment: Experiment, plan: NetworkPlan, splits: Splits) -> tup
     specs = learner_specs(CLASSES)
     with TemporaryDirectory() as folder, connect(None):
         executor, cache = RayExecutor(cluster_pool(1.0)), PredictionCache(Path(folder))
-        task = LearnerTask(experiment, plan, splits, SPLIT_NAMES, 0)
+        task = TrainingTask(experiment, plan, splits, seed=0)
         started = time.perf_counter()
         train_learners(task, specs, [f"{i}" for i in range(len(specs))], cache, executor)
         return time.perf_counter() - started, executor.n_workers
@@ -149,9 +151,9 @@ def report() -> str:
     experiment = replace(quick, learner_recipe=replace(quick.learner_recipe, epochs=EPOCHS))
     splits = random_splits(N_TRAIN)
     plan = NetworkPlan(quick.network, (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
-    labels, share, specs = splits["train"].labels, quick.specialty_share, learner_specs(CLASSES)
+    labels, share, specs = splits["train"].labels_S, quick.specialty_share, learner_specs(CLASSES)
     trained = sum(len(specialised_indices(labels, spec, share, 0)) for spec in specs) * EPOCHS
-    predicted = sum(len(splits[name].labels) for name in SPLIT_NAMES) * len(specs)
+    predicted = sum(len(splits[name].labels_S) for name in SPLIT_NAMES) * len(specs)
     loop = PlainLoop(experiment, plan, splits)
     before = loop.rates()
     seconds, n_workers = on_workers(experiment, plan, splits)

@@ -24,8 +24,9 @@ from distcel.data.subsets import specialised_indices
 from distcel.evaluate.launch import learner_accuracies
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
-from distcel.train.cache import CachedSplit, TrainedLearner
-from distcel.train.learner import LearnerTask, train_learner
+from distcel.train.cache import TrainedLearner
+from distcel.train.learner import train_learner
+from distcel.train.task import TrainingTask
 
 
 def alternatives(dataset: str) -> Mapping[str, Experiment]:
@@ -64,19 +65,18 @@ def measure(
 ) -> tuple[float, float, float, float]:
     """Specialised, complementary and overall accuracy on valid, and samples a second."""
     plan = NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
-    train, valid = splits["train"], splits["valid"]
-    task = LearnerTask(experiment, plan, splits, ("valid",), 0)
+    task = TrainingTask(experiment, plan, splits, seed=0)
     probs, trained, started = [], 0, time.monotonic()
     for spec in specs:
-        *_, last = train_learner(spec, task, torch.device("cpu"))
+        *_, last = train_learner(spec, task, torch.device("cpu"), predicted=["valid"])
         assert isinstance(last, TrainedLearner)
         probs.append(last.probs_by_split["valid"])
         share = experiment.specialty_share
-        n_own = len(specialised_indices(train.labels, spec, share, 0))
+        n_own = len(specialised_indices(task.train.labels_S, spec, share, 0))
         trained += n_own * experiment.learner_recipe.epochs
     seconds = time.monotonic() - started
-    cached = CachedSplit(valid.images, valid.labels, np.stack(probs, axis=1))
-    return *learner_accuracies(cached, specs), trained / seconds
+    valid = replace(task.valid, probs_SNC=np.stack(probs, axis=1))
+    return *learner_accuracies(valid, specs), trained / seconds
 
 
 def main() -> None:

@@ -46,10 +46,10 @@ from distcel.experiment.types import (
 )
 from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialStore
-from distcel.train.cache import CachedSplit, PredictionCache, TrainedLearner
+from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import EpochResult, Weights
 from distcel.train.learner import LearnerJob
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2
 LEARNER_SECONDS, EPOCH_SECONDS = 3.0, 1.5
@@ -60,7 +60,8 @@ CLASSES = tuple(str(c) for c in range(10))
 def some_split(name: SplitName, count: int) -> Split:
     """Small images, ten classes."""
     ids = pa.array([f"{name}/{i}" for i in range(count)])
-    return Split(ids, np.arange(count) % 10, np.zeros((count, 1, 4, 4), np.uint8))
+    images, no_probs = np.zeros((count, 1, 4, 4), np.uint8), np.empty((count, 0, 10), np.float32)
+    return Split(ids, np.arange(count) % 10, images, no_probs)
 
 
 def some_splits(counts: tuple[int, int, int]) -> Splits:
@@ -70,7 +71,7 @@ def some_splits(counts: tuple[int, int, int]) -> Splits:
 
 
 @ray.remote(num_cpus=1)
-def own_memory_for(split: CachedSplit) -> float:
+def own_memory_for(split: Split) -> float:
     """MB that reading the whole split adds to this worker's own memory."""
     process = psutil.Process()
     split.probs_SNC[:1].sum()
@@ -92,7 +93,7 @@ def cache_report() -> str:
             cache = PredictionCache(Path(folder))
             for spec, key in zip(specs, keys, strict=True):
                 probs = {
-                    name: random.random((len(splits[name].labels), 10), dtype=np.float32)
+                    name: random.random((len(splits[name].labels_S), 10), dtype=np.float32)
                     for name in SPLIT_NAMES
                 }
                 weights: Weights = {"weights": np.zeros(1, np.float32)}
@@ -152,7 +153,7 @@ class SleepingSelection:
 
 
 @dataclass(frozen=True)
-class SleepingTask(SelectionTask):
+class SleepingTask(TrainingTask):
     """A task whose trials sleep."""
 
     def begin(self, params: SelectionParams, device: Any) -> Any:
@@ -205,11 +206,10 @@ def learners(folder: Path) -> list[object]:
 def trials(folder: Path) -> list[object]:
     """A row about the search."""
     experiment = replace(DIGITS, selector_recipe=replace(DIGITS.selector_recipe, epochs=2))
-    small = CachedSplit(
-        np.zeros((1, 1, 4, 4), np.uint8), np.zeros(1, np.int64), np.zeros((1, 55, 10), np.float32)
-    )
+    small = replace(some_split("train", 1), probs_SNC=np.zeros((1, 55, 10), np.float32))
+    splits = Splits(CLASSES, {"train": small, "valid": small}, "none", 0)
     plan = NetworkPlan(DIGITS.network, (1, 4, 4), (0.5,), (0.25,))
-    task = SleepingTask(experiment, plan, small, small, 0)
+    task = SleepingTask(experiment, plan, splits, 0)
     space, first = search_space(experiment, 55, {}), first_point(experiment, 55, {})
     store, executor = TrialStore(folder / "trials"), RayExecutor(cluster_pool(1.0))
     settings = SearchSettings(space, first, 2, 0, N_TRIALS)

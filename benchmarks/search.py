@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.measure import Timing, table
 from distcel.core.networks import NetworkPlan
+from distcel.data.splits import Split
 from distcel.execute.cluster import connect
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
@@ -31,8 +32,8 @@ from distcel.experiment.space import search_space
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialStore
-from distcel.train.cache import CachedSplit
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
+from tests.cached_splits import made_split, made_splits
 
 N_LEARNERS, N_CLASSES = 55, 10
 FEW, MANY, REPETITIONS = 8, 40, 3
@@ -41,22 +42,23 @@ WORKERS = RayExecutor(WorkerPool(2, 1.0, 0.0))
 POINT = SelectionParams(k=10, epsilon=0.1, m=1, lr=0.1, gradient="exact")
 
 
-def random_split(count: int) -> CachedSplit:
+def random_split(count: int) -> Split:
     """CIFAR-10's shape with 55 learners."""
     random = np.random.default_rng(0)
-    return CachedSplit(
-        random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8),
-        random.integers(0, N_CLASSES, count),
-        random.random((count, N_LEARNERS, N_CLASSES), dtype=np.float32),
+    images = random.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
+    labels = random.integers(0, N_CLASSES, count)
+    return made_split(
+        labels, random.random((count, N_LEARNERS, N_CLASSES), dtype=np.float32), images
     )
 
 
-def task(n_train: int) -> SelectionTask:
+def task(n_train: int) -> TrainingTask:
     """Trials of one epoch over so many samples."""
     quick = load_experiment("cifar10", "quick")
     experiment = replace(quick, selector_recipe=replace(quick.selector_recipe, epochs=1))
     plan = NetworkPlan(quick.network, (3, 32, 32), (0.5,) * 3, (0.25,) * 3)
-    return SelectionTask(experiment, plan, random_split(n_train), random_split(128), seed=0)
+    splits = made_splits(random_split(n_train), random_split(128))
+    return TrainingTask(experiment, plan, splits, seed=0)
 
 
 def searched(shared: Any, n_trials: int) -> tuple[float, float]:

@@ -38,7 +38,7 @@ from distcel.search.prepare import Prepared, prepare
 from distcel.search.search import run_search
 from distcel.search.trials import TrialStore
 from distcel.search.tune import METRIC, SelectionTrial
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 SECONDS, SEEDS, MAX_SAMPLES = 60.0, (0, 1, 2), 6000
 # Seconds since the start and valid accuracy, of every epoch of every trial.
@@ -54,7 +54,7 @@ def prepared_run(data_dir: Path, run_dir: Path, seed: int) -> Prepared:
     return prepared
 
 
-def distcel_search(prepared: Prepared, task: SelectionTask, shared: Any) -> Course:
+def distcel_search(prepared: Prepared, task: TrainingTask, shared: Any) -> Course:
     """The search that this project is."""
     with TemporaryDirectory() as folder:
         store = TrialStore(Path(folder) / "trials")
@@ -81,7 +81,7 @@ class _Course(tune.Callback):
         self.course.append((time.time() - self.started, result[METRIC]))
 
 
-def tune_at_random(prepared: Prepared, task: SelectionTask, shared: Any) -> Course:
+def tune_at_random(prepared: Prepared, task: TrainingTask, shared: Any) -> Course:
     """Tune as it comes, with random search."""
     sampler = optuna.samplers.RandomSampler(seed=prepared.options.seed)
     course = _Course()
@@ -112,7 +112,7 @@ def tune_at_random(prepared: Prepared, task: SelectionTask, shared: Any) -> Cour
     return course.course
 
 
-def optuna_alone(prepared: Prepared, task: SelectionTask, shared: Any) -> Course:
+def optuna_alone(prepared: Prepared, task: TrainingTask, shared: Any) -> Course:
     """One process, two threads."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(2)
@@ -147,7 +147,7 @@ def optuna_alone(prepared: Prepared, task: SelectionTask, shared: Any) -> Course
     return course
 
 
-SEARCHES: dict[str, Callable[[Prepared, SelectionTask, Any], Course]] = {
+SEARCHES: dict[str, Callable[[Prepared, TrainingTask, Any], Course]] = {
     "distcel": distcel_search,
     "Tune, random": tune_at_random,
     "Optuna alone": optuna_alone,

@@ -23,9 +23,9 @@ from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Gradient, learner_specs
-from distcel.train.cache import CachedSplit
 from distcel.train.loop import Training
 from distcel.train.selection import SelectionTraining
+from tests.cached_splits import made_split
 
 # FER2013 at preset quick: 28 of the full networks take minutes a batch on a CPU.
 CASES = [("cifar10", "paper", 10, (3, 32, 32)), ("fer2013", "quick", 7, (1, 24, 24))]
@@ -44,11 +44,9 @@ def candidates(
     recipe = replace(experiment.selector_recipe, epochs=999, augmentation="none")  # nor does bare
     count = N_BATCHES * recipe.batch_size
     random = np.random.default_rng(0)
-    split = CachedSplit(
-        random.integers(0, 256, (count, *shape), dtype=np.uint8),
-        random.integers(0, n_classes, count),
-        random.random((count, n, n_classes), dtype=np.float32),
-    )
+    pixels = random.integers(0, 256, (count, *shape), dtype=np.uint8)
+    classes = random.integers(0, n_classes, count)
+    split = made_split(classes, random.random((count, n, n_classes), dtype=np.float32), pixels)
     images, labels = torch.from_numpy(split.images_SCHW), torch.from_numpy(split.labels_S)
     indices = torch.arange(count)
 

@@ -34,7 +34,8 @@ from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedReproduction
 from distcel.tracking.track import track_reproduction, tracked
 from distcel.train.cache import PredictionCache
-from distcel.train.learner import LearnerTask, train_learners
+from distcel.train.learner import train_learners
+from distcel.train.task import TrainingTask
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def train_base_learners(prepared: Prepared, executor: Executor) -> None:
         RunFailedError: a base learner diverged, or workers were lost over and over.
     """
 
-    def train(task: LearnerTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
+    def train(task: TrainingTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
         n_trained = train_learners(task, prepared.specs, keys, cache, executor)
         logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
@@ -156,7 +157,7 @@ def _results(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[s
         "note": prepared.experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
-        "n_samples": {name: len(split.labels) for name, split in prepared.splits.by_name.items()},
+        "n_samples": {name: len(split.labels_S) for name, split in prepared.splits.by_name.items()},
         "n_duplicates": prepared.splits.n_duplicates,
         "first": first_params(store.snapshot(), prepared.search.first).as_dict(),
         "best": best.params.as_dict(),

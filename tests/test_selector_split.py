@@ -18,7 +18,6 @@ from distcel.pipeline import train_base_learners
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
 from distcel.storage.files import DamagedFileError
-from distcel.train.cache import CachedSplit
 from distcel.train.learner import learner_key
 from tests.made_data import save_image
 
@@ -50,7 +49,7 @@ def prepared_on(data_dir: Path, run_dir: Path, selector_split: SelectorSplit) ->
     return prepare(BY_HEART, options)
 
 
-def accuracy(split: CachedSplit) -> float:
+def accuracy(split: Split) -> float:
     return float((split.probs_SNC.argmax(-1) == split.labels_S[:, None]).mean())
 
 
@@ -114,7 +113,7 @@ def test_the_selection_net_has_the_samples_that_the_flag_says(
     assert np.bincount(train.labels_S).tolist() == [56, 56]
     assert len(holdout.labels_S) == 23
     own = trained["holdout"].splits
-    np.testing.assert_array_equal(holdout.images_SCHW, own["holdout"].images)
+    np.testing.assert_array_equal(holdout.images_SCHW, own["holdout"].images_SCHW)
     assert not set(ids(own["holdout"])) & set(ids(own["train"]))
     everything = [sample_id for name in ("train", "holdout") for sample_id in ids(own[name])]
     assert sorted(everything) == sorted(ids(trained["train"].splits["train"]))

@@ -29,22 +29,44 @@ CACHE_VERSION = 1
 _TEST_SEED = 0
 
 
+Probabilities = NDArray[np.float32]
+
+
 class SplitOverlapError(RuntimeError):
     """A sample is in two splits."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split: ids, labels (S,) and uint8 images (S, channels, height, width), read-only."""
+    """The samples of one split; the arrays are read-only.
+
+    Attributes:
+        sample_ids: one a sample.
+        labels_S: shape (S,).
+        images_SCHW: shape (S, channels, height, width).
+        probs_SNC: the base learners' softmax outputs, shape (S, N, C). N is 0 until the prediction
+            cache read them.
+    """
 
     sample_ids: pa.StringArray
-    labels: NDArray[np.int64]
-    images: NDArray[np.uint8]
+    labels_S: NDArray[np.int64]
+    images_SCHW: Images
+    probs_SNC: Probabilities
+
+    @property
+    def learners_right(self) -> NDArray[np.bool_]:
+        """Whether each learner's most probable class is the sample's own, (S, N)."""
+        right_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
+        return right_SN
 
     def where(self, chosen_S: NDArray[np.bool_]) -> Split:
         """The samples that are chosen by a mask of shape (S,)."""
-        ids = self.sample_ids.filter(chosen_S)
-        return Split(ids, self.labels[chosen_S], self.images[chosen_S])
+        return Split(
+            self.sample_ids.filter(chosen_S),
+            self.labels_S[chosen_S],
+            self.images_SCHW[chosen_S],
+            self.probs_SNC[chosen_S],
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,7 @@ class Splits:
     Attributes:
         class_names: in the order of the labels.
         by_name: train, valid and test, and holdout once `subsets.hold_out` drew it.
-        digest: of all that they hold.
+        digest: of the samples that were drawn, and of which of them are held out.
         n_duplicates: samples that were left out of train and valid, because their image is in
             another split or an earlier one of the same split.
     """
@@ -70,12 +92,12 @@ class Splits:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width."""
-        _, channels, height, width = self["train"].images.shape
+        _, channels, height, width = self["train"].images_SCHW.shape
         return channels, height, width
 
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over the train split, in [0, 1]."""
-        images = self["train"].images
+        images = self["train"].images_SCHW
         levels = np.arange(256) / 255
         means, stds = [], []
         for channel in range(images.shape[1]):
@@ -203,8 +225,11 @@ def _write_splits(
 def _open_splits(paths: Mapping[SplitName, Path]) -> Splits:
     tables = {name: read_samples(path, "image") for name, path in paths.items()}
     facts = tables["train"].metadata
-    by_name = {name: Split(t.sample_ids, t.labels, t.values) for name, t in tables.items()}
     class_names = tuple(json.loads(facts["class_names"]))
+    by_name = {}
+    for name, table in tables.items():
+        no_probs = np.empty((len(table.labels), 0, len(class_names)), np.float32)
+        by_name[name] = Split(table.sample_ids, table.labels, table.values, no_probs)
     return Splits(class_names, by_name, facts["splits_digest"], int(facts["n_duplicates"]))
 
 

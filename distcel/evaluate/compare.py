@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from distcel.core.cost import MultiplyAdds
+from distcel.data.splits import Split
 from distcel.evaluate.gradients import study_gradients
 from distcel.evaluate.launch import run_facts
 from distcel.evaluate.metrics import measure, slices
@@ -42,9 +43,8 @@ from distcel.rules.trained import (
 from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule, refit_best
 from distcel.search.trials import TrialRecord, TrialStore, best_trial, first_params
-from distcel.train.cache import CachedSplit
 from distcel.train.estimate import count_samples
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
 _CONSTANT = ("unweighted_average", "plurality_vote", "super_learner")  # of Figure 2, for every k
@@ -55,7 +55,7 @@ class _Run:
     """A finished run, and what its comparison trains with."""
 
     prepared: Prepared
-    task: SelectionTask
+    task: TrainingTask
     shared: Any
     executor: Executor
     best: TrialRecord
@@ -111,10 +111,9 @@ def compare_run(
     Raises:
         RunFailedError: no trial is complete, or workers were lost again and again.
     """
-    train, valid = prepared.cached("train"), prepared.cached("valid")
     records = TrialStore(prepared.search_folder / "trials").snapshot()
     best, first = best_trial(records), first_params(records, prepared.search.first)
-    task = SelectionTask(prepared.experiment, prepared.plan, train, valid, prepared.options.seed)
+    task = prepared.selection_task()
     run = _Run(prepared, task, executor.share(task), executor, best, first)
     trained = _train(run)
     if beyond:
@@ -162,7 +161,7 @@ def _train_beyond(run: _Run, trained: _Trained) -> _Trained:
     brief = brief_single(experiment, run.lrs)
     found = best_on_valid(brief, run.shared, run.executor, run.folder)
     single_lr = next((chosen.lr for chosen in found.values()), best.lr)
-    options, labels_S = run.prepared.options, run.prepared.splits["train"].labels
+    options, labels_S = run.prepared.options, run.prepared.splits["train"].labels_S
     counts = count_samples(
         labels_S, run.prepared.specs, experiment, options.selector_split, options.seed
     )
@@ -193,7 +192,7 @@ def _seconds(
     }
 
 
-def _measured(run: _Run, test: CachedSplit, trained: _Trained) -> dict[str, Any]:
+def _measured(run: _Run, test: Split, trained: _Trained) -> dict[str, Any]:
     prepared, task, k = run.prepared, run.task, run.best.params.k
     smart = {k: one.predict(task, test).numpy()[None] for k, one in trained.over_k.items()}
     rules = consensus_rules(prepared.options.selector_split)
@@ -223,8 +222,8 @@ def accuracy_over_k(
     smart_by_k: Mapping[int, ProbsDSC],
     consensus: Mapping[str, ProbsDSC],
     valid_accuracy: Mapping[int, float],
-    task: SelectionTask,
-    test: CachedSplit,
+    task: TrainingTask,
+    test: Split,
     multiply_adds: MultiplyAdds,
 ) -> list[dict[str, Any]]:
     """Figure 2: at each k the cost of the smart ensemble, and accuracies by rule.

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import Gradient
 from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialRecord
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ ESTIMATORS = (
 
 
 def study_gradients(
-    task: SelectionTask,
+    task: TrainingTask,
     shared: Any,
     best: TrialRecord,
-    test: CachedSplit,
+    test: Split,
     executor: Executor,
     folder: Path,
     estimators: Sequence[Estimator] = ESTIMATORS,

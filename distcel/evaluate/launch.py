@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distcel.core.cost import multiply_adds
+from distcel.data.splits import Split
 from distcel.experiment.types import LearnerSpec, SelectionParams
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPERS, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RunFacts, correct
 from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 
 def measure_test(
-    prepared: Prepared, task: SelectionTask, params: SelectionParams, network: TrainedNetwork
+    prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
 ) -> dict[str, Any]:
     """Read the test split and measure the smart ensemble and the paper's other rules.
 
@@ -61,7 +61,7 @@ def measure_test(
 
 def run_facts(
     prepared: Prepared,
-    task: SelectionTask,
+    task: TrainingTask,
     k: int,
     first_k: int,
     chosen: Mapping[str, float],
@@ -82,7 +82,7 @@ def run_facts(
 
 
 def accuracies(
-    probs: Mapping[str, ProbsDSC], test: CachedSplit, specs: tuple[LearnerSpec, ...]
+    probs: Mapping[str, ProbsDSC], test: Split, specs: tuple[LearnerSpec, ...]
 ) -> dict[str, Any]:
     """The accuracies of the rules, by key, and of the base learners on `test`, as fractions."""
     specialised, complementary, overall = learner_accuracies(test, specs)
@@ -97,9 +97,7 @@ def accuracies(
     }
 
 
-def learner_accuracies(
-    split: CachedSplit, specs: tuple[LearnerSpec, ...]
-) -> tuple[float, float, float]:
+def learner_accuracies(split: Split, specs: tuple[LearnerSpec, ...]) -> tuple[float, float, float]:
     """Table 1: mean accuracy of the learners on their own classes, on the others, on all.
 
     A learner that specialises in every class has no others and is left out of their mean.

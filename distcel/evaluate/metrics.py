@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distcel.data.splits import Split
 from distcel.rules.registry import MEAN_LEARNER, ORACLE
 from distcel.rules.rule import ProbsDSC, correct
-from distcel.train.cache import CachedSplit
 
 Groups = Mapping[str, NDArray[np.bool_]]  # by name, whether a sample belongs to it, (S,)
 
@@ -24,7 +24,7 @@ _UTKFACE_NAME = re.compile(r"\d{1,3}_([01])_([0-4])_\d")
 
 def measure(
     probs: Mapping[str, ProbsDSC],
-    test: CachedSplit,
+    test: Split,
     class_names: tuple[str, ...],
     slices: Groups,
     leaders: Sequence[str],

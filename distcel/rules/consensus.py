@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.core.ensemble import class_probabilities
+from distcel.data.splits import Split
 from distcel.rules.rule import ConsensusRule, FittedRule
-from distcel.train.cache import CachedSplit
 
 RANDOM_DRAWS = 20
 SL_PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -30,7 +30,7 @@ def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) ->
 class UnweightedAverage:
     """The mean of the learners' softmax outputs."""
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Nothing is fitted."""
         del fitted
         return lambda split: torch.from_numpy(split.probs_SNC.mean(1))
@@ -40,11 +40,11 @@ class UnweightedAverage:
 class PluralityVote:
     """The share of the learners that rank a class first; ties go to the higher mean softmax."""
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Nothing is fitted."""
         del fitted
 
-        def vote(split: CachedSplit) -> Tensor:
+        def vote(split: Split) -> Tensor:
             n_samples, n_learners, n_classes = split.probs_SNC.shape
             counts_SC = np.zeros((n_samples, n_classes))
             choices_SN = split.probs_SNC.argmax(-1)
@@ -67,7 +67,7 @@ class RandomSelection:
     k: int
     seed: tuple[int, int]
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Draw the learners."""
         n_learners = fitted.probs_SNC.shape[1]
         chosen = np.random.default_rng(self.seed).choice(n_learners, self.k, replace=False)
@@ -92,7 +92,7 @@ class SuperLearner:
     penalty: float = 0.0
     max_iterations: int = 100
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Find the weights, as far as L-BFGS comes within `max_iterations`; the loss is convex."""
         probs_SNC, labels_S = torch.tensor(fitted.probs_SNC), torch.tensor(fitted.labels_S)
         weights_N = torch.ones(probs_SNC.shape[1], requires_grad=True)
@@ -111,7 +111,7 @@ class SuperLearner:
         optimizer.step(loss)
         found_N = weights_N.detach().numpy()
 
-        def vote(split: CachedSplit) -> Tensor:
+        def vote(split: Split) -> Tensor:
             logits_SC = torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, found_N))
             return class_probabilities(logits_SC)
 
@@ -128,9 +128,9 @@ class BestOnValid:
     """
 
     candidates: tuple[ConsensusRule, ...]
-    valid: CachedSplit
+    valid: Split
 
-    def choose(self, fitted: CachedSplit) -> tuple[ConsensusRule, FittedRule]:
+    def choose(self, fitted: Split) -> tuple[ConsensusRule, FittedRule]:
         """The chosen candidate and its vote."""
         votes = [rule.fit(fitted) for rule in self.candidates]
         labels_S = self.valid.labels_S
@@ -138,12 +138,12 @@ class BestOnValid:
         best = hits.index(max(hits))
         return self.candidates[best], votes[best]
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Fit all of them and choose."""
         return self.choose(fitted)[1]
 
 
-def super_learner(valid: CachedSplit) -> BestOnValid:
+def super_learner(valid: Split) -> BestOnValid:
     """The super learner with the penalty that is best on valid."""
     return BestOnValid(tuple(map(SuperLearner, SL_PENALTIES)), valid)
 
@@ -153,6 +153,6 @@ def random_selections(k: int, seed: int) -> list[RandomSelection]:
     return [RandomSelection(k, (seed, draw)) for draw in range(RANDOM_DRAWS)]
 
 
-def oracle_accuracy(split: CachedSplit) -> float:
+def oracle_accuracy(split: Split) -> float:
     """The fraction of samples that at least one learner gets right: no choice of one exceeds it."""
     return float(split.learners_right.any(1).mean())

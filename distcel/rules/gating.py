@@ -1,7 +1,7 @@
 """Two other ways to train a selection net end to end, in place of the smart ensemble.
 
 Both are called as the smart ensemble is, so that `SelectionTraining` trains them and
-`DeviceSplit.vote` lets them vote: they have the same selection net, seed, order of the samples,
+`predict_split` lets them vote: they have the same selection net, seed, order of the samples,
 recipe and epochs.
 """
 
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from distcel.core.ensemble import SummedVote, class_probabilities
+from distcel.core.ensemble import SummedVote
 from distcel.core.knapsack import top_k_mask
+from distcel.data.splits import Split
 from distcel.experiment.types import SelectionParams
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
+from distcel.train.selection import SelectionTraining, predict_split
+from distcel.train.task import TrainingTask
 
 
 class SoftGating(nn.Module):
@@ -71,13 +72,13 @@ class GatedEnsemble:
     kind: Literal["soft_gating", "straight_through"]
     params: SelectionParams
 
-    def begin(self, task: SelectionTask, device: torch.device) -> SelectionTraining:
+    def begin(self, task: TrainingTask, device: torch.device) -> SelectionTraining:
         """The smart ensemble's training, of this ensemble around the selection net."""
         ensemble = self._around(task.selection_net(device))
         return task.begin_with(ensemble, self.params.lr, device)
 
     def train(
-        self, task: SelectionTask, device: torch.device, state: bytes | None
+        self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
         """Train for all epochs of the selection net; it keeps no state, so none is taken.
 
@@ -86,12 +87,11 @@ class GatedEnsemble:
         """
         yield self.begin(task, device).run()
 
-    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+    def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities, shape (S, C): the mixture, or the softmax of the vote (Eq. 11)."""
-        device = torch.device("cpu")
-        ensemble = self._around(task.selection_net(device))
+        ensemble = self._around(task.selection_net(torch.device("cpu")))
         ensemble.load_state_dict(trained.state_dict)
-        return class_probabilities(DeviceSplit(split, device).logits(ensemble))
+        return predict_split(ensemble, split)
 
     def _around(self, selection_net: nn.Module) -> nn.Module:
         if self.kind == "soft_gating":

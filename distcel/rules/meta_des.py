@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
+from distcel.data.splits import Split
 from distcel.rules.rule import FittedRule
-from distcel.train.cache import CachedSplit
 
 # DESlib sees each sample as one row: the outputs of all learners, N x C, and then its pixels.
 Rows = NDArray[np.float32]
@@ -36,7 +36,7 @@ class MetaDES:
     count: int = 7
     n_profiles: int = 5
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Train the meta-classifier; every class must be among the samples."""
         _, n_learners, n_classes = fitted.probs_SNC.shape
         model = METADES(
@@ -53,7 +53,7 @@ class MetaDES:
         return lambda split: torch.from_numpy(model.predict_proba(_rows(split)))
 
 
-def _rows(split: CachedSplit) -> Rows:
+def _rows(split: Split) -> Rows:
     n_samples = len(split.labels_S)
     pixels = np.divide(split.images_SCHW.reshape(n_samples, -1), 255, dtype=np.float32)
     return np.hstack([split.probs_SNC.reshape(n_samples, -1), pixels])

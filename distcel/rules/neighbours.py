@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distcel.data.splits import Split
 from distcel.rules.consensus import vote_shares
 from distcel.rules.rule import FittedRule
-from distcel.train.cache import CachedSplit
 
 _BLOCK = 1000  # samples whose distances are in memory at once
 
 
-def _nearest(fitted: CachedSplit, count: int) -> Callable[[CachedSplit], NDArray[np.int64]]:
+def _nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.int64]]:
     """Finds the indices of the nearest fitted samples, the nearest first, (S, count).
 
     With fewer fitted samples than `count` it is all of them.
@@ -29,7 +29,7 @@ def _nearest(fitted: CachedSplit, count: int) -> Callable[[CachedSplit], NDArray
     count = min(count, len(fitted.labels_S))
     finder = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(_pixels(fitted))
 
-    def find(split: CachedSplit) -> NDArray[np.int64]:
+    def find(split: Split) -> NDArray[np.int64]:
         pixels = _pixels(split)
         blocks = (pixels[i : i + _BLOCK] for i in range(0, len(pixels), _BLOCK))
         return np.concatenate([finder.kneighbors(block, return_distance=False) for block in blocks])
@@ -37,7 +37,7 @@ def _nearest(fitted: CachedSplit, count: int) -> Callable[[CachedSplit], NDArray
     return find
 
 
-def _pixels(split: CachedSplit) -> NDArray[np.float32]:
+def _pixels(split: Split) -> NDArray[np.float32]:
     pixels = split.images_SCHW.reshape(len(split.labels_S), -1)
     return np.divide(pixels, 255, dtype=np.float32)
 
@@ -48,11 +48,11 @@ class NearestNeighbours:
 
     count: int = 7
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Keep the images; of equal counts the class of a nearer sample wins."""
         find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
 
-        def vote(split: CachedSplit) -> Tensor:
+        def vote(split: Split) -> Tensor:
             classes_SK = fitted.labels_S[find(split)]
             weights_K = 1 + 1e-3 * np.arange(classes_SK.shape[1])[::-1]
             is_class_SKC = classes_SK[:, :, None] == np.arange(n_classes)
@@ -68,7 +68,7 @@ class KnoraUnion:
 
     count: int = 7
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Note which learner has which sample right."""
         find_correct = _correct_of_nearest(fitted, self.count)
         return lambda split: _plurality(split, find_correct(split).sum(1))
@@ -83,27 +83,25 @@ class KnoraEliminate:
 
     count: int = 7
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Note which learner has which sample right."""
         find_correct = _correct_of_nearest(fitted, self.count)
 
-        def vote(split: CachedSplit) -> Tensor:
+        def vote(split: Split) -> Tensor:
             unbroken_SN = np.logical_and.accumulate(find_correct(split), axis=1).sum(1)
             return _plurality(split, unbroken_SN == unbroken_SN.max(1, keepdims=True))
 
         return vote
 
 
-def _correct_of_nearest(
-    fitted: CachedSplit, count: int
-) -> Callable[[CachedSplit], NDArray[np.bool_]]:
+def _correct_of_nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.bool_]]:
     """Which learner has which of the nearest samples right, the nearest first, (S, count, N)."""
     correct_SN = fitted.learners_right
     find = _nearest(fitted, count)
     return lambda split: correct_SN[find(split)]
 
 
-def _plurality(split: CachedSplit, votes_SN: NDArray[np.generic]) -> Tensor:
+def _plurality(split: Split, votes_SN: NDArray[np.generic]) -> Tensor:
     """The shares of the votes, so many a learner, for the class it ranks first.
 
     No votes at all count as one of every learner.

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
+from distcel.data.splits import Split
 from distcel.experiment.types import SelectorSplit
 from distcel.rules.consensus import BestOnValid
 from distcel.rules.rule import ProbsDSC, Rule, RuleOptions, differs, predict_draws
 from distcel.rules.trained import SMART, TRAINED
 from distcel.rules.untrained import CONSENSUS
-from distcel.train.cache import CachedSplit
 
 # What no rule reaches, or any should: measured beside the rules, on the learners' own predictions.
 ORACLE = Rule(
@@ -53,9 +53,9 @@ def consensus_rules(selector_split: SelectorSplit) -> list[Rule]:
 
 def predict_rules(
     rules: Sequence[Rule],
-    train: CachedSplit,
-    valid: CachedSplit,
-    test: CachedSplit,
+    train: Split,
+    valid: Split,
+    test: Split,
     k: int,
     seed: int,
 ) -> tuple[dict[str, ProbsDSC], dict[str, float]]:

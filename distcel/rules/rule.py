@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distcel.core.cost import MultiplyAdds
-from distcel.train.cache import CachedSplit
+from distcel.data.splits import Split
 
 # Maps any split to class probabilities (S, C).
-FittedRule = Callable[[CachedSplit], Tensor]
+FittedRule = Callable[[Split], Tensor]
 # Class probabilities of a rule's D draws; most rules have one draw.
 ProbsDSC = NDArray[np.floating[Any]]
 FittedOn = Literal["nothing", "train", "valid"]
@@ -23,7 +23,7 @@ FittedOn = Literal["nothing", "train", "valid"]
 class ConsensusRule(Protocol):
     """Combines the base learners' predictions into one."""
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Fit it to a split; the result maps any split to class probabilities (S, C)."""
         ...
 
@@ -65,7 +65,7 @@ class RuleOptions:
 
     k: int
     seed: int
-    valid: CachedSplit
+    valid: Split
 
 
 Count = Callable[[RunFacts], int | None]
@@ -161,9 +161,7 @@ def selection_net_and(asked: Count, matrices: bool = False) -> Count:
     return cost
 
 
-def predict_draws(
-    draws: Sequence[ConsensusRule], fitted: CachedSplit, test: CachedSplit
-) -> ProbsDSC:
+def predict_draws(draws: Sequence[ConsensusRule], fitted: Split, test: Split) -> ProbsDSC:
     """The class probabilities of each of the rules for each sample of `test`, (D, S, C)."""
     return np.stack([rule.fit(fitted)(test).numpy() for rule in draws])
 

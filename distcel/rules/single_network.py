@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.core.networks import NetworkPlan
+from distcel.data.splits import Split
 from distcel.execute.jobs import Progress
 from distcel.experiment.types import Experiment, Recipe
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import EpochResult, TrainedNetwork, load_training, save_training
 from distcel.train.estimate import SampleCounts
 from distcel.train.loop import Training, augment, predict, to_tensor
-from distcel.train.selection import SelectionTask, measured_epoch
+from distcel.train.selection import measured_epoch
+from distcel.train.task import TrainingTask
 
 SECONDS_BETWEEN_STATES = 30.0  # lost at most when a worker is killed; half a second to keep each
 
@@ -65,8 +66,8 @@ class SingleNetworkTraining:
     def __init__(
         self,
         plan: NetworkPlan,
-        train: CachedSplit,
-        valid: CachedSplit,
+        train: Split,
+        valid: Split,
         recipe: Recipe,
         seed: int,
         device: torch.device,
@@ -125,7 +126,7 @@ class SingleNetwork:
     epochs: int
     lr: float
 
-    def begin(self, task: SelectionTask, device: torch.device) -> SingleNetworkTraining:
+    def begin(self, task: TrainingTask, device: torch.device) -> SingleNetworkTraining:
         """A fresh training by the selection net's recipe, but for lr and epochs.
 
         Its schedule is stretched over all epochs: by `step` too, the lr ends where it does there.
@@ -137,7 +138,7 @@ class SingleNetwork:
 
     def train(
         self,
-        task: SelectionTask,
+        task: TrainingTask,
         device: torch.device,
         state: bytes | None,
         seconds_between_states: float = SECONDS_BETWEEN_STATES,
@@ -160,7 +161,7 @@ class SingleNetwork:
         assert run.best is not None, "there is at least one epoch"
         yield run.best
 
-    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+    def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities, shape (S, C); the base learners' predictions are not used."""
         network = task.plan.build(split.probs_SNC.shape[2], seed=0)
         network.load_state_dict(trained.state_dict)

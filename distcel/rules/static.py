@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distcel.data.splits import Split
 from distcel.rules.rule import FittedRule
-from distcel.train.cache import CachedSplit
 
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 3))
 
@@ -20,7 +20,7 @@ def _weighted(weights_N: NDArray[np.float64]) -> FittedRule:
     return lambda split: torch.from_numpy(np.einsum("snc,n->sc", split.probs_SNC, weights_N))
 
 
-def _accuracies(split: CachedSplit) -> NDArray[np.float64]:
+def _accuracies(split: Split) -> NDArray[np.float64]:
     """Of each learner, shape (N,)."""
     return np.asarray(split.learners_right.mean(0), np.float64)
 
@@ -31,7 +31,7 @@ class TopLearners:
 
     k: int
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Rank the learners."""
         accuracy_N = _accuracies(fitted)
         weights_N = np.zeros(len(accuracy_N))
@@ -47,7 +47,7 @@ class DiscreteSuperLearner:
     that they have not seen.
     """
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Find the learner."""
         rows_S = np.arange(len(fitted.labels_S))
         own_SN = fitted.probs_SNC[rows_S, :, fitted.labels_S]
@@ -67,7 +67,7 @@ class GreedySelection:
 
     n_rounds: int = 50
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Add learners; of all rounds the most accurate one counts, the earliest of equals."""
         rows_S, labels_S = np.arange(len(fitted.labels_S)), fitted.labels_S
         sum_SC = np.zeros(fitted.probs_SNC[:, 0].shape)
@@ -100,7 +100,7 @@ class LogisticStacking:
     inverse_penalty: float = 1.0
     max_iterations: int = 300
 
-    def fit(self, fitted: CachedSplit) -> FittedRule:
+    def fit(self, fitted: Split) -> FittedRule:
         """Fit it by L-BFGS, as far as it comes within `max_iterations`."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -114,7 +114,7 @@ class LogisticStacking:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(_logarithms(fitted), fitted.labels_S)
 
-        def vote(split: CachedSplit) -> Tensor:
+        def vote(split: Split) -> Tensor:
             probs_SC = np.zeros((len(split.labels_S), n_classes))
             probs_SC[:, regression.classes_] = model.predict_proba(_logarithms(split))
             return torch.from_numpy(probs_SC)
@@ -122,7 +122,7 @@ class LogisticStacking:
         return vote
 
 
-def _logarithms(split: CachedSplit) -> NDArray[np.float32]:
+def _logarithms(split: Split) -> NDArray[np.float32]:
     """Of the softmax outputs, shape (S, N * C); a zero counts as 1e-4."""
     logarithms_SNC: NDArray[np.float32] = np.log(split.probs_SNC.clip(1e-4))
     return logarithms_SNC.reshape(len(split.labels_S), -1)

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.types import Experiment, SelectionParams
 from distcel.rules.gating import GatedEnsemble
@@ -22,10 +23,9 @@ from distcel.rules.rule import Rule, RunFacts, everybody, nobody, selected, sele
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.search.kept import TrainableRule, train_missing
 from distcel.search.refit import SmartRule
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import SampleCounts
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 RulesByLr = Mapping[float, TrainableRule]
 
@@ -124,11 +124,11 @@ class Chosen:
     lr: float
     seconds: float
 
-    def predict(self, task: SelectionTask, split: CachedSplit) -> Tensor:
+    def predict(self, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities, shape (S, C)."""
         return self.rule.predict(self.network, task, split)
 
-    def facts(self, task: SelectionTask) -> dict[str, Any]:
+    def facts(self, task: TrainingTask) -> dict[str, Any]:
         """What a report shows of its training, for `results.json`."""
         n_epochs = len(self.network.epochs)
         return {

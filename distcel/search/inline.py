@@ -18,13 +18,13 @@ from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 _STOPPED_SHARE = 2 / 3  # of the trials that reach the rung, as ASHA with a reduction factor of 3
 
 
 def run_trials(
-    task: SelectionTask,
+    task: TrainingTask,
     settings: SearchSettings,
     store: TrialStore,
     executor: InlineExecutor,
@@ -79,7 +79,7 @@ def new_study(settings: SearchSettings, store: TrialStore) -> optuna.Study:
 
 def _run_trial(
     number: int,
-    task: SelectionTask,
+    task: TrainingTask,
     settings: SearchSettings,
     store: TrialStore,
     at_rung: list[float],

@@ -1,4 +1,4 @@
-"""Networks trained on a SelectionTask by an executor, each kept in a file of its own.
+"""Networks trained on a TrainingTask by an executor, each kept in a file of its own.
 
 `FOLDER/<title>-<key>.safetensors` is a rule's network, or `.failed` says why it has none; while it
 is trained, `.state` is what its training can go on from.
@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from distcel.data.splits import Split
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.storage.files import content_key, is_intact, read_sealed, write_checked, write_sealed
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class TrainableRule(Protocol):
     """A rule that is a trained network; a frozen dataclass whose fields are JSON."""
 
     def train(
-        self, task: SelectionTask, device: torch.device, state: bytes | None
+        self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[Progress | TrainedNetwork]:
         """Yields progress that brings a state to go on from, if any, and at its end the network.
 
@@ -42,7 +42,7 @@ class TrainableRule(Protocol):
         """
         ...
 
-    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+    def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities for every sample of the split, shape (S, C)."""
         ...
 
@@ -58,7 +58,7 @@ def train_missing(
 
     Args:
         rules: by title, the longest training first.
-        shared: the SelectionTask that they are trained on, as `executor.share` returned it.
+        shared: the TrainingTask that they are trained on, as `executor.share` returned it.
         executor: where they are trained.
         folder: where the networks are kept; its name answers for the task being the same.
         at_once: how many are trained at once at most; None is as many as there are workers.

@@ -12,7 +12,7 @@ import torch
 from optuna.distributions import distribution_to_json
 
 from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
-from distcel.data.splits import Splits, load_splits
+from distcel.data.splits import Split, Splits, load_splits
 from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
@@ -23,9 +23,9 @@ from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
 from distcel.storage.provenance import describe_commit
 from distcel.train import selection
-from distcel.train.cache import CachedSplit, PredictionCache, cross_fitted
-from distcel.train.learner import LearnerTask, learner_key
-from distcel.train.selection import SelectionTask
+from distcel.train.cache import PredictionCache, cross_fitted
+from distcel.train.learner import learner_key
+from distcel.train.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ class Prepared:
         """The predictions of the copies, each of its own fold alone."""
         return PredictionCache(self.options.run_dir / "learners", ("holdout",))
 
-    def learner_task(self, fold: Fold | None = None) -> LearnerTask:
+    def learner_task(self, fold: Fold | None = None) -> TrainingTask:
         """What the learners that vote are trained on, or their copies that do not see a fold."""
         splits = hold_out(self.splits, fold.held_out_S) if fold else self.splits
-        predicted = (self.copies_cache if fold else self.cache).split_names
-        return LearnerTask(self.experiment, self.plan, splits, predicted, self.options.seed)
+        return TrainingTask(self.experiment, self.plan, splits, self.options.seed)
 
-    def selection_task(self) -> SelectionTask:
-        """What the selection net is trained on."""
-        train, valid = self.cached("train"), self.cached("valid")
-        return SelectionTask(self.experiment, self.plan, train, valid, self.options.seed)
+    def selection_task(self) -> TrainingTask:
+        """What trials and rules are trained on: train and valid with predictions, without test."""
+        by_name: dict[SplitName, Split] = {name: self.cached(name) for name in ("train", "valid")}
+        splits = replace(self.splits, by_name=by_name)
+        return TrainingTask(self.experiment, self.plan, splits, self.options.seed)
 
-    def cached(self, split: SplitName) -> CachedSplit:
+    def cached(self, split: SplitName) -> Split:
         """One split with the predictions of all base learners.
 
         Of `train`, what the selection net is to be trained on: with `holdout` the samples that are
@@ -153,12 +153,12 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     require_within(search.space, search.first)
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
-    _require_memory(len(splits["train"].labels), len(specs), len(splits.class_names))
+    _require_memory(len(splits["train"].labels_S), len(specs), len(splits.class_names))
 
     def keys(of: Splits) -> tuple[str, ...]:
         return tuple(learner_key(experiment, spec, of, plan, options.seed) for spec in specs)
 
-    parts = held_out_parts(splits["train"].labels, options.selector_split, options.seed)
+    parts = held_out_parts(splits["train"].labels_S, options.selector_split, options.seed)
     if options.selector_split == "holdout":
         splits = hold_out(splits, parts.pop())
     # A key asks for the digest alone: no copy of the images is made for it.

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distcel.core.ensemble import class_probabilities, trained_ensemble
+from distcel.core.ensemble import trained_ensemble
+from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import DeviceSplit, SelectionTask
+from distcel.train.selection import predict_split
+from distcel.train.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SmartRule:
     params: SelectionParams
 
     def train(
-        self, task: SelectionTask, device: torch.device, state: bytes | None
+        self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
         """Train for all epochs of the selection net; it keeps no state, so none is taken.
 
@@ -36,11 +37,11 @@ class SmartRule:
         """
         yield task.begin(self.params, device).run()
 
-    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+    def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities (Eq. 11), shape (S, C)."""
         _, n_learners, n_classes = split.probs_SNC.shape
         smart = trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
-        return class_probabilities(DeviceSplit(split, torch.device("cpu")).logits(smart))
+        return predict_split(smart, split)
 
 
 Refitted = tuple[TrainedNetwork, TrialRecord]
@@ -53,7 +54,7 @@ def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path)
     one takes its place.
 
     Args:
-        shared: the SelectionTask, as `executor.share` returned it.
+        shared: the TrainingTask, as `executor.share` returned it.
         store: the finished trials.
         executor: where it is trained.
         folder: where the result is kept, for a later launch.

@@ -66,7 +66,7 @@ def run_search(
     """Bring the store up to the wanted number of finished trials and return all records.
 
     Args:
-        shared: the SelectionTask that every trial trains on, as `executor.share` returned it.
+        shared: the TrainingTask that every trial trains on, as `executor.share` returned it.
         settings: what is searched, and for how long.
         store: finished and interrupted trials of earlier launches; the new ones are added.
         executor: where the trials run.

@@ -26,13 +26,14 @@ from distcel.search.ray_patch import memory_kills_are_actor_errors
 from distcel.search.recorder import OUTCOME, NotKeptError, Recorder
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
-from distcel.train.selection import SelectionTask, SelectionTraining
+from distcel.train.selection import SelectionTraining
+from distcel.train.task import TrainingTask
 
 METRIC = "valid_accuracy"
 
 
 def run_trials(
-    task: ray.ObjectRef[SelectionTask],
+    task: ray.ObjectRef[TrainingTask],
     settings: SearchSettings,
     store: TrialStore,
     executor: RayExecutor,
@@ -76,7 +77,7 @@ def _as_we_want_tune() -> Iterator[None]:
 
 
 def _tuner(
-    task: ray.ObjectRef[SelectionTask],
+    task: ray.ObjectRef[TrainingTask],
     settings: SearchSettings,
     recorder: Recorder,
     pool: WorkerPool,
@@ -163,7 +164,7 @@ def new_searcher(settings: SearchSettings, store: TrialStore) -> Searcher:
 class SelectionTrial(tune.Trainable):
     """One trial: each Tune step is one epoch of the selection net."""
 
-    def setup(self, config: dict[str, Any], task: SelectionTask) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], task: TrainingTask) -> None:  # type: ignore[override]
         """Take the first trial of this actor."""
         torch.set_num_threads(1)
         self.device = worker_device()

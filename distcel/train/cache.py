@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from distcel.data.splits import Split, Splits
+from distcel.data.splits import Probabilities, Split, Splits
 from distcel.data.subsets import Fold
 from distcel.data.tables import read_samples, write_samples
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
@@ -35,29 +34,6 @@ from distcel.storage.files import (
 )
 from distcel.storage.provenance import source_digest
 from distcel.train.checkpoint import Weights
-
-Probabilities = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class CachedSplit:
-    """One split with its cached predictions: images and labels of S samples, probs (S, N, C)."""
-
-    images_SCHW: NDArray[np.uint8]
-    labels_S: NDArray[np.int64]
-    probs_SNC: Probabilities
-
-    @property
-    def learners_right(self) -> NDArray[np.bool_]:
-        """Whether each learner's most probable class is the sample's own, (S, N)."""
-        right_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
-        return right_SN
-
-    def where(self, chosen_S: NDArray[np.bool_]) -> CachedSplit:
-        """The samples that are chosen."""
-        return CachedSplit(
-            self.images_SCHW[chosen_S], self.labels_S[chosen_S], self.probs_SNC[chosen_S]
-        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +108,7 @@ class PredictionCache:
                 self.path(spec, key, name),
                 "probabilities",
                 split.sample_ids,
-                split.labels,
+                split.labels_S,
                 trained.probs_by_split[name],
                 facts,
             )
@@ -164,7 +140,7 @@ class PredictionCache:
 
     def load(
         self, specs: Sequence[LearnerSpec], keys: Sequence[str], split: Split, name: SplitName
-    ) -> CachedSplit:
+    ) -> Split:
         """One split with the predictions of all learners, in the order of `specs`.
 
         Raises:
@@ -181,16 +157,16 @@ class PredictionCache:
                 put_aside(error)
                 raise
             if probs_SNC is None:
-                shape = (len(split.labels), len(specs), table.values.shape[1])
+                shape = (len(split.labels_S), len(specs), table.values.shape[1])
                 probs_SNC = np.empty(shape, np.float32)
             probs_SNC[:, i] = table.values
         assert probs_SNC is not None, "there is at least one learner"
-        return CachedSplit(split.images, split.labels, probs_SNC)
+        return replace(split, probs_SNC=probs_SNC)
 
 
 def cross_fitted(
     cache: PredictionCache, specs: Sequence[LearnerSpec], folds: Sequence[Fold], train: Split
-) -> CachedSplit:
+) -> Split:
     """The train split, each sample predicted by the copies that were trained without it.
 
     Raises:
@@ -201,9 +177,9 @@ def cross_fitted(
         held_out = train.where(fold.held_out_S)
         part = cache.load(specs, fold.keys, held_out, "holdout").probs_SNC
         if not probs_SNC.size:
-            probs_SNC = np.empty((len(train.labels), *part.shape[1:]), np.float32)
+            probs_SNC = np.empty((len(train.labels_S), *part.shape[1:]), np.float32)
         probs_SNC[fold.held_out_S] = part
-    return CachedSplit(train.images, train.labels, probs_SNC)
+    return replace(train, probs_SNC=probs_SNC)
 
 
 def _file_name(spec: LearnerSpec) -> str:

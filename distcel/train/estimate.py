@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.formats import Pool
+from distcel.data.splits import Split
 from distcel.data.subsets import held_out_parts, specialised_indices
 from distcel.experiment.types import (
     Experiment,
@@ -24,7 +26,6 @@ from distcel.experiment.types import (
     SplitName,
     learner_specs,
 )
-from distcel.train.cache import CachedSplit
 from distcel.train.loop import Training
 from distcel.train.selection import SelectionTraining
 
@@ -152,9 +153,10 @@ def _seconds_per_sample(
     batch_size = experiment.selector_recipe.batch_size
     shape = (batch_size, *plan.image_shape)
     random = np.random.default_rng(0)
-    split = CachedSplit(
-        random.integers(0, 256, shape, dtype=np.uint8),
+    split = Split(
+        pa.nulls(batch_size, pa.string()),
         np.zeros(batch_size, np.int64),
+        random.integers(0, 256, shape, dtype=np.uint8),
         random.random((batch_size, n_learners, n_classes), dtype=np.float32),
     )
     recipe = replace(experiment.selector_recipe, epochs=999)

@@ -25,6 +25,7 @@ from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment, predict, to_tensor
+from distcel.train.task import TrainingTask
 
 # Between two states of a learner that are kept: an interrupted one goes on from the last.
 _SECONDS_BETWEEN_STATES = 5.0
@@ -33,25 +34,6 @@ _SECONDS_BETWEEN_STATES = 5.0
 # data, recipe, seed and libraries: of the networks, the training loop, a learner's own samples, or
 # the state that its training goes on from. tests/train/test_golden.py fails where it was forgotten.
 CACHE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class LearnerTask:
-    """What every base learner is trained on, shared with all workers.
-
-    Attributes:
-        experiment: share, architecture and recipe.
-        plan: how networks are built.
-        splits: of which `train` is trained on.
-        predicted: the splits whose predictions are wanted.
-        seed: together with a learner's name, of every random number.
-    """
-
-    experiment: Experiment
-    plan: NetworkPlan
-    splits: Splits
-    predicted: tuple[SplitName, ...]
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,12 @@ class LearnerJob:
     @property
     def work(self) -> Work:
         """As `train_learner`."""
-        return partial(_train, self.spec, _SECONDS_BETWEEN_STATES)
+        return partial(
+            train_learner,
+            self.spec,
+            predicted=self.cache.split_names,
+            seconds_between_states=_SECONDS_BETWEEN_STATES,
+        )
 
     def is_kept(self) -> bool:
         """Whether weights and predictions are in the cache."""
@@ -97,7 +84,7 @@ class LearnerJob:
 
 
 def train_learners(
-    task: LearnerTask,
+    task: TrainingTask,
     specs: Sequence[LearnerSpec],
     keys: Sequence[str],
     cache: PredictionCache,
@@ -144,21 +131,13 @@ def learner_key(
     )
 
 
-def _train(
-    spec: LearnerSpec,
-    seconds_between_states: float,
-    task: LearnerTask,
-    device: torch.device,
-    state: bytes | None,
-) -> Iterator[Progress | TrainedLearner]:
-    return train_learner(spec, task, device, state, seconds_between_states)
-
-
 def train_learner(
     spec: LearnerSpec,
-    task: LearnerTask,
+    task: TrainingTask,
     device: torch.device,
     state: bytes | None = None,
+    *,
+    predicted: Sequence[SplitName],
     seconds_between_states: float = math.inf,
 ) -> Iterator[Progress | TrainedLearner]:
     """Train one base learner; yields its progress after every epoch, its results at the end.
@@ -168,18 +147,19 @@ def train_learner(
         task: what it is trained on.
         device: where it is trained.
         state: of an earlier `Progress` of the same learner, to go on from it.
+        predicted: the splits whose predictions are wanted.
         seconds_between_states: at least this long between two `Progress` that bring a state.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
     seed = int(content_key([task.seed, spec.name])[:15], 16)
-    recipe, train = task.experiment.learner_recipe, task.splits["train"]
-    names = dict.fromkeys(("train", *task.predicted))
-    images = {name: to_tensor(task.splits[name].images, device) for name in names}
-    train_images, labels_S = images["train"], to_tensor(train.labels, device)
+    recipe = task.experiment.learner_recipe
+    names: dict[SplitName, None] = dict.fromkeys(("train", *predicted))
+    images = {name: to_tensor(task.splits[name].images_SCHW, device) for name in names}
+    train_images, labels_S = images["train"], to_tensor(task.train.labels_S, device)
     network = task.plan.build(len(task.splits.class_names), seed).to(device)
-    own_S = specialised_indices(train.labels, spec, task.experiment.specialty_share, seed)
+    own_S = specialised_indices(task.train.labels_S, spec, task.experiment.specialty_share, seed)
 
     def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
         pictures = augment(train_images[batch_B], recipe.augmentation, generator)
@@ -194,8 +174,6 @@ def train_learner(
         due = time.monotonic() - saved >= seconds_between_states and run.epoch < recipe.epochs
         yield Progress(run.epoch, loss, save_training(run) if due else None)
         saved = time.monotonic() if due else saved
-    probs = {
-        name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in task.predicted
-    }
+    probs = {name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in predicted}
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     yield TrainedLearner(probs, weights, run.seconds)

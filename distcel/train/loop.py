@@ -134,10 +134,17 @@ def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images_SCHW: Tensor, batch_size: int = 256) -> Tensor:
-    """The network's outputs for every image, shape (S, outputs), in evaluation mode."""
+def predict(network: nn.Module, *inputs: Tensor, batch_size: int = 256) -> Tensor:
+    """The network's outputs for every sample, shape (S, outputs), in evaluation mode.
+
+    Args:
+        network: maps a batch of each of the inputs to its outputs.
+        inputs: images and what else it takes, each of shape (S, ...).
+        batch_size: samples at once.
+    """
     network.eval()
-    return torch.cat([network(images) for images in images_SCHW.split(batch_size)])
+    batches = zip(*(values.split(batch_size) for values in inputs), strict=True)
+    return torch.cat([network(*batch) for batch in batches])
 
 
 def accuracy(outputs_SC: Tensor, labels_S: Tensor) -> float:

@@ -5,53 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from distcel.core.ensemble import smart_ensemble
-from distcel.core.networks import NetworkPlan
+from distcel.core.ensemble import class_probabilities
+from distcel.data.splits import Split
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Experiment, Recipe, SelectionParams
-from distcel.train.cache import CachedSplit
+from distcel.experiment.types import Recipe
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
-from distcel.train.loop import Training, accuracy, augment, to_tensor
+from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 
 # Part of every search's key. Raise it with any change after which a trial comes out with other
 # numbers from the same predictions, recipe, point, seed and torch: of the knapsack layer, the
 # votes, the smart ensemble, the training loop, the folds' predictions, or of the scheduler that
 # stops trials. tests/train/test_golden.py fails where it was forgotten.
 CACHE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class SelectionTask:
-    """What every trial trains on, put into Ray's object store once."""
-
-    experiment: Experiment
-    plan: NetworkPlan
-    train: CachedSplit
-    valid: CachedSplit
-    seed: int
-
-    def selection_net(self, device: torch.device) -> nn.Module:
-        """An untrained one; the same seed gives the same."""
-        return self.plan.build(self.train.probs_SNC.shape[1], self.seed).to(device)
-
-    def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
-        """A fresh smart ensemble and its training; the same seed gives the same start."""
-        _, n_learners, n_classes = self.train.probs_SNC.shape
-        generator = torch.Generator(device).manual_seed(self.seed)
-        net = self.selection_net(device)
-        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator).to(device)
-        return self.begin_with(ensemble, params.lr, device)
-
-    def begin_with(self, ensemble: nn.Module, lr: float, device: torch.device) -> SelectionTraining:
-        """The training of any ensemble, by the selection net's recipe."""
-        recipe = replace(self.experiment.selector_recipe, lr=lr)
-        return SelectionTraining(ensemble, self.train, self.valid, recipe, self.seed, device)
 
 
 class SelectionTraining:
@@ -70,23 +40,23 @@ class SelectionTraining:
     def __init__(
         self,
         ensemble: nn.Module,
-        train: CachedSplit,
-        valid: CachedSplit,
+        train: Split,
+        valid: Split,
         recipe: Recipe,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.ensemble, self.valid = ensemble, DeviceSplit(valid, device)
-        self.n_epochs = recipe.epochs
-        data = DeviceSplit(train, device)
+        self.ensemble, self.n_epochs = ensemble, recipe.epochs
+        *self.valid_inputs, self.valid_labels_S = _tensors(valid, device)
+        images_SCHW, probs_SNC, labels_S = _tensors(train, device)
 
         def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
             # A mirrored image wants the same learners: its label and their votes stay.
-            images = augment(data.images[batch_B], recipe.augmentation, generator)
+            images = augment(images_SCHW[batch_B], recipe.augmentation, generator)
             # Not self.ensemble: such a cycle keeps the GPU's memory until Python collects it.
-            return cross_entropy(ensemble(images, data.probs[batch_B]), data.labels[batch_B])
+            return cross_entropy(ensemble(images, probs_SNC[batch_B]), labels_S[batch_B])
 
-        indices_S = torch.arange(len(data.labels), device=device)
+        indices_S = torch.arange(len(labels_S), device=device)
         self.training = Training(ensemble, batch_loss, indices_S, recipe, seed)
 
     def run_epoch(self) -> EpochResult:
@@ -95,8 +65,10 @@ class SelectionTraining:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        valid = self.valid
-        return measured_epoch(self.training, lambda: valid.logits(self.ensemble), valid.labels)
+        ensemble, inputs = self.ensemble, self.valid_inputs
+        return measured_epoch(
+            self.training, lambda: predict(ensemble, *inputs), self.valid_labels_S
+        )
 
     def run(self) -> TrainedNetwork:
         """Train for all epochs; the weights are the last one's.
@@ -129,17 +101,16 @@ def measured_epoch(
     return EpochResult(training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
 
 
-class DeviceSplit:
-    """A CachedSplit's arrays as tensors on a device."""
+def predict_split(ensemble: nn.Module, split: Split) -> Tensor:
+    """An ensemble's class probabilities (Eq. 11) for every sample, shape (S, C), on the CPU."""
+    images_SCHW, probs_SNC, _ = _tensors(split, torch.device("cpu"))
+    return class_probabilities(predict(ensemble, images_SCHW, probs_SNC))
 
-    def __init__(self, split: CachedSplit, device: torch.device) -> None:
-        self.images = to_tensor(split.images_SCHW, device)
-        self.labels = to_tensor(split.labels_S, device)
-        self.probs = to_tensor(split.probs_SNC, device)
 
-    @torch.inference_mode()
-    def logits(self, ensemble: nn.Module, batch_size: int = 256) -> Tensor:
-        """The ensemble's logits for every sample, shape (S, C), in evaluation mode."""
-        ensemble.eval()
-        batches = zip(self.images.split(batch_size), self.probs.split(batch_size), strict=True)
-        return torch.cat([ensemble(images, probs) for images, probs in batches])
+def _tensors(split: Split, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, base learners' predictions and labels."""
+    return (
+        to_tensor(split.images_SCHW, device),
+        to_tensor(split.probs_SNC, device),
+        to_tensor(split.labels_S, device),
+    )

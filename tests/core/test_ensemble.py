@@ -10,25 +10,33 @@ from torch.nn.functional import cross_entropy
 
 from distcel.core.ensemble import smart_ensemble
 from distcel.core.quadrature import exact_product
+from distcel.data.splits import Split
 from distcel.experiment.errors import DivergedError, InvalidInputError
 from distcel.experiment.types import Gradient, Recipe, SelectionParams
-from distcel.train.cache import CachedSplit
-from distcel.train.selection import DeviceSplit, SelectionTraining
+from distcel.train.loop import predict
+from distcel.train.selection import SelectionTraining
 from tests import made_data as data
+from tests.cached_splits import made_split
 
 CPU = torch.device("cpu")
 PARAMS = SelectionParams(k=1, epsilon=1.0, m=20, lr=1.0, gradient="exact")
 RECIPE = Recipe("adadelta", lr=1.0, epochs=12, batch_size=20, schedule="step")
 
 
-def specialists(seed: int, n_classes: int = 4, per_class: int = 40) -> CachedSplit:
+def specialists(seed: int, n_classes: int = 4, per_class: int = 40) -> Split:
     """Learner i knows class i alone; of other samples it is sure that they are anything else."""
     labels = data.balanced(n_classes, per_class)
     random = np.random.default_rng(seed)
     probs = random.dirichlet(np.full(n_classes, 0.1), (len(labels), n_classes)).astype(np.float32)
     for i in range(n_classes):
         probs[labels == i, i] = np.eye(n_classes, dtype=np.float32)[i]
-    return CachedSplit(data.pictures(labels, 1, 16, seed), labels, probs)
+    return made_split(labels, probs, data.pictures(labels, 1, 16, seed))
+
+
+def tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images, predictions and labels."""
+    images, probs = torch.from_numpy(split.images_SCHW), torch.from_numpy(split.probs_SNC)
+    return images, probs, torch.from_numpy(split.labels_S)
 
 
 def selection_net(n_learners: int = 4) -> nn.Module:
@@ -54,8 +62,8 @@ class Scores(nn.Module):
 
 
 def training(
-    train: CachedSplit,
-    valid: CachedSplit,
+    train: Split,
+    valid: Split,
     params: SelectionParams = PARAMS,
     recipe: Recipe = RECIPE,
     seed: int = 0,
@@ -68,11 +76,11 @@ def training(
 
 
 def test_the_prediction_is_equations_8_to_12() -> None:
-    split = DeviceSplit(specialists(0), CPU)
+    images_SCHW, probs_SNC, _ = tensors(specialists(0))
     net = selection_net()
     ensemble = smart_ensemble(net, replace(PARAMS, k=2), 4, 4)
-    logits = ensemble(split.images, split.probs)
-    for image, probs, found in list(zip(split.images, split.probs, logits, strict=True))[:20]:
+    logits = ensemble(images_SCHW, probs_SNC)
+    for image, probs, found in list(zip(images_SCHW, probs_SNC, logits, strict=True))[:20]:
         scores = net(image[None])[0]
         normalised = scores / scores.square().sum().sqrt()
         chosen = normalised.argsort(descending=True)[:2]
@@ -95,9 +103,9 @@ def test_scores_of_zero_are_no_nan() -> None:
     net = selection_net()
     for parameter in net.parameters():
         nn.init.zeros_(parameter)
-    split = DeviceSplit(specialists(0), CPU)
-    logits = smart_ensemble(net, replace(PARAMS, k=2), 4, 4)(split.images, split.probs)
-    cross_entropy(logits, split.labels).backward()
+    images_SCHW, probs_SNC, labels_S = tensors(specialists(0))
+    logits = smart_ensemble(net, replace(PARAMS, k=2), 4, 4)(images_SCHW, probs_SNC)
+    cross_entropy(logits, labels_S).backward()
     assert torch.isfinite(logits).all()
     for parameter in net.parameters():
         assert parameter.grad is not None
@@ -105,10 +113,10 @@ def test_scores_of_zero_are_no_nan() -> None:
 
 
 def test_selecting_all_is_the_unweighted_average() -> None:
-    cached = specialists(0)
-    split = DeviceSplit(cached, CPU)
-    logits = split.logits(smart_ensemble(selection_net(), replace(PARAMS, k=4), 4, 4))
-    np.testing.assert_allclose(logits / 4, cached.probs_SNC.mean(1), rtol=1e-5)
+    images_SCHW, probs_SNC, _ = tensors(specialists(0))
+    ensemble = smart_ensemble(selection_net(), replace(PARAMS, k=4), 4, 4)
+    logits = predict(ensemble, images_SCHW, probs_SNC)
+    np.testing.assert_allclose(logits / 4, probs_SNC.mean(1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("gradient", ["exact", "conditional", "paper"])
@@ -141,7 +149,7 @@ def test_only_one_softmax_is_between_the_vote_and_the_loss() -> None:
     # softmax would leave it above log(1 + (C - 1) / e) whatever k.
     split = specialists(0)
     perfect = np.eye(4, dtype=np.float32)[split.labels_S][:, None].repeat(4, 1)
-    sure = CachedSplit(split.images_SCHW, split.labels_S, perfect)
+    sure = replace(split, probs_SNC=perfect)
     params = replace(PARAMS, k=4)
     selection = training(sure, sure, params)
     assert selection.run_epoch().valid_loss == pytest.approx(np.log(1 + 3 * np.exp(-4)), rel=1e-4)

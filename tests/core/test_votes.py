@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from distcel.core.ensemble import LearnedVote, SummedVote, smart_ensemble
+from distcel.data.splits import Split
 from distcel.experiment.types import SelectionParams
-from distcel.train.cache import CachedSplit
-from distcel.train.selection import DeviceSplit
+from distcel.train.selection import predict_split
+from tests.cached_splits import made_splits
 from tests.core.test_ensemble import CPU, selection_net, specialists
 from tests.rules.test_gating import task_of
 
@@ -67,17 +68,17 @@ def test_the_parameters_say_which_vote() -> None:
 
 
 def test_it_understands_learners_that_call_every_class_by_another_name() -> None:
-    def renamed(seed: int) -> CachedSplit:
+    def renamed(seed: int) -> Split:
         split = specialists(seed)
         return replace(split, probs_SNC=np.roll(split.probs_SNC, 1, axis=-1))
 
-    task = replace(task_of(epochs=40), train=renamed(0), valid=renamed(1))
+    task = replace(task_of(epochs=40), splits=made_splits(renamed(0), renamed(1)))
     params = SelectionParams(2, 0.5, 1, 1.0, "exact")
     summed = task.begin(params, CPU).run()
     selection = task.begin(replace(params, vote="learned"), CPU)
     learned = selection.run()
     # 84 % against 18 %: far more than another processor's rounding moves in 40 epochs.
     assert learned.valid_accuracy > summed.valid_accuracy + 0.3
-    logits = DeviceSplit(task.valid, CPU).logits(selection.ensemble)
-    right = logits.argmax(-1) == torch.from_numpy(task.valid.labels_S)
+    probs = predict_split(selection.ensemble, task.valid)
+    right = probs.argmax(-1) == torch.from_numpy(task.valid.labels_S)
     assert right.double().mean() == pytest.approx(learned.valid_accuracy)

@@ -53,7 +53,7 @@ def names_and_bytes(splits: Splits) -> dict[str, bytes]:
         sample_id: image.tobytes()
         for name in SPLIT_NAMES
         for sample_id, image in zip(
-            splits[name].sample_ids.to_pylist(), splits[name].images, strict=True
+            splits[name].sample_ids.to_pylist(), splits[name].images_SCHW, strict=True
         )
     }
 
@@ -69,7 +69,7 @@ def test_duplicates_are_left_out_and_counted(source: Source, seed: int, tmp_path
         assert len({"train 2", "train 3"} & set(found)) == 1
         for name in SPLIT_NAMES:
             first = splits[name].sample_ids.to_pylist()
-            assert [int(i.split()[1]) // 30 for i in first] == splits[name].labels.tolist()
+            assert [int(i.split()[1]) // 30 for i in first] == splits[name].labels_S.tolist()
 
 
 def test_a_class_of_duplicates_alone_is_refused(
@@ -84,4 +84,4 @@ def test_a_class_of_duplicates_alone_is_refused(
 def test_a_data_set_without_duplicates_keeps_every_sample(tmp_path: Path) -> None:
     splits = load_splits(DIGITS, tmp_path, tmp_path / "cache", 0)
     assert splits.n_duplicates == 0
-    assert sum(len(splits[name].labels) for name in SPLIT_NAMES) == 1797
+    assert sum(len(splits[name].labels_S) for name in SPLIT_NAMES) == 1797

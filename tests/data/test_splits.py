@@ -28,8 +28,10 @@ def test_splits_are_disjoint_complete_and_stratified(tmp_path: Path) -> None:
     splits = load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
     everything = [sample_id for name in SPLIT_NAMES for sample_id in ids(splits, name)]
     assert len(everything) == len(set(everything)) == 1797
-    assert [len(splits[name].labels) for name in SPLIT_NAMES] == [1149, 288, 360]
-    shares = [np.bincount(splits[name].labels) / len(splits[name].labels) for name in SPLIT_NAMES]
+    assert [len(splits[name].labels_S) for name in SPLIT_NAMES] == [1149, 288, 360]
+    shares = [
+        np.bincount(splits[name].labels_S) / len(splits[name].labels_S) for name in SPLIT_NAMES
+    ]
     for share in shares[1:]:
         np.testing.assert_allclose(share, shares[0], atol=0.01)
 
@@ -48,7 +50,7 @@ def test_a_test_split_that_comes_with_the_data_stays_as_it_is(tmp_path: Path) ->
     experiment = load_experiment("cifar10", "paper")
     splits = load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
     assert all(sample_id.startswith("test/") for sample_id in ids(splits, "test"))
-    assert [len(splits[name].labels) for name in SPLIT_NAMES] == [108, 12, 40]
+    assert [len(splits[name].labels_S) for name in SPLIT_NAMES] == [108, 12, 40]
     assert splits.image_shape == (3, 32, 32)
 
 
@@ -103,7 +105,7 @@ def test_a_file_of_images_names_the_code_that_wrote_it(tmp_path: Path) -> None:
 
 def test_a_damaged_file_of_images_is_decoded_again(tmp_path: Path) -> None:
     first = load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
-    expected = first["valid"].images.copy()
+    expected = first["valid"].images_SCHW.copy()
     del first
     (path,) = (tmp_path / "cache").glob("valid-*.arrow")
     content = bytearray(path.read_bytes())
@@ -111,7 +113,7 @@ def test_a_damaged_file_of_images_is_decoded_again(tmp_path: Path) -> None:
     path.unlink()
     path.write_bytes(content)
     again = load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
-    np.testing.assert_array_equal(again["valid"].images, expected)
+    np.testing.assert_array_equal(again["valid"].images_SCHW, expected)
 
 
 def test_a_sample_in_two_splits_is_an_error(
@@ -164,15 +166,15 @@ def test_max_samples_just_below_the_number_there_is(tmp_path: Path, per_class: i
     data.write_images(tmp_path / "data", ("ant", "bee", "cow"), per_class, 1, 16, 0)
     experiment = replace(load_experiment("folder", "quick"), max_samples=208)
     splits = load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
-    assert 205 <= len(splits["train"].labels) <= 213
+    assert 205 <= len(splits["train"].labels_S) <= 213
 
 
 def test_max_samples_keeps_the_shares_of_the_classes(tmp_path: Path) -> None:
     experiment = replace(DIGITS, max_samples=100)
     splits = load_splits(experiment, tmp_path, tmp_path / "cache", seed=0)
     for name in SPLIT_NAMES:
-        assert len(splits[name].labels) == 100
-        assert set(np.bincount(splits[name].labels)) <= {9, 10, 11}
+        assert len(splits[name].labels_S) == 100
+        assert set(np.bincount(splits[name].labels_S)) <= {9, 10, 11}
 
 
 def test_channel_statistics_are_those_of_the_train_split(tmp_path: Path) -> None:
@@ -181,7 +183,7 @@ def test_channel_statistics_are_those_of_the_train_split(tmp_path: Path) -> None
         load_experiment("cifar10", "paper"), tmp_path / "data", tmp_path / "cache", seed=0
     )
     mean, std = splits.channel_statistics()
-    images = splits["train"].images / 255
+    images = splits["train"].images_SCHW / 255
     np.testing.assert_allclose(mean, images.mean((0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(std, images.std((0, 2, 3)), rtol=1e-6)
 

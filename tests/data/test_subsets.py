@@ -68,21 +68,21 @@ def test_a_class_with_too_few_samples_is_refused(
 
 def test_what_is_held_out_is_no_longer_in_train_and_the_rest_is_as_it_was(splits: Splits) -> None:
     whole = splits["train"]
-    (held_out,) = held_out_parts(whole.labels, "holdout", seed=0)
+    (held_out,) = held_out_parts(whole.labels_S, "holdout", seed=0)
     found = hold_out(splits, held_out)
     assert not set(ids(found["train"])) & set(ids(found["holdout"]))
     assert sorted(ids(found["train"]) + ids(found["holdout"])) == sorted(ids(whole))
     place = {sample_id: i for i, sample_id in enumerate(ids(whole))}
     for part in (found["train"], found["holdout"]):
         rows = [place[sample_id] for sample_id in ids(part)]
-        np.testing.assert_array_equal(part.labels, whole.labels[rows])
-        np.testing.assert_array_equal(part.images, whole.images[rows])
+        np.testing.assert_array_equal(part.labels_S, whole.labels_S[rows])
+        np.testing.assert_array_equal(part.images_SCHW, whole.images_SCHW[rows])
     assert found["valid"] is splits["valid"]
     assert found["test"] is splits["test"]
 
 
 def test_the_digest_tells_what_is_held_out_of_which_data(splits: Splits) -> None:
-    labels = splits["train"].labels
+    labels = splits["train"].labels_S
     parts = held_out_parts(labels, "crossfit", 0) + held_out_parts(labels, "holdout", 0)
     digests = [hold_out(splits, part).digest for part in parts]
     digests.append(hold_out(replace(splits, digest="other"), parts[0]).digest)

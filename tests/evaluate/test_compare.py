@@ -8,6 +8,7 @@ import pytest
 
 from distcel import pipeline
 from distcel.core.cost import MultiplyAdds
+from distcel.data.splits import Split
 from distcel.evaluate.compare import accuracy_over_k, compare_run, curve_ks
 from distcel.execute.inline import InlineExecutor
 from distcel.experiment.loading import load_experiment
@@ -17,10 +18,9 @@ from distcel.rules.registry import consensus_rules, predict_rules
 from distcel.rules.rule import ProbsDSC
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
-from distcel.train.cache import CachedSplit
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 from tests import made_data as data
-from tests.cached_splits import split_of
+from tests.cached_splits import made_splits, split_of
 from tests.evaluate.test_metrics import sure
 from tests.rules.test_gating import task_of
 
@@ -38,7 +38,7 @@ def figure_2(
     """The accuracies by k and by rule, and the other rules' probabilities at k."""
     train, valid = split_of(0), split_of(1)
     probs, _ = predict_rules(consensus_rules("train"), train, valid, TEST, k, seed=0)
-    task = replace(task_of(epochs=1), train=train, valid=valid, seed=0)
+    task = replace(task_of(epochs=1), splits=made_splits(train, valid))
     on_valid = {k: k / 10 for k in smart_by_k}
     points = accuracy_over_k(smart_by_k, probs, on_valid, task, TEST, MultiplyAdds(100, 10, 1))
     for point in points:
@@ -87,11 +87,11 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
     labels = {name: prepared.cached(name).labels_S for name in ("train", "valid", "test")}
     cached, share = Prepared.cached, InlineExecutor.share
     kept_when_read: dict[str, int] = {}
-    tasks: list[SelectionTask] = []
-    fitted: list[CachedSplit] = []
+    tasks: list[TrainingTask] = []
+    fitted: list[Split] = []
     rules = prepared.search_folder / "rules"
 
-    def noted(of: Prepared, split: SplitName) -> CachedSplit:
+    def noted(of: Prepared, split: SplitName) -> Split:
         kept_when_read[split] = len(list(rules.glob("*.safetensors")))
         return cached(of, split)
 
@@ -111,7 +111,7 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
     n_kept = len(list(rules.glob("*.safetensors")))
     assert kept_when_read == {"train": 0, "valid": 0, "test": n_kept}
     assert n_kept > len(found["over_k"])
-    (task,) = (thing for thing in tasks if isinstance(thing, SelectionTask))
+    (task,) = (thing for thing in tasks if isinstance(thing, TrainingTask))
     for split, name in [(task.train, "train"), (task.valid, "valid")]:
         np.testing.assert_array_equal(split.labels_S, labels[name])
     for split, name in zip(fitted, ("train", "valid", "test"), strict=True):

@@ -1,12 +1,12 @@
 import numpy as np
 
+from distcel.data.splits import Split
 from distcel.evaluate.launch import accuracies, learner_accuracies
 from distcel.experiment.types import learner_specs
 from distcel.rules.consensus import RANDOM_DRAWS
 from distcel.rules.registry import PAPERS, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC
-from distcel.train.cache import CachedSplit
-from tests.cached_splits import split_of
+from tests.cached_splits import made_split, split_of
 
 SPECS = learner_specs(("a", "b", "c"))
 
@@ -15,7 +15,7 @@ def test_table_1_by_hand() -> None:
     # Six learners (a, b, c, ab, ac, bc), one sample a class; each predicts class a for everything.
     probs = np.zeros((3, 6, 3), np.float32)
     probs[..., 0] = 1
-    split = CachedSplit(np.zeros((3, 1, 2, 2), np.uint8), np.arange(3), probs)
+    split = made_split(np.arange(3), probs)
     specialised, complementary, overall = learner_accuracies(split, SPECS)
     # On their own classes: 1, 0, 0, 1/2, 1/2, 0. On the others: 0, 1/2, 1/2, 0, 0, 1.
     assert specialised == np.mean([1, 0, 0, 0.5, 0.5, 0])
@@ -26,11 +26,11 @@ def test_table_1_by_hand() -> None:
 def test_a_learner_of_all_classes_has_no_complement() -> None:
     probs = np.zeros((2, 3, 2), np.float32)
     probs[..., 0] = 1
-    split = CachedSplit(np.zeros((2, 1, 2, 2), np.uint8), np.arange(2), probs)
+    split = made_split(np.arange(2), probs)
     assert learner_accuracies(split, learner_specs(("a", "b"))) == (0.5, 0.5, 0.5)
 
 
-def paper_rules(train: CachedSplit, test: CachedSplit) -> dict[str, ProbsDSC]:
+def paper_rules(train: Split, test: Split) -> dict[str, ProbsDSC]:
     """The class probabilities of the paper's rules, e2e-CEL's correct for the first half."""
     n_samples = len(test.labels_S)
     wrong = (test.labels_S + 1) % 3

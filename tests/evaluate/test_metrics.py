@@ -11,7 +11,7 @@ from distcel.evaluate.metrics import (
 )
 from distcel.rules.consensus import vote_shares
 from distcel.rules.rule import ProbsDSC
-from distcel.train.cache import CachedSplit
+from tests.cached_splits import made_split
 
 
 def sure(classes_S: np.ndarray) -> ProbsDSC:
@@ -22,11 +22,7 @@ def sure(classes_S: np.ndarray) -> ProbsDSC:
 # Four samples of three learners: one always right, one wrong of the last class, one always class 0.
 LABELS = np.array([0, 0, 1, 3])
 PREDICTED = np.array([[0, 0, 0], [0, 0, 0], [1, 1, 0], [3, 2, 0]])
-TEST = CachedSplit(
-    np.zeros((4, 1, 2, 2), np.uint8),
-    LABELS,
-    (0.9 * np.eye(4)[PREDICTED] + 0.025).astype(np.float32),
-)
+TEST = made_split(LABELS, 0.9 * np.eye(4)[PREDICTED] + 0.025)
 PROBS = {
     "e2e_cel": sure(LABELS),
     "constant": sure(np.zeros(4, int)),

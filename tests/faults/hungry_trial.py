@@ -23,7 +23,9 @@ from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
-from distcel.train.selection import SelectionTask, SelectionTraining
+from distcel.train.selection import SelectionTraining
+from distcel.train.task import TrainingTask
+from tests.cached_splits import made_splits
 from tests.core.test_ensemble import specialists
 from tests.search.test_search import EXPERIMENT, search
 
@@ -36,7 +38,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
 
     @dataclass(frozen=True)
-    class Hungry(SelectionTask):
+    class Hungry(TrainingTask):
         """The first trial, the only one with the paper's point, fills the memory."""
 
         def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
@@ -57,7 +59,7 @@ def main() -> None:
         _system_config={"memory_usage_threshold": limit, "memory_monitor_refresh_ms": 50},
     )
     plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
-    task = Hungry(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
+    task = Hungry(EXPERIMENT, plan, made_splits(specialists(0), specialists(1)), seed=0)
     records = search(task, folder, 3, RayExecutor(WorkerPool(1, 1.0, 0.0)))
     print(json.dumps([asdict(record) for record in records]))
 

@@ -32,7 +32,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 def cache(splits: Splits, tmp_path: Path) -> PredictionCache:
     random = np.random.default_rng(0)
     probs = {
-        name: random.dirichlet(np.ones(10), len(splits[name].labels)).astype(np.float32)
+        name: random.dirichlet(np.ones(10), len(splits[name].labels_S)).astype(np.float32)
         for name in SPLIT_NAMES
     }
     cache = PredictionCache(tmp_path)
@@ -98,7 +98,7 @@ def test_damaged_images_are_decoded_again(
     for fault, copy in damaged_copies(content, times(5, 100), times(5, 100)):
         path.write_bytes(copy)
         again = load_splits(EXPERIMENT, tmp_path, tmp_path / "data", seed=0)
-        same = bool((again["valid"].images == splits["valid"].images).all())
+        same = bool((again["valid"].images_SCHW == splits["valid"].images_SCHW).all())
         tally(f"{fault} of images", same and path.with_name(path.name + ".damaged").exists())
 
 

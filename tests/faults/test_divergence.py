@@ -16,7 +16,8 @@ from distcel.execute.jobs import Executor
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import best_trial
-from distcel.train.selection import SelectionTask, SelectionTraining
+from distcel.train.selection import SelectionTraining
+from distcel.train.task import TrainingTask
 from tests.search.test_search import search, task  # noqa: F401
 
 EVERY = [
@@ -33,7 +34,7 @@ def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
     where: str,
     epoch: int,
     value: float,
-    task: SelectionTask,  # noqa: F811
+    task: TrainingTask,  # noqa: F811
     request: pytest.FixtureRequest,
     tmp_path: Path,
     times: Callable[[int, int], int],
@@ -43,7 +44,7 @@ def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
         pytest.skip("in the full run")
 
     @dataclass(frozen=True)
-    class Poisoned(SelectionTask):
+    class Poisoned(TrainingTask):
         """Trials with the paper's gradient diverge in the given epoch."""
 
         def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:

@@ -30,7 +30,8 @@ from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
+from tests.cached_splits import made_splits
 from tests.core.test_ensemble import specialists
 from tests.search import test_search
 from tests.train import learners
@@ -97,12 +98,12 @@ def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
     return result | {"held": held == N_LEARNERS}
 
 
-def selection_task(epochs: int) -> SelectionTask:
+def selection_task(epochs: int) -> TrainingTask:
     """Trials of so many epochs of some milliseconds."""
     recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=epochs)
     experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
     plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
-    return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
+    return TrainingTask(experiment, plan, made_splits(specialists(0), specialists(1)), seed=0)
 
 
 def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
@@ -127,7 +128,7 @@ class MarkedRule(SmartRule):
     marks: str
 
     def train(
-        self, task: SelectionTask, device: torch.device, state: bytes | None
+        self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
         """As `SmartRule.train`."""
         Path(self.marks, ray.get_runtime_context().get_node_id()).touch()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from scipy.optimize import minimize
 
 from distcel.core.ensemble import class_probabilities
+from distcel.data.splits import Split
 from distcel.rules.consensus import (
     SL_PENALTIES,
     BestOnValid,
@@ -17,13 +19,12 @@ from distcel.rules.consensus import (
     super_learner,
 )
 from distcel.rules.static import GreedySelection, TopLearners
-from distcel.train.cache import CachedSplit
-from tests.cached_splits import accuracy, split_of
+from tests.cached_splits import accuracy, made_split, split_of
 
 
 def test_unweighted_average_and_plurality_by_hand() -> None:
     probs = np.array([[[0.6, 0.4, 0.0], [0.55, 0.45, 0.0], [0.0, 1.0, 0.0]]], np.float32)
-    split = CachedSplit(np.zeros((1, 1, 2, 2), np.uint8), np.array([1]), probs)
+    split = made_split(np.array([1]), probs)
     average = UnweightedAverage().fit(split)(split)
     np.testing.assert_allclose(average, [[1.15 / 3, 1.85 / 3, 0.0]], rtol=1e-6)
     np.testing.assert_allclose(PluralityVote().fit(split)(split), [[2 / 3, 1 / 3, 0]], atol=1e-6)
@@ -31,7 +32,7 @@ def test_unweighted_average_and_plurality_by_hand() -> None:
 
 def test_a_tied_vote_goes_to_the_higher_mean() -> None:
     probs = np.array([[[0.6, 0.4], [0.1, 0.9]]], np.float32)
-    split = CachedSplit(np.zeros((1, 1, 2, 2), np.uint8), np.array([1]), probs)
+    split = made_split(np.array([1]), probs)
     shares = PluralityVote().fit(split)(split)
     assert shares.argmax() == 1
     np.testing.assert_allclose(shares, [[0.5, 0.5]], atol=1e-6)
@@ -58,12 +59,12 @@ def test_random_selections_differ_by_draw_and_by_run() -> None:
 
 
 def test_the_super_learner_finds_the_one_learner_that_knows_the_classes() -> None:
-    def noise_but_one(seed: int) -> CachedSplit:
+    def noise_but_one(seed: int) -> Split:
         random = np.random.default_rng(seed)
         labels = random.integers(0, 4, 400)
         probs = random.dirichlet(np.ones(4), (400, 6)).astype(np.float32)
         probs[:, 4] = 0.9 * np.eye(4)[labels] + 0.025
-        return CachedSplit(np.zeros((400, 1, 2, 2), np.uint8), labels, probs)
+        return made_split(labels, probs)
 
     train, test = noise_but_one(0), noise_but_one(1)
     assert accuracy(UnweightedAverage(), train, test) < 0.95
@@ -75,7 +76,7 @@ def test_the_super_learners_penalty_draws_it_towards_ua_where_its_weights_are_of
     train, valid = split_of(0, 60), split_of(1)
     known = train.probs_SNC.copy()
     known[:, 5] = 0.9 * np.eye(4)[train.labels_S] + 0.025  # the learner that is worst on valid
-    fitted = CachedSplit(train.images_SCHW, train.labels_S, known.astype(np.float32))
+    fitted = replace(train, probs_SNC=known.astype(np.float32))
     assert accuracy(SuperLearner(), fitted, valid) < accuracy(UnweightedAverage(), fitted, valid)
     much = SuperLearner(penalty=1e6).fit(fitted)(valid)
     logits = torch.from_numpy(valid.probs_SNC.sum(1))
@@ -89,7 +90,7 @@ def test_the_super_learners_penalty_draws_it_towards_ua_where_its_weights_are_of
 
 def test_the_oracle_needs_one_learner_to_be_right() -> None:
     probs = np.array([[[0.6, 0.4], [0.1, 0.9]], [[0.6, 0.4], [0.7, 0.3]]], np.float32)
-    split = CachedSplit(np.zeros((2, 1, 2, 2), np.uint8), np.array([1, 1]), probs)
+    split = made_split(np.array([1, 1]), probs)
     assert oracle_accuracy(split) == 0.5
 
 

@@ -1,8 +1,11 @@
 """What holds of every consensus rule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from distcel.data.splits import Split
 from distcel.rules.consensus import (
     BestOnValid,
     PluralityVote,
@@ -19,8 +22,7 @@ from distcel.rules.static import (
     LogisticStacking,
     TopLearners,
 )
-from distcel.train.cache import CachedSplit
-from tests.cached_splits import accuracy, split_of
+from tests.cached_splits import accuracy, made_split, split_of
 
 RULES: list[ConsensusRule] = [
     UnweightedAverage(),
@@ -68,9 +70,9 @@ class TestEveryRule:
     def test_renamed_classes_give_renamed_answers(self, rule: ConsensusRule) -> None:
         order = np.array([2, 0, 3, 1])
 
-        def renamed(split: CachedSplit) -> CachedSplit:
+        def renamed(split: Split) -> Split:
             probs = np.ascontiguousarray(split.probs_SNC[..., order])
-            return CachedSplit(split.images_SCHW, np.argsort(order)[split.labels_S], probs)
+            return replace(split, labels_S=np.argsort(order)[split.labels_S], probs_SNC=probs)
 
         plain = rule.fit(split_of(0))(split_of(1))
         other = rule.fit(renamed(split_of(0)))(renamed(split_of(1)))
@@ -81,7 +83,7 @@ class TestEveryRule:
         probs = np.full((40, 6, 4), 0.1, np.float32)
         probs[np.arange(40), :, labels] = 0.7
         images = np.random.default_rng(0).integers(0, 256, (40, 1, 2, 2), dtype=np.uint8)
-        sure = CachedSplit(images, labels, probs)
+        sure = made_split(labels, probs, images)
         if isinstance(rule, NearestNeighbours):  # which asks no learner
             assert accuracy(rule, sure, sure) < 1.0
         else:

@@ -15,7 +15,9 @@ from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import DeviceSplit, SelectionTask, SelectionTraining
+from distcel.train.selection import SelectionTraining
+from distcel.train.task import TrainingTask
+from tests.cached_splits import made_splits
 from tests.core.test_ensemble import (
     CPU,
     PARAMS,
@@ -23,10 +25,11 @@ from tests.core.test_ensemble import (
     Scores,
     selection_net,
     specialists,
+    tensors,
 )
 
 
-def task_of(epochs: int) -> SelectionTask:
+def task_of(epochs: int) -> TrainingTask:
     """The specialists, and a small network of the project's own to select among them."""
     experiment = Experiment(
         dataset="digits",
@@ -40,19 +43,19 @@ def task_of(epochs: int) -> SelectionTask:
         num_samples=5,
     )
     plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
-    return SelectionTask(experiment, plan, specialists(0), specialists(1), seed=0)
+    return TrainingTask(experiment, plan, made_splits(specialists(0), specialists(1)), seed=0)
 
 
 def test_soft_gating_is_the_likelihood_of_the_mixture() -> None:
-    split = DeviceSplit(specialists(0), CPU)
+    images_SCHW, probs_SNC, labels_S = tensors(specialists(0))
     net = selection_net()
-    logits = SoftGating(net)(split.images, split.probs)
-    weights = net(split.images).exp()
+    logits = SoftGating(net)(images_SCHW, probs_SNC)
+    weights = net(images_SCHW).exp()
     weights = weights / weights.sum(-1, keepdim=True)
-    mixture = (weights[..., None] * split.probs).sum(1)
+    mixture = (weights[..., None] * probs_SNC).sum(1)
     torch.testing.assert_close(logits.softmax(-1), mixture, rtol=1e-4, atol=1e-6)
-    own = mixture[torch.arange(len(mixture)), split.labels]
-    torch.testing.assert_close(cross_entropy(logits, split.labels), -own.log().mean())
+    own = mixture[torch.arange(len(mixture)), labels_S]
+    torch.testing.assert_close(cross_entropy(logits, labels_S), -own.log().mean())
 
 
 def test_soft_gating_of_learners_that_all_rule_the_label_out_is_finite() -> None:

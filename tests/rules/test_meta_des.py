@@ -1,13 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("deslib", reason="the extra [deslib] is not installed")
 
+from distcel.data.splits import Split
 from distcel.rules.consensus import PluralityVote, UnweightedAverage
 from distcel.rules.meta_des import MetaDES
 from distcel.rules.rule import ConsensusRule
-from distcel.train.cache import CachedSplit
-from tests.cached_splits import accuracy, split_of, two_regions
+from tests.cached_splits import accuracy, made_split, split_of, two_regions
 
 RULE: ConsensusRule = MetaDES()
 
@@ -28,12 +30,12 @@ def test_it_asks_the_learner_that_is_competent_nearby() -> None:
 
 
 def test_it_leaves_out_who_knows_nothing() -> None:
-    def noise_but_one(seed: int) -> CachedSplit:
+    def noise_but_one(seed: int) -> Split:
         random = np.random.default_rng(seed)
         labels = random.integers(0, 4, 400)
         probs = random.dirichlet(np.ones(4), (400, 6)).astype(np.float32)
         probs[:, 4] = 0.9 * np.eye(4)[labels] + 0.025
-        return CachedSplit(np.zeros((400, 1, 2, 2), np.uint8), labels, probs)
+        return made_split(labels, probs)
 
     train, test = noise_but_one(0), noise_but_one(1)
     assert accuracy(UnweightedAverage(), train, test) < 0.95
@@ -44,7 +46,7 @@ def test_the_nearest_are_found_by_pixels_and_not_by_what_the_learners_say() -> N
     split = two_regions()
     vote = RULE.fit(split)
     bright = np.full_like(split.images_SCHW, 250)
-    moved = CachedSplit(bright, split.labels_S, split.probs_SNC)
+    moved = replace(split, images_SCHW=bright)
     assert not vote(moved).equal(vote(split))
 
 

@@ -1,6 +1,6 @@
 import ast
 from collections import Counter
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +8,13 @@ import pytest
 
 import distcel
 from distcel.core.cost import MultiplyAdds
+from distcel.data.splits import Split
 from distcel.rules import registry, untrained
 from distcel.rules.consensus import SuperLearner
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, RULES, consensus_rules, predict_rules
 from distcel.rules.rule import ProbsDSC, Rule, RunFacts
 from distcel.rules.static import LogisticStacking, TopLearners
 from distcel.rules.trained import TRAINED
-from distcel.train.cache import CachedSplit
 from tests.cached_splits import accuracy, split_of
 
 COST = MultiplyAdds(selection_net=1000, learner=100, distance=3)
@@ -22,16 +22,16 @@ FACTS = RunFacts(6, 4, 50, 2, 5, COST, learned_k=3, chosen={"static_own_k": 4})
 
 
 def predictions(
-    train: CachedSplit, valid: CachedSplit, test: CachedSplit, k: int = 1
+    train: Split, valid: Split, test: Split, k: int = 1
 ) -> tuple[dict[str, ProbsDSC], dict[str, float]]:
     return predict_rules(consensus_rules("train"), train, valid, test, k, seed=0)
 
 
-def with_an_expert(split: CachedSplit, learner: int) -> CachedSplit:
+def with_an_expert(split: Split, learner: int) -> Split:
     """The split, with one learner that knows every class."""
     probs = split.probs_SNC.copy()
     probs[:, learner] = 0.99 * np.eye(4)[split.labels_S] + 0.0025
-    return CachedSplit(split.images_SCHW, split.labels_S, probs)
+    return replace(split, probs_SNC=probs)
 
 
 def test_what_is_chosen_on_valid_is_reported() -> None:

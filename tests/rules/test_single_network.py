@@ -10,23 +10,24 @@ from distcel.experiment.types import Augmentation, Recipe, Schedule, learner_spe
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 from tests import made_data as data
+from tests.cached_splits import made_splits
 from tests.core.test_ensemble import CPU
 from tests.rules.test_gating import task_of
 
 FIT = task_of(epochs=3)
 
 
-def trained(task: SelectionTask, epochs: int) -> TrainedNetwork:
+def trained(task: TrainingTask, epochs: int) -> TrainedNetwork:
     *_, network = SingleNetwork(epochs, 1.0).train(task, CPU, None)
     assert isinstance(network, TrainedNetwork)
     return network
 
 
 def with_recipe(
-    task: SelectionTask, schedule: Schedule = "constant", augmentation: Augmentation = "none"
-) -> SelectionTask:
+    task: TrainingTask, schedule: Schedule = "constant", augmentation: Augmentation = "none"
+) -> TrainingTask:
     recipe = replace(
         task.experiment.selector_recipe, schedule=schedule, augmentation=augmentation, epochs=1
     )
@@ -76,7 +77,7 @@ def test_the_network_learns_the_images_and_asks_no_learner() -> None:
 def test_the_epoch_best_on_valid_is_kept() -> None:
     # Of these labels the network has the fewer right the more it learns.
     other = replace(FIT.valid, labels_S=(FIT.valid.labels_S + 1) % 4)
-    task = replace(FIT, valid=other)
+    task = replace(FIT, splits=made_splits(FIT.train, other))
     network = trained(task, 6)
     accuracies = [result.valid_accuracy for result in network.epochs]
     assert network.valid_accuracy == max(accuracies) > accuracies[-1]
@@ -86,7 +87,8 @@ def test_the_epoch_best_on_valid_is_kept() -> None:
 
 def test_of_equally_good_epochs_the_earliest_is_kept() -> None:
     missed = replace(FIT.valid, labels_S=np.full(160, 3))  # the untrained say it of all or of none
-    few = replace(FIT, valid=missed.where(np.arange(160) < 1))
+    one = missed.where(np.arange(160) < 1)
+    few = replace(FIT, splits=made_splits(FIT.train, one))
     run = SingleNetwork(9, 1.0).begin(few, CPU)
     weights = []
     for _ in range(9):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from distcel.data.splits import Split
 from distcel.rules.consensus import UnweightedAverage, oracle_accuracy
 from distcel.rules.static import (
     DiscreteSuperLearner,
@@ -9,8 +10,7 @@ from distcel.rules.static import (
     LogisticStacking,
     TopLearners,
 )
-from distcel.train.cache import CachedSplit
-from tests.cached_splits import accuracy, split_of
+from tests.cached_splits import accuracy, made_split, split_of
 
 
 def test_the_best_learner_is_the_most_accurate_or_the_likeliest() -> None:
@@ -22,7 +22,7 @@ def test_the_best_learner_is_the_most_accurate_or_the_likeliest() -> None:
     for learner in (0, 1):
         probs[rows, learner, labels] = own[:, learner]
         probs[rows, learner, 1 - labels] = 1 - own[:, learner]
-    split = CachedSplit(np.zeros((4, 1, 2, 2), np.uint8), labels, probs)
+    split = made_split(labels, probs)
     np.testing.assert_allclose(TopLearners(1).fit(split)(split), probs[:, 0])
     np.testing.assert_allclose(DiscreteSuperLearner().fit(split)(split), probs[:, 1])
 
@@ -34,7 +34,7 @@ def test_greedy_selection_leaves_out_what_harms() -> None:
     assert greedy > accuracy(TopLearners(1), train, test)
 
 
-def greedy_by_definition(split: CachedSplit, n_rounds: int) -> list[int]:
+def greedy_by_definition(split: Split, n_rounds: int) -> list[int]:
     """The learners of the earliest most accurate of the rounds, repetitions and all."""
     chosen: list[int] = []
     best: tuple[float, list[int]] = -1.0, []
@@ -76,7 +76,7 @@ def test_the_top_learners_are_the_most_accurate_ones() -> None:
 def test_stacking_is_a_regression_on_standardised_logarithms(inverse_penalty: float) -> None:
     fitted, test = split_of(0), split_of(1)
 
-    def logarithms(split: CachedSplit) -> np.ndarray:
+    def logarithms(split: Split) -> np.ndarray:
         return np.log(np.maximum(split.probs_SNC, 1e-4)).reshape(len(split.labels_S), -1)
 
     mean, deviation = logarithms(fitted).mean(0), logarithms(fitted).std(0)
@@ -91,7 +91,7 @@ def test_stacking_uses_a_learner_that_is_always_wrong() -> None:
     labels = np.arange(200) % 4
     probs = np.full((200, 1, 4), 0.1, np.float32)
     probs[np.arange(200), 0, (labels + 1) % 4] = 0.7
-    split = CachedSplit(np.zeros((200, 1, 2, 2), np.uint8), labels, probs)
+    split = made_split(labels, probs)
     assert oracle_accuracy(split) == 0
     assert accuracy(LogisticStacking(), split, split) == 1
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distcel.data.splits import Split
 from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import learner_specs
@@ -17,10 +18,9 @@ from distcel.rules.trained import (
     smart_by_eq_7,
 )
 from distcel.search.refit import SmartRule
-from distcel.train.cache import CachedSplit
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
 from tests.core.test_ensemble import PARAMS
 from tests.rules.test_gating import task_of
 
@@ -38,14 +38,14 @@ class Given:
     valid_accuracy: float | None
 
     def train(
-        self, task: SelectionTask, device: torch.device, state: bytes | None
+        self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
         if self.valid_accuracy is None:
             raise DivergedError("as it was to")
         result = EpochResult(1, 0.0, 0.0, self.valid_accuracy, seconds=2.0, ended_ms=1)
         yield TrainedNetwork({"x": np.zeros(1)}, self.valid_accuracy, (result,))
 
-    def predict(self, trained: TrainedNetwork, task: SelectionTask, split: CachedSplit) -> Tensor:
+    def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         raise NotImplementedError
 
 

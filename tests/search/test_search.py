@@ -22,7 +22,8 @@ from distcel.search.refit import refit_best
 from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import EpochResult
-from distcel.train.selection import SelectionTask
+from distcel.train.task import TrainingTask
+from tests.cached_splits import made_splits
 from tests.core.test_ensemble import specialists
 
 INLINE = InlineExecutor()
@@ -40,13 +41,13 @@ EXPERIMENT = Experiment(
 
 
 @pytest.fixture(scope="module")
-def task() -> SelectionTask:
+def task() -> TrainingTask:
     plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
-    return SelectionTask(EXPERIMENT, plan, specialists(0), specialists(1), seed=0)
+    return TrainingTask(EXPERIMENT, plan, made_splits(specialists(0), specialists(1)), seed=0)
 
 
 def search(
-    task: SelectionTask,
+    task: TrainingTask,
     folder: Path,
     num_samples: int,
     executor: Executor = INLINE,
@@ -75,7 +76,7 @@ def what_counts(records: list[TrialRecord]) -> list[object]:
 
 
 def test_the_search_begins_with_the_papers_point_and_is_the_same_on_ray(
-    task: SelectionTask, one_worker: Executor, tmp_path: Path
+    task: TrainingTask, one_worker: Executor, tmp_path: Path
 ) -> None:
     records = search(task, tmp_path / "inline", 4)
     assert [record.number for record in records] == [0, 1, 2, 3]
@@ -95,7 +96,7 @@ def test_the_search_begins_with_the_papers_point_and_is_the_same_on_ray(
 
 
 def test_a_kill_before_any_trial_has_begun_does_not_lose_the_papers_point(
-    task: SelectionTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -111,7 +112,7 @@ def test_a_kill_before_any_trial_has_begun_does_not_lose_the_papers_point(
 
 
 def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
-    task: SelectionTask, tmp_path: Path
+    task: TrainingTask, tmp_path: Path
 ) -> None:
     before = search(task, tmp_path, 2)
     interrupted = SelectionParams(k=3, epsilon=0.77, m=5, lr=0.3, gradient="exact")
@@ -124,7 +125,7 @@ def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
     assert search(task, tmp_path, 4) == after
 
 
-def test_fixed_hyperparameters_are_not_searched(task: SelectionTask, tmp_path: Path) -> None:
+def test_fixed_hyperparameters_are_not_searched(task: TrainingTask, tmp_path: Path) -> None:
     records = search(task, tmp_path, 3, k=3, gradient="exact")
     assert {(record.params.k, record.params.gradient) for record in records} == {(3, "exact")}
     assert len({record.params.epsilon for record in records}) == 3
@@ -133,7 +134,7 @@ def test_fixed_hyperparameters_are_not_searched(task: SelectionTask, tmp_path: P
 @pytest.mark.parametrize("where", ["inline", "ray"])
 def test_a_trial_that_diverges_is_failed_for_the_record_and_for_optuna_at_once(
     where: str,
-    task: SelectionTask,
+    task: TrainingTask,
     tmp_path: Path,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -171,7 +172,7 @@ def test_a_trial_that_diverges_is_failed_for_the_record_and_for_optuna_at_once(
 
 @pytest.mark.parametrize(("where", "seconds"), [("inline", 3), ("ray", 15)])
 def test_a_time_budget_ends_the_search_with_what_exists(
-    where: str, seconds: float, task: SelectionTask, tmp_path: Path, request: pytest.FixtureRequest
+    where: str, seconds: float, task: TrainingTask, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     executor = INLINE if where == "inline" else request.getfixturevalue("one_worker")
     endless = replace(EXPERIMENT, selector_recipe=replace(EXPERIMENT.selector_recipe, epochs=10**6))
@@ -187,7 +188,7 @@ def test_a_time_budget_ends_the_search_with_what_exists(
 
 @pytest.mark.parametrize("where", ["inline", "ray"])
 def test_a_hopeless_trial_is_stopped_early(
-    where: str, task: SelectionTask, tmp_path: Path, request: pytest.FixtureRequest
+    where: str, task: TrainingTask, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     executor = INLINE if where == "inline" else request.getfixturevalue("one_worker")
     # Learning rates that change nothing, after one that learns; the planned first one is spared.
@@ -203,7 +204,7 @@ def test_a_hopeless_trial_is_stopped_early(
     assert [len(record.epochs) for record in records] == [9, 9, 3]  # a third
 
 
-def test_a_failed_trial_counts_and_is_not_repeated(task: SelectionTask, tmp_path: Path) -> None:
+def test_a_failed_trial_counts_and_is_not_repeated(task: TrainingTask, tmp_path: Path) -> None:
     params = SelectionParams(k=1, epsilon=0.5, m=2, lr=1.0, gradient="exact")
     failed = TrialRecord(0, params, "FAILED", (), "a weight became NaN")
     TrialStore(tmp_path / "trials").keep(failed)

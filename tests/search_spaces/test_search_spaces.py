@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 import distcel.search_spaces
 from distcel import pipeline
 from distcel.data.readers import FER2013_CLASSES, READERS
+from distcel.data.splits import Split
 from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
@@ -20,7 +21,6 @@ from distcel.experiment.types import Gradient, SplitName, first_point
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
-from distcel.train.cache import CachedSplit
 from tests import made_data as data
 
 
@@ -110,7 +110,7 @@ def test_every_data_set_runs_to_its_tables(
     prepared = prepare(load_experiment(dataset, "smoke"), options)
     read, cached = list[str](), Prepared.cached
 
-    def noted(of: Prepared, split: SplitName) -> CachedSplit:
+    def noted(of: Prepared, split: SplitName) -> Split:
         closed = (of.search_folder / "trials" / "closed").is_file()
         assert closed == (split == "test"), "nothing is chosen once the test split was read"
         read.append(split)
@@ -124,8 +124,8 @@ def test_every_data_set_runs_to_its_tables(
     assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")
     assert results["best"]["vote"] == vote
     test = prepared.splits["test"]
-    chosen = load_ensemble(options.run_dir / "ensemble")(torch.tensor(test.images)).argmax(-1)
-    right = chosen.numpy() == test.labels
+    chosen = load_ensemble(options.run_dir / "ensemble")(torch.tensor(test.images_SCHW)).argmax(-1)
+    right = chosen.numpy() == test.labels_S
     assert right.mean() == pytest.approx(results["accuracy"]["e2e_cel"])
     if dataset == "fer2013":
         private = ["PrivateTest" in sample_id for sample_id in test.sample_ids.to_pylist()]

@@ -18,7 +18,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -34,10 +33,11 @@ from distcel.rules.single_network import SingleNetwork
 from distcel.search import kept
 from distcel.search.kept import TrainableRule
 from distcel.train import learner, selection
-from distcel.train.cache import CachedSplit, TrainedLearner
+from distcel.train.cache import TrainedLearner
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.learner import LearnerTask, train_learner
-from distcel.train.selection import SelectionTask
+from distcel.train.learner import train_learner
+from distcel.train.task import TrainingTask
+from tests.cached_splits import made_split, made_splits
 from tests.made_data import balanced, pictures
 
 PATH = Path(__file__).with_name("golden.json")
@@ -102,14 +102,14 @@ def split_numbers() -> Numbers:
 def learner_numbers() -> Numbers:
     """Losses and a few probabilities of a base learner of each small architecture."""
     labels = balanced(N_CLASSES, 20)
-    ids = pa.array([str(i) for i in range(len(labels))])
-    train = Split(ids, labels, pictures(labels, 1, 16, seed=0))
+    no_probs = np.empty((len(labels), 0, N_CLASSES))
+    train = made_split(labels, no_probs, pictures(labels, 1, 16, seed=0))
     splits = Splits(("0", "1", "2"), {"train": train}, digest="made", n_duplicates=0)
     spec = LearnerSpec("0+1", (0, 1))
     numbers: Numbers = {}
     for name, experiment in {"lenet": EXPERIMENT, "resnet9": RESNET}.items():
-        task = LearnerTask(experiment, plan(experiment), splits, ("train",), 0)
-        *progress, trained = train_learner(spec, task, CPU)
+        task = TrainingTask(experiment, plan(experiment), splits, seed=0)
+        *progress, trained = train_learner(spec, task, CPU, predicted=["train"])
         assert isinstance(trained, TrainedLearner)
         losses = [event.train_loss for event in progress if isinstance(event, Progress)]
         probs = trained.probs_by_split["train"][:2].ravel().tolist()
@@ -117,7 +117,7 @@ def learner_numbers() -> Numbers:
     return numbers
 
 
-def trial_numbers(task: SelectionTask) -> Numbers:
+def trial_numbers(task: TrainingTask) -> Numbers:
     """The losses of a trial by each gradient and each vote."""
     first = EXPERIMENT.first_trial
     points = {
@@ -129,7 +129,7 @@ def trial_numbers(task: SelectionTask) -> Numbers:
     return {name: of_training(task.begin(point, CPU).run()) for name, point in points.items()}
 
 
-def rule_numbers(task: SelectionTask) -> Numbers:
+def rule_numbers(task: TrainingTask) -> Numbers:
     """The losses of each other rule that is trained."""
     params = EXPERIMENT.first_trial
     rules: dict[str, TrainableRule] = {
@@ -157,12 +157,12 @@ def plan(experiment: Experiment) -> NetworkPlan:
     return NetworkPlan(experiment.architecture, (1, 16, 16), (0.2,), (0.3,))
 
 
-def selection_task(experiment: Experiment) -> SelectionTask:
-    train, valid = (made_predictions(seed) for seed in (0, 1))
-    return SelectionTask(experiment, plan(experiment), train, valid, seed=0)
+def selection_task(experiment: Experiment) -> TrainingTask:
+    splits = made_splits(*(made_predictions(seed) for seed in (0, 1)))
+    return TrainingTask(experiment, plan(experiment), splits, seed=0)
 
 
-def made_predictions(seed: int) -> CachedSplit:
+def made_predictions(seed: int) -> Split:
     """Of learners that know some classes and guess at others."""
     labels = balanced(N_CLASSES, 20)
     probs = np.random.default_rng(seed).dirichlet(np.ones(N_CLASSES), (len(labels), N_LEARNERS))
@@ -171,7 +171,7 @@ def made_predictions(seed: int) -> CachedSplit:
         knows = labels == i % N_CLASSES
         probs[knows, i] = 0.5 * probs[knows, i] + 0.5 * right[knows]
     images = pictures(labels, 1, 16, seed)
-    return CachedSplit(images, labels, probs.astype(np.float32))
+    return made_split(labels, probs, images)
 
 
 def same(found: Numbers, expected: Numbers) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Splits
+from distcel.data.splits import Probabilities, Splits
 from distcel.execute.jobs import Executor
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
-from distcel.train.cache import PredictionCache, Probabilities
-from distcel.train.learner import LearnerTask, learner_key, train_learners
+from distcel.experiment.types import Experiment, learner_specs
+from distcel.train.cache import PredictionCache
+from distcel.train.learner import learner_key, train_learners
+from distcel.train.task import TrainingTask
 
 EXPERIMENT = load_experiment("digits", "smoke")
 
@@ -28,7 +29,7 @@ class Learners:
         shape = splits.image_shape
         plan = NetworkPlan(experiment.network, shape, *splits.channel_statistics())
         self.splits, self.cache = splits, PredictionCache(folder)
-        self.task = LearnerTask(experiment, plan, splits, SPLIT_NAMES, 0)
+        self.task = TrainingTask(experiment, plan, splits, seed=0)
         self.specs = learner_specs(splits.class_names)[:n_learners]
         self.keys = [learner_key(experiment, spec, splits, plan, 0) for spec in self.specs]
 

@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distcel.data.splits import Splits, load_splits
+from distcel.data.splits import Probabilities, Splits, load_splits
 from distcel.data.subsets import Fold, held_out_parts, hold_out
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import DamagedFileError
 from distcel.storage.provenance import source_digest
-from distcel.train.cache import PredictionCache, Probabilities, TrainedLearner, cross_fitted
+from distcel.train.cache import PredictionCache, TrainedLearner, cross_fitted
 from distcel.train.checkpoint import Weights
 
 SPEC = LearnerSpec("cat / dog", (3, 5))
@@ -25,7 +25,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 def probabilities(splits: Splits, seed: int) -> dict[SplitName, Probabilities]:
     random = np.random.default_rng(seed)
     return {
-        name: random.dirichlet(np.ones(10), len(splits[name].labels)).astype(np.float32)
+        name: random.dirichlet(np.ones(10), len(splits[name].labels_S)).astype(np.float32)
         for name in SPLIT_NAMES
     }
 
@@ -44,7 +44,7 @@ def test_what_was_written_is_stacked_in_the_order_of_the_learners(
     loaded = cache.load([other, SPEC], ["k2", "k1"], splits["valid"], "valid")
     np.testing.assert_array_equal(loaded.probs_SNC[:, 0], second["valid"])
     np.testing.assert_array_equal(loaded.probs_SNC[:, 1], first["valid"])
-    np.testing.assert_array_equal(loaded.labels_S, splits["valid"].labels)
+    np.testing.assert_array_equal(loaded.labels_S, splits["valid"].labels_S)
     np.testing.assert_array_equal(cache.weights(SPEC, "k1")["fc.weight"], weights["fc.weight"])
     assert cache.seconds([other, SPEC], ["k2", "k1"]) == 1.75
 
@@ -57,7 +57,7 @@ def test_a_file_is_read_with_pyarrow_alone(splits: Splits, tmp_path: Path) -> No
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     assert table.schema.field("probabilities").type == pa.list_(pa.float32(), 10)
     assert table["sample_id"].to_pylist() == splits["test"].sample_ids.to_pylist()
-    assert table["label"].to_pylist() == splits["test"].labels.tolist()
+    assert table["label"].to_pylist() == splits["test"].labels_S.tolist()
     assert table.schema.metadata[b"learner"] == b"cat / dog"
     assert table.schema.metadata[b"source_digest"].decode() == source_digest()
 
@@ -94,7 +94,7 @@ def test_each_sample_is_predicted_by_the_copies_of_its_own_fold(
 ) -> None:
     specs = [LearnerSpec("first", (0,)), LearnerSpec("second", (1,))]
     cache, folds = PredictionCache(tmp_path, ("holdout",)), []
-    for number, part in enumerate(held_out_parts(splits["train"].labels, "crossfit", 0)):
+    for number, part in enumerate(held_out_parts(splits["train"].labels_S, "crossfit", 0)):
         folds.append(Fold(part, (f"a{number}", f"b{number}")))
         rest = hold_out(splits, part)
         for i, (spec, key) in enumerate(zip(specs, folds[-1].keys, strict=True)):
@@ -102,7 +102,7 @@ def test_each_sample_is_predicted_by_the_copies_of_its_own_fold(
             cache.write(spec, key, rest, TrainedLearner({"holdout": told}, {}, 1.0))
     found = cross_fitted(cache, specs, folds, splits["train"])
     assert found.probs_SNC.dtype == np.float32
-    np.testing.assert_array_equal(found.labels_S, splits["train"].labels)
+    np.testing.assert_array_equal(found.labels_S, splits["train"].labels_S)
     for number, fold in enumerate(folds):
         assert (found.probs_SNC[fold.held_out_S, 0] == number).all()
         assert (found.probs_SNC[fold.held_out_S, 1] == 10 + number).all()

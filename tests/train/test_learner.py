@@ -17,8 +17,9 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train import learner
 from distcel.train.cache import TrainedLearner
-from distcel.train.learner import LearnerTask, learner_key, train_learner
+from distcel.train.learner import learner_key, train_learner
 from distcel.train.loop import Training
+from distcel.train.task import TrainingTask
 from tests.train.learners import Learners
 
 EXPERIMENT = load_experiment("digits", "smoke")
@@ -36,9 +37,9 @@ def plan_of(splits: Splits, experiment: Experiment = EXPERIMENT) -> NetworkPlan:
 
 
 def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> TrainedLearner:
-    task = LearnerTask(experiment, plan_of(splits, experiment), splits, SPLIT_NAMES, seed)
+    task = TrainingTask(experiment, plan_of(splits, experiment), splits, seed)
     spec = learner_specs(splits.class_names)[index]
-    *progress, trained = train_learner(spec, task, CPU)
+    *progress, trained = train_learner(spec, task, CPU, predicted=SPLIT_NAMES)
     epochs = [event.epoch for event in progress if isinstance(event, Progress)]
     assert epochs == list(range(1, experiment.learner_recipe.epochs + 1))
     assert isinstance(trained, TrainedLearner)
@@ -46,8 +47,9 @@ def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> Trai
 
 
 def test_it_predicts_what_is_kept_alone(splits: Splits) -> None:
-    task = LearnerTask(EXPERIMENT, plan_of(splits), splits, ("valid",), 0)
-    *_, trained = train_learner(learner_specs(splits.class_names)[0], task, CPU)
+    task = TrainingTask(EXPERIMENT, plan_of(splits), splits, seed=0)
+    spec = learner_specs(splits.class_names)[0]
+    *_, trained = train_learner(spec, task, CPU, predicted=["valid"])
     assert isinstance(trained, TrainedLearner)
     assert list(trained.probs_by_split) == ["valid"]
 
@@ -56,7 +58,7 @@ def test_a_learner_is_good_at_its_own_classes_and_poor_at_the_rest(splits: Split
     recipe = replace(EXPERIMENT.learner_recipe, epochs=8)
     trained = train(splits, replace(EXPERIMENT, learner_recipe=recipe), index=20, seed=0)
     classes = learner_specs(splits.class_names)[20].classes
-    labels = splits["test"].labels
+    labels = splits["test"].labels_S
     correct = trained.probs_by_split["test"].argmax(1) == labels
     own = np.isin(labels, classes)
     assert correct[own].mean() > correct[~own].mean() + 0.5  # 97 % and 13 %
@@ -66,7 +68,7 @@ def test_predictions_are_softmax_outputs_for_every_sample(splits: Splits) -> Non
     trained = train(splits, EXPERIMENT, index=0, seed=0)
     for name in SPLIT_NAMES:
         probs = trained.probs_by_split[name]
-        assert probs.shape == (len(splits[name].labels), 10)
+        assert probs.shape == (len(splits[name].labels_S), 10)
         np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
         assert probs.min() >= 0
 
