@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from distcel.execute.jobs import Executor
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
 from distcel.search.prepare import Prepared
-from distcel.search.refit import refit_best
+from distcel.search.refit import choose_k, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.ensemble import save_ensemble
@@ -137,14 +137,20 @@ def _search_and_test(
     run_search(shared, prepared.search, store, executor, folder / "tune")
     network, best = refit_best(shared, store, executor, folder / "refit")
     logger.info("refit of trial %d: valid %.4f", best.number, best.valid_accuracy)
+    params, over_k = choose_k(task, best.params, network)
+    if over_k:
+        logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
+    best = replace(best, params=params)
     store.close(prepared.search.num_samples)
     # The test split is read here, once everything is chosen.
     measured = measure_test(prepared, task, best.params, network)
-    results = _results(prepared, best, store) | measured
+    results = _results(prepared, best, over_k, store) | measured
     return results, _keep(prepared, best, network.state_dict, results)
 
 
-def _results(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[str, Any]:
+def _results(
+    prepared: Prepared, best: TrialRecord, over_k: list[float], store: TrialStore
+) -> dict[str, Any]:
     published, options = prepared.experiment.published, prepared.options
     return {
         "dataset": prepared.experiment.dataset,
@@ -162,6 +168,7 @@ def _results(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[s
         "first": first_params(store.snapshot(), prepared.search.first).as_dict(),
         "best": best.params.as_dict(),
         "valid_accuracy": best.valid_accuracy,
+        "valid_accuracy_over_k": over_k or None,
         "paper": asdict(published) if published else None,
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),

@@ -84,7 +84,8 @@ def add_search_flags(flags: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="k, epsilon, m, lr or gradient that is not searched, or vote: sum, the paper's, or "
-        "learned, where each base learner votes through its own matrix; repeatable (vote=sum)",
+        "learned, where each base learner votes through its own matrix; k=any trains one selection "
+        "net for every k; repeatable (vote=sum)",
     )
     add(
         "--imagenet-weights",
@@ -206,7 +207,7 @@ def fixed_values(pairs: list[str]) -> dict[str, Any]:
         name, _, text = pair.partition("=")
         require(name in _KINDS, f"--fix NAME in {list(_KINDS)}", name, "fix one of these")
         try:
-            fixed[name] = _KINDS[name](text)
+            fixed[name] = "any" if (name, text) == ("k", "any") else _KINDS[name](text)
         except ValueError:
             kind = "a whole number" if _KINDS[name] is int else "a number"
             raise invalid(f"{kind} as {name}", repr(text), f"give --fix {name}=NUMBER") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -14,6 +15,8 @@ from distcel.experiment.types import SelectionParams
 
 # Of a logarithm's argument: a learner that rules a class out does not silence all the others.
 _LOWEST_PROBABILITY = 1e-4
+# The factor of an AnyKEnsemble's logits at k = 1: the logits are the paper's at k = 9.
+_TEMPERED = 3.0
 
 
 class SummedVote(nn.Module):
@@ -69,7 +72,7 @@ def build_vote(
     """The vote that the parameters ask for, untrained."""
     if params.vote == "sum":
         return SummedVote()
-    return LearnedVote(n_learners, n_classes, params.k)
+    return LearnedVote(n_learners, n_classes, params.chosen_k)
 
 
 class SmartEnsemble(nn.Module):
@@ -101,12 +104,53 @@ class SmartEnsemble(nn.Module):
         return logits_BC
 
 
+class AnyKEnsemble(SmartEnsemble):
+    """A smart ensemble that is trained for every k at once; its vote is the sum.
+
+    In training each batch draws its k, log-uniformly from 1..n: as many batches have k from 1 to 2
+    as from n/2 to n. The softmax of Eq. 11 sharpens with k, as the sum of k outputs grows: the
+    logits are divided by sqrt(k), so that a large k does not learn from its few errors alone.
+    In evaluation `layer.k` learners vote, as in any smart ensemble.
+
+    Args:
+        selection_net: scores the n learners.
+        layer: its k is set anew for each batch.
+        n_learners: n.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, selection_net: nn.Module, layer: KnapsackLayer, n_learners: int, seed: int
+    ) -> None:
+        super().__init__(selection_net, layer, SummedVote())
+        self.n_learners = n_learners
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote, shape (B, C); in training those of a drawn k, tempered."""
+        if not self.training:
+            return super().forward(images_BCHW, probs_BNC)
+        uniform = torch.rand((), generator=self.generator).item()
+        k = self.layer.k = min(self.n_learners, int((self.n_learners + 1) ** uniform))
+        return super().forward(images_BCHW, probs_BNC) * (_TEMPERED / math.sqrt(k))
+
+
+def sums_over_k(scores_BN: Tensor, probs_BNC: Tensor) -> Tensor:
+    """The logits of the summed vote at every k, shape (B, N, C): entry k - 1 is that of k learners.
+
+    The mask of each k is a prefix of one sort of the scores, so that all cost one.
+    """
+    order_BN = scores_BN.argsort(-1, descending=True)
+    return probs_BNC.gather(1, order_BN[:, :, None].expand_as(probs_BNC)).cumsum(1)
+
+
 def smart_ensemble(
     selection_net: nn.Module,
     params: SelectionParams,
     n_learners: int,
     n_classes: int,
     generator: torch.Generator | None = None,
+    seed: int = 0,
 ) -> SmartEnsemble:
     """The smart ensemble that the parameters ask for, around a selection net with N outputs.
 
@@ -116,11 +160,15 @@ def smart_ensemble(
         n_learners: N.
         n_classes: C.
         generator: of the layer's noise, on the device where it is trained.
+        seed: of the draws of k, where it is `any`.
 
     Raises:
         InvalidInputError: k is above N.
     """
     params.require_k_within(n_learners)
+    if params.k == "any":
+        layer = KnapsackLayer(n_learners, params.epsilon, params.m, params.gradient, generator)
+        return AnyKEnsemble(selection_net, layer, n_learners, seed)
     layer = KnapsackLayer(params.k, params.epsilon, params.m, params.gradient, generator)
     return SmartEnsemble(selection_net, layer, build_vote(params, n_learners, n_classes))
 

@@ -41,8 +41,9 @@ from distcel.rules.trained import (
     smart_by_eq_7,
 )
 from distcel.search.prepare import Prepared
-from distcel.search.refit import SmartRule, refit_best
-from distcel.search.trials import TrialRecord, TrialStore, best_trial, first_params
+from distcel.search.refit import SmartRule, choose_k, refit_best
+from distcel.search.trials import TrialRecord, TrialStore, first_params
+from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples
 from distcel.train.task import TrainingTask
 
@@ -111,11 +112,15 @@ def compare_run(
     Raises:
         RunFailedError: no trial is complete, or workers were lost again and again.
     """
-    records = TrialStore(prepared.search_folder / "trials").snapshot()
-    best, first = best_trial(records), first_params(records, prepared.search.first)
+    store = TrialStore(prepared.search_folder / "trials")
+    first = first_params(store.snapshot(), prepared.search.first)
     task = prepared.selection_task()
-    run = _Run(prepared, task, executor.share(task), executor, best, first)
-    trained = _train(run)
+    shared = executor.share(task)
+    network, best = refit_best(shared, store, executor, prepared.search_folder / "refit")
+    params, valid_over_k = choose_k(task, best.params, network)
+    best = replace(best, params=params)
+    run = _Run(prepared, task, shared, executor, best, first)
+    trained = _train(run, network, valid_over_k)
     if beyond:
         trained = _train_beyond(run, trained)
     test = prepared.cached("test")  # read once what is compared is trained and chosen
@@ -125,7 +130,7 @@ def compare_run(
         **_measured(run, test, trained),
         "gradients": study,
         "diverged": [*trained.diverged],
-        "seconds": _seconds(trained, study, best.params.k),
+        "seconds": _seconds(trained, study, params.chosen_k),
     }
 
 
@@ -135,20 +140,28 @@ def curve_ks(n_learners: int, chosen: int) -> list[int]:
     return sorted({int(k) for k in spaced} | {third_of(n_learners), chosen})
 
 
-def _train(run: _Run) -> _Trained:
-    """What every comparison trains; the best trial's own network is kept by its refit."""
-    params = run.best.params
-    folder = run.prepared.search_folder
-    store = TrialStore(folder / "trials")
-    network, _ = refit_best(run.shared, store, run.executor, folder / "refit")
-    ks = [k for k in curve_ks(len(run.prepared.specs), params.k) if k != params.k]
-    by_key = {k: f"{SMART.key}, k = {k}" for k in ks}
-    titles = TITLES | {key: f"{SMART.title}, k = {k}" for k, key in by_key.items()}
+def _train(run: _Run, network: TrainedNetwork, valid_over_k: Sequence[float]) -> _Trained:
+    """What every comparison trains.
+
+    Args:
+        run: the run.
+        network: the refit of its best trial.
+        valid_over_k: that network's accuracy on valid for k = 1..n, if it was trained for every k:
+            Figure 2 then needs no other.
+    """
+    params, k = run.best.params, run.best.params.chosen_k
+    ks = [other for other in curve_ks(len(run.prepared.specs), k) if other != k]
+    by_key = {other: f"{SMART.key}, k = {other}" for other in ks}
+    titles = TITLES | {key: f"{SMART.title}, k = {other}" for other, key in by_key.items()}
     wanted: dict[str, RulesByLr] = smart_by_eq_7(run.first, run.lrs)
-    wanted |= {key: {params.lr: SmartRule(replace(params, k=k))} for k, key in by_key.items()}
+    if not valid_over_k:
+        wanted |= {key: {params.lr: SmartRule(replace(params, k=k))} for k, key in by_key.items()}
     found = best_on_valid(wanted, run.shared, run.executor, run.folder, titles)
-    over_k = {k: found[key] for k, key in by_key.items() if key in found}
-    over_k[params.k] = Chosen(SmartRule(params), network, params.lr, network.seconds)
+    over_k = {other: found[key] for other, key in by_key.items() if key in found}
+    over_k[k] = Chosen(SmartRule(params), network, params.lr, network.seconds)
+    for other in ks if valid_over_k else ():
+        same = replace(network, valid_accuracy=valid_over_k[other - 1])
+        over_k[other] = Chosen(SmartRule(replace(params, k=other)), same, params.lr, 0.0)
     rivals = {key: chosen for key, chosen in found.items() if key in RULES}
     diverged = [titles[key] for key in wanted if key not in found]
     return _Trained(dict(sorted(over_k.items())), rivals, None, diverged)
@@ -193,14 +206,15 @@ def _seconds(
 
 
 def _measured(run: _Run, test: Split, trained: _Trained) -> dict[str, Any]:
-    prepared, task, k = run.prepared, run.task, run.best.params.k
+    prepared, task, k = run.prepared, run.task, run.best.params.chosen_k
     smart = {k: one.predict(task, test).numpy()[None] for k, one in trained.over_k.items()}
     rules = consensus_rules(prepared.options.selector_split)
     consensus, chosen = predict_rules(rules, task.train, task.valid, test, k, task.seed)
     probs = {SMART.key: smart[k], **consensus}
     probs |= {key: one.predict(task, test).numpy()[None] for key, one in trained.rivals.items()}
-    vote_k = trained.vote_trial.params.k if trained.vote_trial else None
-    facts = run_facts(prepared, task, k, run.first.k, chosen, vote_k)
+    vote_k = trained.vote_trial.params.chosen_k if trained.vote_trial else None
+    first_k = k if run.first.k == "any" else run.first.k
+    facts = run_facts(prepared, task, k, first_k, chosen, vote_k)
     dataset, ids = prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist()
     leaders = [key for key in (SMART.key, "learned_vote") if key in probs]
     names = prepared.splits.class_names

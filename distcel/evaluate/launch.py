@@ -41,7 +41,9 @@ def measure_test(
     test = prepared.cached("test")
     smart, *rules = (RULES[key] for key in PAPERS)
     probs = {smart.key: SmartRule(params).predict(network, task, test).numpy()[None]}
-    consensus, chosen = predict_rules(rules, task.train, task.valid, test, params.k, task.seed)
+    consensus, chosen = predict_rules(
+        rules, task.train, task.valid, test, params.chosen_k, task.seed
+    )
     probs |= consensus
     ids = prepared.splits["test"].sample_ids.to_pylist()
     private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
@@ -49,7 +51,9 @@ def measure_test(
     if private_S.any() and not private_S.all():
         inside = {key: draws[:, private_S] for key, draws in probs.items()}
         private = accuracies(inside, test.where(private_S), prepared.specs)
-    facts = run_facts(prepared, task, params.k, prepared.search.first.k, chosen)
+    first = prepared.search.first.k
+    first_k = params.chosen_k if first == "any" else first
+    facts = run_facts(prepared, task, params.chosen_k, first_k, chosen)
     whole = accuracies(probs, test, prepared.specs)
     return {
         **{name: value for name, value in whole.items() if name != "n_samples"},

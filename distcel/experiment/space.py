@@ -26,18 +26,22 @@ def search_space(
 ) -> dict[str, BaseDistribution]:
     """The distributions that are searched: the experiment's and what is fixed.
 
-    Where they name neither, the vote is the paper's sum and k is 1..n on a logarithmic scale: from
-    one learner to two is a larger step than from 20 to 21.
+    What the experiment's space does not name has a default. k is `any`, or searched in 1..n on a
+    logarithmic scale: from one learner to two is a larger step than from 20 to 21. m and the
+    gradient are the first trial's, the vote is the paper's sum.
 
     Raises:
         InvalidInputError: a fixed name or value, or the space itself, holds an invalid point; or
             the space lacks a hyperparameter or has an unknown one.
     """
-    papers = {
-        "k": IntDistribution(1, n_learners, log=True),
+    first, any_k = experiment.first_trial, CategoricalDistribution(["any"])
+    defaults: dict[str, BaseDistribution] = {
+        "k": any_k if experiment.k == "any" else IntDistribution(1, n_learners, log=True),
+        "m": CategoricalDistribution([first.m]),
+        "gradient": CategoricalDistribution([first.gradient]),
         "vote": CategoricalDistribution(["sum"]),
     }
-    space: dict[str, BaseDistribution] = {**papers, **experiment.space}
+    space: dict[str, BaseDistribution] = {**defaults, **experiment.space}
     names = sorted(space)
     known = sorted(field.name for field in fields(SelectionParams))
     require(names == known, f"a space of {known}", names, "give each of these a distribution")
@@ -89,6 +93,10 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
                 unknown = [choice for choice in choices if choice not in known]
                 require(not unknown, f"{name}s in {known}", unknown, "choose from these")
                 return choices[0], choices[-1]
+            numbers = [choice for choice in choices if choice != "any"]
+            if not numbers:
+                return "any", "any"
+            choices = numbers
             return min(choices), max(choices)  # type: ignore[type-var]
         return distribution.low, distribution.high  # type: ignore[attr-defined]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distcel.experiment.architecture import Architecture, NetworkFunction, OwnArchitecture
 from distcel.experiment.errors import (
+    invalid,
     require,
     require_choice,
     require_count,
@@ -32,6 +33,7 @@ Augmentation = Literal["none", "flip", "crop", "flip_crop"]
 SplitName = Literal["train", "holdout", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")  # holdout is drawn from train
 SelectorSplit = Literal["train", "holdout", "crossfit"]
+AnyK = Literal["any"]  # in place of a number: one selection net is trained for every k
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,14 @@ def learner_specs(class_names: tuple[str, ...]) -> tuple[LearnerSpec, ...]:
 class SelectionParams:
     """A point of the search space.
 
-    k learners vote; epsilon is the temperature and m the count of noise samples of the smoothed
+    k learners vote; `any` trains one selection net for every k, drawn anew for each batch, of which
+    valid then chooses one (`distcel.core.ensemble.AnyKEnsemble`). epsilon is the temperature and m the count of noise samples of the smoothed
     gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
     vote combines the outputs of the selected: the paper's sum, or a learned one
     (`distcel.core.ensemble`).
     """
 
-    k: int
+    k: int | AnyK
     epsilon: float
     m: int
     lr: float
@@ -107,18 +110,32 @@ class SelectionParams:
     vote: VoteName = "sum"
 
     def __post_init__(self) -> None:
-        require_count("k", self.k)
+        if self.k == "any":
+            summed = self.vote == "sum"
+            require(summed, "the vote sum with k = any", self.vote, "give k a number")
+        else:
+            require_count("k", self.k)
         require_positive("epsilon", self.epsilon)
         require_count("m", self.m)
         require_positive("lr", self.lr)
         require_choice("gradient", self.gradient, Gradient)
         require_choice("vote", self.vote, VoteName)
 
+    @property
+    def chosen_k(self) -> int:
+        """The number k.
+
+        Raises:
+            InvalidInputError: k is `any`, of which none is chosen yet.
+        """
+        if self.k == "any":
+            raise invalid("a k that is chosen", self.k, "choose one on valid")
+        return self.k
+
     def require_k_within(self, n_learners: int) -> None:
-        """Raise InvalidInputError unless 1 <= k <= n_learners."""
-        require(
-            self.k <= n_learners, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range"
-        )
+        """Raise InvalidInputError unless k is `any` or 1 <= k <= n_learners."""
+        within = self.k == "any" or self.k <= n_learners
+        require(within, f"1 <= k <= n = {n_learners}", self.k, "give a k in the range")
 
     @staticmethod
     def from_dict(point: Mapping[str, Any]) -> SelectionParams:
@@ -167,6 +184,8 @@ class Experiment:
             is 1..n on a logarithmic scale and the vote the paper's sum.
         first_trial: the point that the search begins with, the paper's own where it has one.
         num_samples: trials of the search.
+        k: `any` trains one selection net for every k in each trial; `searched`, the paper's way,
+            trains each trial's for a k of its own.
         published: the paper's numbers, where it has any for this data set.
         valid_share: fraction of the training samples that becomes the valid split.
         test_share: fraction that becomes the test split, where the data set comes without one.
@@ -184,6 +203,7 @@ class Experiment:
     space: Mapping[str, BaseDistribution] = field(hash=False)
     first_trial: SelectionParams
     num_samples: int
+    k: Literal["any", "searched"] = "searched"
     published: Published | None = None
     valid_share: float = 0.1
     test_share: float = 0.2
@@ -207,6 +227,7 @@ class Experiment:
             share = getattr(self, name)
             require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
         require_count("num_samples", self.num_samples)
+        require_choice("k", self.k, Literal["any", "searched"])
         if self.image_size is not None:
             require_count("image_size", self.image_size)
 
@@ -220,7 +241,7 @@ def first_point(
         InvalidInputError: a fixed value is out of its range.
     """
     own = experiment.first_trial.as_dict()
-    own["k"] = min(own["k"], n_learners)
+    own["k"] = "any" if experiment.k == "any" else min(own["k"], n_learners)
     point = SelectionParams.from_dict(own | dict(fixed))
     point.require_k_within(n_learners)
     return point

@@ -97,4 +97,4 @@ class GatedEnsemble:
         if self.kind == "soft_gating":
             return SoftGating(selection_net)
         assert self.kind == "straight_through", f"no such rule: {self.kind}"
-        return StraightThrough(selection_net, self.params.k)
+        return StraightThrough(selection_net, self.params.chosen_k)

@@ -74,6 +74,8 @@ def _restricted(prepared: Prepared) -> Prepared:
 def _at_most(most: int, ks: BaseDistribution) -> tuple[BaseDistribution, int]:
     """The distribution without what is above `most`, and its highest value."""
     if isinstance(ks, CategoricalDistribution):  # fixed, or a choice of the user's own space
+        if "any" in ks.choices:  # each learner's matrix is trained for one k
+            return IntDistribution(1, most, log=True), most
         few = sorted({min(k, most) for k in ks.choices})  # type: ignore[type-var]
         return CategoricalDistribution(few), few[-1]  # type: ignore[return-value]
     assert isinstance(ks, IntDistribution), "k is a whole number"

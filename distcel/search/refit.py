@@ -17,7 +17,7 @@ from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import predict_split
+from distcel.train.selection import best_k, predict_split, split_accuracy_over_k
 from distcel.train.task import TrainingTask
 
 
@@ -42,6 +42,25 @@ class SmartRule:
         _, n_learners, n_classes = split.probs_SNC.shape
         smart = trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
         return predict_split(smart, split)
+
+
+def choose_k(
+    task: TrainingTask, params: SelectionParams, trained: TrainedNetwork
+) -> tuple[SelectionParams, list[float]]:
+    """Choose on valid with which k a trained smart ensemble votes.
+
+    Returns:
+        SelectionParams: with a number as k, the smallest of the best.
+        list: the accuracy on valid for k = 1..N of a network that was trained for every k; empty of
+        one that was trained for one.
+    """
+    if params.k != "any":
+        return params, []
+    _, n_learners, n_classes = task.valid.probs_SNC.shape
+    for_any = replace(params, k=1)
+    smart = trained_ensemble(task.plan, n_learners, n_classes, for_any, trained.state_dict)
+    over_k = split_accuracy_over_k(smart, task.valid)
+    return replace(params, k=best_k(over_k)), over_k
 
 
 Refitted = tuple[TrainedNetwork, TrialRecord]

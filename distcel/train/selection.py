@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from distcel.core.ensemble import class_probabilities
+from distcel.core.ensemble import AnyKEnsemble, SmartEnsemble, class_probabilities, sums_over_k
 from distcel.data.splits import Split
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import Recipe
@@ -22,6 +23,7 @@ from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 # votes, the smart ensemble, the training loop, the folds' predictions, or of the scheduler that
 # stops trials. tests/train/test_golden.py fails where it was forgotten.
 CACHE_VERSION = 1
+_BATCH = 256  # samples whose votes at every k are in memory at once
 
 
 class SelectionTraining:
@@ -65,10 +67,14 @@ class SelectionTraining:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        ensemble, inputs = self.ensemble, self.valid_inputs
-        return measured_epoch(
-            self.training, lambda: predict(ensemble, *inputs), self.valid_labels_S
-        )
+        return measured_epoch(self.training, self._valid_logits, self.valid_labels_S)
+
+    def _valid_logits(self) -> Tensor:
+        """The ensemble's; those of its best k, where it has every k."""
+        if isinstance(self.ensemble, AnyKEnsemble):
+            over_k = accuracy_over_k(self.ensemble, *self.valid_inputs, self.valid_labels_S)
+            self.ensemble.layer.k = best_k(over_k)
+        return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
         """Train for all epochs; the weights are the last one's.
@@ -99,6 +105,29 @@ def measured_epoch(
     valid_accuracy = accuracy(logits_SC, valid_labels_S)
     seconds, now_ms = time.monotonic() - started, int(time.time() * 1000)
     return EpochResult(training.epoch, train_loss, valid_loss, valid_accuracy, seconds, now_ms)
+
+
+def accuracy_over_k(
+    ensemble: SmartEnsemble, images_SCHW: Tensor, probs_SNC: Tensor, labels_S: Tensor
+) -> list[float]:
+    """The accuracy of the summed vote of k learners, a fraction, for k = 1..N."""
+    scores_SN = predict(ensemble.selection_net, images_SCHW)
+    n_correct_N = torch.zeros(scores_SN.shape[1], dtype=torch.int64, device=scores_SN.device)
+    batches = (values.split(_BATCH) for values in (scores_SN, probs_SNC, labels_S))
+    for scores_BN, probs_BNC, labels_B in zip(*batches, strict=True):
+        classes_BN = sums_over_k(scores_BN, probs_BNC).argmax(-1)
+        n_correct_N += (classes_BN == labels_B[:, None]).sum(0)
+    return (n_correct_N.double() / len(labels_S)).tolist()
+
+
+def best_k(accuracy_by_k: Sequence[float]) -> int:
+    """The k of the highest accuracy, the smallest of equals."""
+    return 1 + int(np.argmax(accuracy_by_k))
+
+
+def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
+    """As `accuracy_over_k`, of a split, on the CPU."""
+    return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 
 def predict_split(ensemble: nn.Module, split: Split) -> Tensor:

@@ -51,7 +51,8 @@ class TrainingTask:
         _, n_learners, n_classes = self.train.probs_SNC.shape
         generator = torch.Generator(device).manual_seed(self.seed)
         net = self.selection_net(device)
-        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator).to(device)
+        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator, self.seed)
+        ensemble.to(device)
         return self.begin_with(ensemble, params.lr, device)
 
     def begin_with(self, ensemble: nn.Module, lr: float, device: torch.device) -> SelectionTraining:
