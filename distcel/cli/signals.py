@@ -35,7 +35,7 @@ def _stop(number: int, _: object) -> None:
     for each in _SIGNALS:
         signal.signal(each, lambda again, __: os._exit(128 + again))
     # print() may be what the signal interrupted, and is not reentrant.
-    text = f"{signal.Signals(number).name}: stopping; the same command carries on\n"
+    text = f"{signal.Signals(number).name}: stopping; the same command continues the run\n"
     os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
     raise Stopped(number)
 

@@ -47,7 +47,7 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
     )
     assert ran.returncode == status, ran.stderr
     assert ran.stdout == "unwound\n"
-    assert ran.stderr == "SIGTERM: stopping; the same command carries on\n"
+    assert ran.stderr == "SIGTERM: stopping; the same command continues the run\n"
 
 
 # A process that waits for a worker which says nothing, and is signalled while it does.
