@@ -255,7 +255,7 @@ def _architecture(
         return Architecture(facts["family"], tuple(facts["channels"]))
     # Not imported by its name: a folder from elsewhere would then choose what code runs here.
     rule = f"the function {facts['function']} that built the networks"
-    remedy = "give load_ensemble(folder, architecture=...)"
+    remedy = "give load_ensemble(folder, architecture=...) or load_run(run_dir, experiment=...)"
     require(function is not None, rule, None, remedy)
     assert function is not None, "just checked"
     return OwnArchitecture(function, facts["version"])
