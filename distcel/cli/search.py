@@ -239,7 +239,7 @@ def _require_tracking_uri(uri: str | None) -> None:
 def _dry_run(arguments: argparse.Namespace, fixed: dict[str, Any]) -> int:
     import torch
 
-    from distcel.data.splits import draw_splits
+    from distcel.data.draw import draw_splits
     from distcel.execute.pool import WorkerPool
     from distcel.experiment.types import first_point, learner_specs
     from distcel.train.estimate import count_samples, describe
