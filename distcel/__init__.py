@@ -1,8 +1,8 @@
-"""distcel: learn for each sample which k of n predictors to ask and how to combine them.
+"""distcel: learn for each sample which k of n classifiers predict it, and combine their outputs.
 
 End-to-end combinatorial ensemble learning (Kotary, Di Vito, Fioretto, "Differentiable Model
 Selection for Ensemble Learning", IJCAI 2023), its hyperparameters searched on a Ray cluster.
-Importing the package loads nothing heavy: what it offers is imported when it is first used.
+Importing the package loads nothing heavy: its names are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from distcel.facade.run import load_run as load_run
     from distcel.serve.ensemble import load_ensemble as load_ensemble
 
-_OFFERED = {
+_MODULES = {
     "Architecture": "distcel.experiment.architecture",
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
@@ -48,7 +48,7 @@ _OFFERED = {
     "reproduce": "distcel.facade.reproduce",
     "top_k_mask": "distcel.core.knapsack",
 }
-__all__ = ["__version__", *_OFFERED]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -56,9 +56,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("distcel")
-    if name not in _OFFERED:
+    if name not in _MODULES:
         raise AttributeError(f"module 'distcel' has no attribute {name!r}")
-    return getattr(import_module(_OFFERED[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

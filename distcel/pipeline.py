@@ -25,11 +25,7 @@ from distcel.search.refit import choose_k, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.ensemble import save_ensemble
-from distcel.storage.files import (
-    content_key,
-    write_atomically,
-    write_json,
-)
+from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedReproduction
 from distcel.tracking.track import track_reproduction, tracked
@@ -79,7 +75,7 @@ def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
 def launch_and_compare(
     prepared: Prepared, executor: Executor, beyond: bool, gradients: bool
 ) -> dict[str, Any]:
-    """One seed of a reproduction: its launch's `results.json`, and what `compare_run` measures."""
+    """Run one seed of a reproduction; returns its `results.json` and its comparison."""
     results = launch(prepared, executor)
     return {"launch": results, "comparison": compare_run(prepared, executor, beyond, gradients)}
 
@@ -89,8 +85,8 @@ def report_reproduction(first: Prepared, results: dict[str, Any], folder: Path) 
 
     Args:
         first: the launch of the first seed.
-        results: of all seeds.
-        folder: for the files.
+        results: the content of the reproduction's `results.json`.
+        folder: the folder for the files.
     """
     logger.info("%s", document.write_reproduction(folder, results))
     seeds = ", ".join(str(seed["launch"]["seed"]) for seed in results["seeds"])
@@ -122,9 +118,8 @@ def train_base_learners(prepared: Prepared, executor: Executor) -> None:
 
     train(prepared.learner_task(), prepared.keys, prepared.cache, "base learners")
     for number, fold in enumerate(prepared.folds, 1):
-        logger.info(
-            "fold %d of %d, predicted by copies that do not see it", number, len(prepared.folds)
-        )
+        n_folds = len(prepared.folds)
+        logger.info("fold %d of %d, predicted by copies that do not see it", number, n_folds)
         what = f"copies without fold {number}"
         train(prepared.learner_task(fold), fold.keys, prepared.copies_cache, what)
 
@@ -142,10 +137,10 @@ def _search_and_test(
         logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
     best = replace(best, params=params)
     store.close(prepared.search.num_samples)
-    # The test split is read here, once everything is chosen.
+    # The test split is read only here, after everything is chosen.
     measured = measure_test(prepared, task, best.params, network)
     results = _results(prepared, best, over_k, store) | measured
-    return results, _keep(prepared, best, network.state_dict, results)
+    return results, _write(prepared, best, network.state_dict, results)
 
 
 def _results(
@@ -180,13 +175,13 @@ def _results(
 
 
 def _versions() -> dict[str, str]:
-    there = [package for package in _EXTRA_PACKAGES if find_spec(package)]
-    packages = {package: version(package) for package in [*_PACKAGES, *there]}
+    extra = [package for package in _EXTRA_PACKAGES if find_spec(package)]
+    packages = {package: version(package) for package in [*_PACKAGES, *extra]}
     return {"python": platform.python_version()} | packages
 
 
 def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[str, float]:
-    """By stage, what the trainings took on their workers, whichever launch they ran in."""
+    """Seconds that the trainings of each stage took on their workers, in whichever launch."""
     specs, copies = prepared.specs, prepared.copies_cache
     base_learners = prepared.cache.seconds(specs, prepared.keys)
     base_learners += sum(copies.seconds(specs, fold.keys) for fold in prepared.folds)
@@ -194,15 +189,13 @@ def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) 
     return {stage: round(value, 2) for stage, value in seconds.items()}
 
 
-def _keep(
+def _write(
     prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], results: dict[str, Any]
 ) -> Outcome:
-    """Write the report, the results and the ensemble into the run directory."""
+    """Write report, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
-    files, report = (
-        (run_dir / "report.md", run_dir / "results.json"),
-        document.launch_report(results),
-    )
+    files = (run_dir / "report.md", run_dir / "results.json")
+    report = document.launch_report(results)
     logger.info("%s", report)
     write_atomically(files[0], lambda file: file.write(report.encode()))
     write_json(files[1], results)

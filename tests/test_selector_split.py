@@ -114,6 +114,10 @@ def test_the_selection_net_has_the_samples_that_the_flag_says(
     assert len(holdout.labels_S) == 23
     own = trained["holdout"].splits
     np.testing.assert_array_equal(holdout.images_SCHW, own["holdout"].images_SCHW)
+    for prepared in trained.values():
+        task = prepared.selection_task()
+        assert set(task.splits.by_name) == {"train", "valid"}
+        np.testing.assert_array_equal(task.train.labels_S, prepared.cached("train").labels_S)
     assert not set(ids(own["holdout"])) & set(ids(own["train"]))
     everything = [sample_id for name in ("train", "holdout") for sample_id in ids(own[name])]
     assert sorted(everything) == sorted(ids(trained["train"].splits["train"]))

@@ -1,4 +1,4 @@
-"""How a command ends: with one line on stderr where it cannot go on, and an exit status."""
+"""How a command ends: with an exit status, and with one line on stderr if it fails."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from distcel.cli.output import flush_stdout, prepare_stdout
 from distcel.cli.signals import Stopped, unwind_on_signals
 from distcel.experiment.errors import InvalidInputError, RunFailedError
 
-_DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_ERRORS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -27,13 +25,13 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def exit_status(run: Callable[[], int]) -> int:
-    """Run; the status is 2 for unusable input, 1 for a run that failed, 128 + a signal's.
+    """Run a command; the status is 2 for unusable input, 1 for a failed run, 128 + N for signal N.
 
     Args:
-        run: returns the status where nothing goes wrong.
+        run: the command, which returns its exit status.
 
     Raises:
-        Exception: any other, which is a defect and wants its traceback.
+        Exception: any other error is a defect, which is shown with its traceback.
     """
     prepare_stdout()
     unwind_on_signals()
@@ -44,7 +42,7 @@ def exit_status(run: Callable[[], int]) -> int:
         return 2 if isinstance(error, InvalidInputError) else 1
     except Stopped as stop:
         return 128 + stop.number
-    except SystemError as error:  # what ray.wait makes of an exception in a signal's handler
+    except SystemError as error:  # ray.wait raises this for an exception in a signal's handler
         if not isinstance(error.__cause__, Stopped):
             raise
         return 128 + error.__cause__.number
@@ -52,7 +50,7 @@ def exit_status(run: Callable[[], int]) -> int:
         if error.errno not in _DISK_ERRORS:
             raise
         where = error.filename or "the run directory"
-        remedy = "once that is mended, the same command carries on"
+        remedy = "remove the cause and repeat the command"
         print(f"error: {where}: {error.strerror}: {remedy}", file=sys.stderr)
         return 1
     finally:

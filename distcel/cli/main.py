@@ -1,4 +1,4 @@
-"""The program `distcel` and its subcommands; nothing heavy is imported for `--help`."""
+"""The program `distcel` and its subcommands; `--help` imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from distcel.experiment.loading import DATASETS, PRESET_NAMES
 from distcel.experiment.types import SelectorSplit
 
 _DESCRIPTION = """\
-Learn for each sample which k of n classifiers to ask: search, evaluate, predict.
+Learn for each sample which k of n classifiers predict it: search, evaluate, predict.
 
 distcel COMMAND --help lists the flags of a command.
 """
@@ -44,20 +44,20 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Args:
-        words: of the command line; None takes the program's own.
+        words: the arguments of the command line; None takes those of this process.
 
     Returns:
         int: the exit status, as `exit_status` describes it.
 
     Raises:
-        SystemExit: the command line cannot be parsed, or asked for help.
+        SystemExit: the command line cannot be parsed, or has `--help`.
     """
     words = sys.argv[1:] if words is None else words
     return exit_status(lambda: _run(parser(), words, ["distcel", *words]))
 
 
 def script(command: str, name: str, words: Sequence[str] | None = None) -> int:
-    """Run one subcommand as a script of its own, `launch/NAME`; otherwise as `main`."""
+    """Run one subcommand as the script `launch/NAME`; otherwise like `main`."""
     words = sys.argv[1:] if words is None else words
     typed = ["python", f"launch/{name}", *words]
     return exit_status(lambda: _run(script_parser(command, name), words, typed))
@@ -105,7 +105,7 @@ _Formatter = argparse.RawDescriptionHelpFormatter
 
 
 def _allows_abbreviations(command: str) -> bool:
-    return command != "reproduce"  # whose --seeds --seed is not short for
+    return command != "reproduce"  # where --seed would be taken for --seeds
 
 
 def _fill(flags: argparse.ArgumentParser, command: _Command) -> None:
@@ -124,7 +124,7 @@ def _run(flags: argparse.ArgumentParser, words: Sequence[str], typed: list[str])
 
 
 class _Version(argparse.Action):
-    """Looks the version up only where it is asked for."""
+    """Prints the version, which is looked up for this flag alone."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(nargs=0, **options)
@@ -144,7 +144,7 @@ class _Completion(argparse.Action):
     ) -> NoReturn:
         import shtab
 
-        # Only here: a command checks its values itself, with a remedy, after all were parsed.
+        # The parser has no choices otherwise: commands check values themselves, with a remedy.
         values = {"dataset": DATASETS, "preset": PRESET_NAMES, "executor": EXECUTORS}
         values["selector_split"] = get_args(SelectorSplit)
         for action in chain.from_iterable(own._actions for own in commands_of(flags).values()):

@@ -1,4 +1,4 @@
-"""What the terminal shows: the log of the package and what a command prints."""
+"""Output on the terminal: the package's log and what a command prints."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from distcel.cli.signals import Stopped
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
-    """Writes plain messages; where their reader has gone, it ends the command."""
+    """Writes plain messages; ends the command if their reader has closed the pipe."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's own name
-        """Called where a message could not be written."""
+        """Handle a message that could not be written."""
         if not isinstance(sys.exception(), BrokenPipeError):
             super().handleError(record)
         elif threading.current_thread() is threading.main_thread():
@@ -28,8 +28,8 @@ def show_log(quiet: bool = False, on_stderr: bool = False) -> None:
     """Show the messages of the `distcel` logger.
 
     Args:
-        quiet: errors only.
-        on_stderr: where stdout is for something else alone, JSON say; else on stdout.
+        quiet: show errors only.
+        on_stderr: write to stderr, where stdout is for JSON or a report alone.
     """
     logger = logging.getLogger("distcel")
     for earlier in [h for h in logger.handlers if isinstance(h, _LogHandler)]:
@@ -44,7 +44,7 @@ def put(text: str) -> None:
     """Print the text on stdout.
 
     Raises:
-        Stopped: its reader has gone; the status is SIGPIPE's.
+        Stopped: the reader has closed the pipe; the exit status is that of SIGPIPE.
     """
     try:
         print(text, flush=True)
@@ -53,12 +53,12 @@ def put(text: str) -> None:
 
 
 def prepare_stdout() -> None:
-    """Have each line written as it is printed, whatever characters a file's name has."""
+    """Write each line as it is printed, with escapes for characters that stdout cannot encode."""
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def flush_stdout() -> None:
-    """Write what is left; Python would report at its exit that the reader has gone."""
+    """Write what is left; otherwise Python would report a closed pipe at its exit."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -20,7 +20,7 @@ SUMMARY = "predict the class of image files"
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """What is predicted, and how it is shown."""
+    """Add the flags of `predict`."""
     add = flags.add_argument
     add("folder", type=Path, metavar="RUN", help="a run directory, or an ensemble folder")
     add("images", nargs="+", type=Path, metavar="IMAGE", help="image files, at any size")
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print class and probability of each image; returns the exit status.
 
     Raises:
-        InvalidInputError: there is no ensemble, or an image cannot be read.
+        InvalidInputError: the folder has no ensemble, or an image cannot be read.
     """
     from distcel.serve.ensemble import load_ensemble
 
@@ -65,10 +65,8 @@ def _as_dict(vote: Vote) -> dict[str, Any]:
 def _lines(prediction: dict[str, Any]) -> list[str]:
     learners = prediction.get("learners", [])
     width = max((len(learner["name"]) for learner in learners), default=0)
-    return [
-        f"{prediction['image']}: {prediction['class']} {prediction['probability']:.4f}",
-        *(
-            f"  {learner['name']:<{width}}  {learner['class']} {learner['probability']:.4f}"
-            for learner in learners
-        ),
-    ]
+    lines = [f"{prediction['image']}: {prediction['class']} {prediction['probability']:.4f}"]
+    for learner in learners:
+        name, predicted = f"{learner['name']:<{width}}", learner["class"]
+        lines.append(f"  {name}  {predicted} {learner['probability']:.4f}")
+    return lines

@@ -19,7 +19,7 @@ SUMMARY = "lay out a report anew from results.json"
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """What is laid out."""
+    """Add the flags of `report`."""
     flags.add_argument(
         "folder",
         nargs="?",
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the report, or write the pages; returns the exit status.
 
     Raises:
-        InvalidInputError: there are no results.
+        InvalidInputError: there is no results.json that this version can lay out.
     """
     folder, pages = arguments.folder, arguments.pages
     if (folder is None) == (pages is None):
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         text = lay_out(results)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         found = f"{str(folder / 'results.json')!r} ({type(error).__name__}: {error})"
-        remedy = "repeat the command that made it, which writes it again"
+        remedy = "repeat the command that made it"
         raise invalid("a results.json as this version writes it", found, remedy) from error
     put(text.rstrip("\n"))
     return 0

@@ -2,7 +2,7 @@
 
 distcel reproduce --seeds 3                                 digits, no download
 distcel reproduce --dataset cifar10 --data-dir DIR --preset paper --seeds 3
-Each seed is one search. The same command again carries on where it was stopped.
+Each seed is one search. The same command again continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUMMARY = "repeat the paper's evaluation over several seeds"
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """Those of a search, but for its seed and its run directory, and those of the evaluation."""
+    """Add the flags of `reproduce`: its own, and those of `search` but for seed and directory."""
     add = flags.add_argument
     add("--seeds", type=int, default=3, metavar="N", help="0 to N - 1 (3)")
     add(
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def without_uri(words: Sequence[str]) -> str:
-    """The words as a shell command, but for a tracking URI, which may hold a password."""
+    """The words as a shell command, without a tracking URI, which may contain a password."""
     uri = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     uri.add_argument("--mlflow-uri")
     return shlex.join(uri.parse_known_args(words)[1])
@@ -115,7 +115,7 @@ def _require_consistent(arguments: argparse.Namespace) -> None:
 
 
 def _require_writable(flag: str, folder: Path) -> None:
-    """Before hours of training, not after them."""
+    """Raise InvalidInputError now, not after hours of training, if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()

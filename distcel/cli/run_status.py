@@ -1,7 +1,7 @@
-"""Reads what a run directory holds, in any state, and changes nothing in it.
+"""Reads a run directory in any state, and changes nothing in it.
 
-It knows the layout of the directory from its documentation and imports none of the modules that
-write it, as these need torch.
+The layout of the directory is that of docs/run-directory.md. The modules that write it need torch,
+so none of them is imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STATES = ("RUNNING", "COMPLETE", "FAILED")
 
 @dataclass
 class RunReader:
-    """Reads a run directory and notes what of it is damaged."""
+    """Reads a run directory and notes which of its files are damaged."""
 
     run_dir: Path
     damaged: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class RunReader:
         self.damaged.append(f"{path.relative_to(self.run_dir)}: {why}")
 
     def json_object(self, name: str) -> dict[str, Any] | None:
-        """The content of a JSON file; None where there is none or it is damaged."""
+        """The content of a JSON file; None if it is missing or damaged."""
         path = self.run_dir / name
         try:
             content = json.loads(path.read_bytes())
@@ -47,11 +47,11 @@ class RunReader:
             return None
         if isinstance(content, dict):
             return content
-        self._note(path, "it is no JSON object")
+        self._note(path, "it is not a JSON object")
         return None
 
     def facts(self) -> dict[str, Any] | None:
-        """What the last launch chose: `run.json`."""
+        """The description of the last launch, `run.json`; None if it is missing or damaged."""
         facts = self.json_object("run.json")
         if facts is None or _are_facts(facts):
             return facts
@@ -59,14 +59,14 @@ class RunReader:
         return None
 
     def launch(self) -> dict[str, Any]:
-        """The last launch, and whether it holds the run directory now; None is not known."""
+        """The last launch, and whether it runs now; None where that is not known."""
         path = self.run_dir / "lock"
-        nobody = {"running": False, "pid": None, "host": None, "since": None}
+        unknown = {"running": False, "pid": None, "host": None, "since": None}
         if not path.is_file() or not path.stat().st_size:
-            return nobody
+            return unknown
         holder = self.json_object("lock")
         if holder is None or type(holder.get("pid")) is not int:
-            return {**nobody, "running": None}
+            return {**unknown, "running": None}
         here = holder.get("host") == socket.gethostname()
         running = _holds(holder["pid"], path) if here else None
         return {"running": running, **{name: holder.get(name) for name in ("pid", "host", "since")}}
@@ -74,7 +74,7 @@ class RunReader:
     def learners(
         self, facts: dict[str, Any] | None, results: dict[str, Any] | None
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """How many base learners are done, and of their copies for each fold, where it has any."""
+        """Counts of the base learners, and of their copies for each fold if there are any."""
         weights, test, held_out = (self._keys(name) for name in ("weights", "test", "holdout"))
         begun = self._keys("unfinished")
         if facts is None:
@@ -91,13 +91,13 @@ class RunReader:
         return own, _counted(done, begun & keys, len(keys)) if keys else None
 
     def _keys(self, name: str) -> set[str]:
-        """The keys of the learners that have a file in the folder; its bytes are not looked at."""
+        """The keys of the learners that have a file in the folder; its content is not checked."""
         paths = (self.run_dir / "learners" / name).glob("*-*")
         names = (re.fullmatch(r".+-([0-9a-f]+)\.(arrow|safetensors|state)", p.name) for p in paths)
         return {found[1] for found in names if found}
 
     def search_folder(self, facts: dict[str, Any] | None) -> Path | None:
-        """That of the last launch's search; without run.json, of the one that was written last."""
+        """The folder of the last launch's search; without run.json, the one written to last."""
         searches = self.run_dir / "search"
         if facts is not None:
             return searches / str(facts["search_key"])
@@ -105,9 +105,9 @@ class RunReader:
         return max(folders, key=lambda path: path.stat().st_mtime).parent if folders else None
 
     def trials(self, folder: Path | None, facts: dict[str, Any] | None) -> dict[str, Any]:
-        """How the trials of the search stand, and the best of them on valid."""
+        """Counts of the search's trials by state, and the trial that is best on valid."""
         paths = sorted((folder / "trials").glob("[0-9]*.json")) if folder else []
-        records = [record for path in paths if (record := self._trial(path))]
+        records = [record for record in map(self._trial, paths) if record]
         by_state = {state: [r for r in records if r["state"] == state] for state in _STATES}
         complete = by_state["COMPLETE"]
         best = max(complete, key=lambda r: (r["valid_accuracy"], -r["trial"]), default=None)
@@ -121,7 +121,7 @@ class RunReader:
         }
 
     def _trial(self, path: Path) -> dict[str, Any] | None:
-        """A trial's record; None where it is damaged, or has just been put aside."""
+        """A trial's record; None if it is damaged, or has just been put aside by a launch."""
         try:
             content = read_record(path)
             epochs = content["epochs"]
@@ -145,7 +145,7 @@ class RunReader:
         return None
 
     def closed_at(self, folder: Path | None) -> int | None:
-        """How many trials were asked for when the search was closed; None while it is open."""
+        """The `--num-samples` with which the search was closed; None while it is open."""
         path = folder / "trials" / "closed" if folder else None
         if path is None or not path.is_file():
             return None
@@ -160,7 +160,7 @@ class RunReader:
     def results(
         self, facts: dict[str, Any] | None, results: dict[str, Any] | None, n_ended: int
     ) -> dict[str, Any] | None:
-        """When the results ended, and whether they are of the last launch's search as it stands."""
+        """When results.json was written, and whether it has the last launch's trials."""
         if results is None:
             return None
         same = facts is None or choices(facts) == choices(results)
@@ -195,7 +195,7 @@ def _are_texts(values: Sequence[object]) -> bool:
 
 
 def choices(content: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a launch chose, from run.json or results.json."""
+    """Data set, preset, seed, selector split and fixed values, from run.json or results.json."""
     if content is None or any(name not in content for name in _WHAT):
         return None
     chosen = {name: content[name] for name in _WHAT}
@@ -214,23 +214,23 @@ def _number(content: object, name: str) -> float | None:
 def _holds(pid: int, lock: Path) -> bool:
     """Whether the process is alive and has the lock open.
 
-    The lock itself is not tried: a launch that starts at that moment would find it taken.
+    This does not try to take the lock, which could make a launch that starts just then fail.
     """
     opened = Path(f"/proc/{pid}/fd")
     try:
         if not opened.is_dir():
             os.kill(pid, 0)  # raises where there is no such process
-            return not Path("/proc/self/fd").is_dir()  # where there is no /proc, it may be
+            return not Path("/proc/self/fd").is_dir()  # without /proc, it may have the lock open
         own = lock.stat()
         return any(os.path.samestat(own, found) for found in _stats(opened))
-    except PermissionError:  # somebody else's process, alive
+    except PermissionError:  # another user's process, alive
         return True
     except (OSError, OverflowError):
         return False
 
 
 def _stats(folder: Path) -> list[os.stat_result]:
-    """Of all files that a process has open; some are closed meanwhile."""
+    """The status of each file that a process has open; some may be closed meanwhile."""
     found = []
     for path in folder.iterdir():
         try:

@@ -2,7 +2,7 @@
 
 distcel search                                       1,797 digits, no download
 distcel search --dataset fer2013 --data-dir DIR      your copy of a data set
-The same command again carries on where it was stopped.
+The same command again continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TRACKING = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """The flags of a search."""
+    """Add the flags of `search`."""
     add = flags.add_argument
     add_data_flags(flags)
     add("--run-dir", type=Path, metavar="DIR", help="results (runs/DATASET-PRESET[-SPLIT]-seedN)")
@@ -53,7 +53,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def add_data_flags(flags: argparse.ArgumentParser) -> None:
-    """What the search is of."""
+    """Add the flags that choose data set and preset."""
     add = flags.add_argument
     add("--dataset", default="digits", metavar="NAME", help=f"{', '.join(DATASETS)} (digits)")
     add("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where it is (data)")
@@ -66,7 +66,7 @@ def add_data_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def add_search_flags(flags: argparse.ArgumentParser) -> None:
-    """What of it is searched, and for how long."""
+    """Add the flags that choose what is searched, and for how long."""
     add = flags.add_argument
     add("--num-samples", type=int, metavar="N", help="trials in all (the preset's)")
     add("--time-budget", type=float, metavar="SECONDS", help="limit of a launch's search (none)")
@@ -96,7 +96,7 @@ def add_search_flags(flags: argparse.ArgumentParser) -> None:
 
 
 def add_worker_flags(flags: argparse.ArgumentParser) -> None:
-    """Where it runs and what it reports to."""
+    """Add the flags that choose the workers and the tracker."""
     add = flags.add_argument
     add(
         "--mlflow-uri",
@@ -115,12 +115,12 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         type=float,
         default=0.25,
         metavar="SHARE",
-        help="GPU share of a learner or trial, where there are GPUs (0.25)",
+        help="share of a GPU for a base learner or trial, where there are GPUs (0.25)",
     )
 
 
 def add_output_flags(flags: argparse.ArgumentParser) -> None:
-    """What is printed."""
+    """Add the flags that choose what is printed."""
     add = flags.add_argument
     add("-q", "--quiet", action="store_true", help="print errors only (off)")
     add("--json", action="store_true", help="print results.json, and the log on stderr (off)")
@@ -154,7 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments that `distcel.fit` and `reproduce` share, found valid.
+    """The keyword arguments that `distcel.fit` and `reproduce` share, checked.
 
     Raises:
         InvalidInputError: a flag's value is unusable.
@@ -167,7 +167,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     _require_workers(arguments)
     _require_tracking_uri(arguments.mlflow_uri)
     fixed = fixed_values(arguments.fix)
-    load_experiment(arguments.dataset, arguments.preset)  # refused by their flags' names
+    load_experiment(arguments.dataset, arguments.preset)  # its errors name the flags
     return {
         "preset": arguments.preset,
         "data_dir": arguments.data_dir,
@@ -181,7 +181,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def workers(arguments: argparse.Namespace) -> Workers:
-    """Where trainings run; `ray.init` installs a handler of its own, which ours replace again."""
+    """Where trainings run; `ray.init` replaces the signal handlers, so they are installed again."""
     from distcel.execute.workers import Workers
 
     executor, address = arguments.executor, arguments.address
@@ -189,8 +189,8 @@ def workers(arguments: argparse.Namespace) -> Workers:
 
 
 def how_to_compare(mlflow_uri: str) -> str:
-    """What shows the runs of a tracking server or database; no password is in it."""
-    if not mlflow_uri.startswith("sqlite"):  # which alone never holds a password
+    """The command or the host that shows the runs, without a password."""
+    if not mlflow_uri.startswith("sqlite"):  # all others may contain a password
         return f"{urlsplit(mlflow_uri).hostname}, the MLflow server"
     ui = f"{Path(sys.executable).with_name('mlflow')} ui --workers 1"
     return f"{ui} --backend-store-uri {shlex.quote(mlflow_uri)}"
@@ -200,7 +200,7 @@ def fixed_values(pairs: list[str]) -> dict[str, Any]:
     """The values of --fix NAME=VALUE, each of its hyperparameter's type.
 
     Raises:
-        InvalidInputError: an unknown name, or a value that is no number.
+        InvalidInputError: an unknown name, or a value that is not a number.
     """
     fixed: dict[str, Any] = {}
     for pair in pairs:
@@ -219,16 +219,16 @@ def _require_workers(arguments: argparse.Namespace) -> None:
     require_positive("--gpus-per-worker", arguments.gpus_per_worker)
     known = executor in EXECUTORS
     require(known, f"--executor in {EXECUTORS}", executor, "choose one of these")
-    on_ray = address is None or executor == "ray"
-    require(on_ray, "no --address beside --executor inline", address, "leave one of them out")
-    direct = not (address or "").startswith("ray://")  # whose tasks cannot stream
+    fits = address is None or executor == "ray"
+    require(fits, "no --address beside --executor inline", address, "leave one of them out")
+    direct = not (address or "").startswith("ray://")  # Ray Client has no streaming tasks
     rule = "--address HOST:PORT of a cluster's head"
     require(direct, rule, address, "give its GCS port, without ray://")
 
 
 def _require_tracking_uri(uri: str | None) -> None:
     known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
-    # The URI itself is not repeated: it may hold a password.
+    # The URI itself is not repeated: it may contain a password.
     remedy = "give sqlite:////absolute/path.db, http://host:port or none"
     require(known, f"--mlflow-uri beginning with one of {_TRACKING}", "another one", remedy)
     try:
@@ -240,7 +240,7 @@ def _require_tracking_uri(uri: str | None) -> None:
 def _dry_run(arguments: argparse.Namespace, fixed: dict[str, Any]) -> int:
     import torch
 
-    from distcel.data.splits import draw_splits
+    from distcel.data.draw import draw_splits
     from distcel.execute.pool import WorkerPool
     from distcel.experiment.types import first_point, learner_specs
     from distcel.train.estimate import count_samples, describe

@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A signal asked the command to stop; not SystemExit, which Ray Tune takes for an error."""
+    """A signal stops the command; this is no SystemExit, which Ray Tune takes for an error."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -23,8 +23,8 @@ _SECONDS_TO_RAISE_AGAIN = 0.01
 def unwind_on_signals() -> None:
     """Let the first signal raise Stopped, and the second end the process.
 
-    Python cannot unwind out of a finalizer, and Ray has some that run often: it would report the
-    exception as unraisable and carry on. It is raised again then.
+    Python cannot unwind out of a finalizer, and Ray has some that run often: Python reports the
+    exception as unraisable and continues. The exception is then raised again.
     """
     for number in _SIGNALS:
         signal.signal(number, _stop)
@@ -35,7 +35,7 @@ def _stop(number: int, _: object) -> None:
     for each in _SIGNALS:
         signal.signal(each, lambda again, __: os._exit(128 + again))
     # print() may be what the signal interrupted, and is not reentrant.
-    text = f"{signal.Signals(number).name}: stopping; the same command carries on\n"
+    text = f"{signal.Signals(number).name}: stopping; the same command continues the run\n"
     os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
     raise Stopped(number)
 

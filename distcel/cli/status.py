@@ -16,11 +16,11 @@ from distcel.cli.output import put
 from distcel.experiment.errors import require
 
 SUMMARY = "show what of a run is done, running and failed"
-_MARKS = ("run.json", "lock", "id", "learners", "search")  # one of which every launch leaves
+_MARKS = ("run.json", "lock", "id", "learners", "search")  # every launch leaves one of these
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """What is shown."""
+    """Add the flags of `status`."""
     flags.add_argument("folder", type=Path, metavar="RUN", help="a run directory")
     flags.add_argument("--json", action="store_true", help="as one JSON object (off)")
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the status; returns the exit status.
 
     Raises:
-        InvalidInputError: it is no run directory.
+        InvalidInputError: this is not a run directory.
     """
     status = read_status(arguments.folder)
     put(json.dumps(status, indent=2) if arguments.json else "\n".join(lines(status)))
@@ -37,13 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """What is done, running and failed, as JSON.
+    """The status as a JSON object: what is done, running and failed.
 
     Where `run.json` is missing or damaged, the learners are counted by their files alone and the
     search is the one that was written to last.
 
     Raises:
-        InvalidInputError: it is no run directory.
+        InvalidInputError: this is not a run directory.
     """
     from distcel.cli.run_status import RunReader, choices
 
@@ -54,10 +54,10 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     folder = reader.search_folder(facts)
     trials = reader.trials(folder, facts)
     learners, copies = reader.learners(facts, results)
-    asked, closed_at = trials["asked"], reader.closed_at(folder)
+    num_samples, closed_at = trials["asked"], reader.closed_at(folder)
     n_ended = trials["complete"] + len(trials["failed"])
-    is_searched = closed_at is not None and (asked is None or asked <= closed_at)
-    is_searched = is_searched or (asked is not None and n_ended >= asked)
+    is_searched = closed_at is not None and (num_samples is None or num_samples <= closed_at)
+    is_searched = is_searched or (num_samples is not None and n_ended >= num_samples)
     status = {
         "run_dir": str(run_dir),
         "what": choices(facts) or choices(results),
@@ -90,21 +90,22 @@ def _stage(status: dict[str, Any]) -> str:
 
 def lines(status: dict[str, Any]) -> list[str]:
     """The status in words, as `read_status` returns it."""
-    return [
+    found = [
         f"{status['run_dir']}: {_what(status['what'])}",
         f"stage: {status['stage']}, {_launch(status['launch'])}",
         f"base learners: {_counted(status['learners'])}",
-        *([f"copies: {_counted(status['copies'])}"] if status["copies"] else []),
-        *_trials(status["trials"], status["launch"]["running"]),
-        f"refit: {'done' if status['refit'] else 'not yet'}",
-        f"results: {_results(status['results'])}",
-        *(f"damaged: {damage}" for damage in status["damaged"]),
     ]
+    if status["copies"]:
+        found.append(f"copies: {_counted(status['copies'])}")
+    found += _trials(status["trials"], status["launch"]["running"])
+    found.append(f"refit: {'done' if status['refit'] else 'not yet'}")
+    found.append(f"results: {_results(status['results'])}")
+    return found + [f"damaged: {damage}" for damage in status["damaged"]]
 
 
 def _what(what: dict[str, Any] | None) -> str:
     if what is None:
-        return "what it is of is not known"
+        return "data set and preset are not known"
     split = "" if what["selector_split"] == "train" else f", {what['selector_split']}"
     fixed = "".join(f", {name} = {value}" for name, value in what["fixed"].items())
     return f"{what['dataset']}, preset {what['preset']}{split}{fixed}, seed {what['seed']}"
@@ -128,18 +129,16 @@ def _counted(jobs: dict[str, Any]) -> str:
 
 
 def _trials(trials: dict[str, Any], running: bool | None) -> list[str]:
-    asked = "?" if trials["asked"] is None else trials["asked"]
+    num_samples = "?" if trials["asked"] is None else trials["asked"]
     others = {
         "interrupted" if running is False else "running": trials["running"],
         "failed": len(trials["failed"]),
     }
     counts = "".join(f", {count} {state}" for state, count in others.items() if count)
     best = trials["best"]
-    return [
-        f"trials: {trials['complete']} of {asked} complete{counts}",
-        *(f"  trial {t['trial']} failed: {t['reason']}" for t in trials["failed"]),
-        f"best so far: {_best(best)}" if best else "best so far: none",
-    ]
+    found = [f"trials: {trials['complete']} of {num_samples} complete{counts}"]
+    found += [f"  trial {t['trial']} failed: {t['reason']}" for t in trials["failed"]]
+    return [*found, f"best so far: {_best(best) if best else 'none'}"]
 
 
 def _best(best: dict[str, Any]) -> str:
@@ -156,4 +155,4 @@ def _results(results: dict[str, Any] | None) -> str:
     accuracy = results["e2e_cel"]
     measured = "" if accuracy is None else f", e2e-CEL {accuracy:.4f} on test"
     earlier = "" if results["current"] else ", by an earlier launch"
-    return f"of {results['ended']}{measured}{earlier}"
+    return f"written {results['ended']}{measured}{earlier}"

@@ -27,13 +27,15 @@ def cluster_pool(gpu_share: float) -> WorkerPool:
 
 @contextmanager
 def connect(address: str | None) -> Iterator[str]:
-    """Be connected while the context is open; yields the dashboard's address.
+    """Connect to Ray while the context is open; yields where its dashboard is, for the log.
 
     Args:
-        address: of a running cluster; None starts one here. Its workers get this process's code.
+        address: the address of a running cluster; None starts a cluster here. Workers get the code
+            that this process imported.
 
     Raises:
-        InvalidInputError: there is no cluster at the address, or this process is connected to one.
+        InvalidInputError: no cluster answers at the address, or this process is connected to Ray
+            already.
         RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
     _require_unconnected()
@@ -49,17 +51,16 @@ def connect(address: str | None) -> Iterator[str]:
     except ray.exceptions.RayError as error:
         if isinstance(error, ray.exceptions.RayTaskError):  # a defect of ours, with its traceback
             raise
-        raise RunFailedError(
-            f"Ray failed ({_in_one_line(error)}): the same command carries on"
-        ) from error
+        remedy = "the same command continues the run"
+        raise RunFailedError(f"Ray failed ({_in_one_line(error)}): {remedy}") from error
     finally:
         ray.shutdown()
 
 
 def send_by_value(function: Callable[..., Any]) -> None:
-    """Let workers get a user's function itself: they can't import its module from their folder.
+    """Let Ray send a user's function by value: workers can't import its module from their folder.
 
-    What is installed is imported there, as it is here.
+    An installed module is not sent: workers import it, as this process does.
     """
     module = sys.modules.get(function.__module__)
     path = getattr(module, "__file__", None)
@@ -68,8 +69,9 @@ def send_by_value(function: Callable[..., Any]) -> None:
 
 
 def _require_unconnected() -> None:
-    rule, remedy = "a process that is not connected to Ray", "call ray.shutdown() before"
-    require(not ray.is_initialized(), rule, "one that is", f"{remedy}, or use executor='inline'")
+    rule = "a process that is not connected to Ray"
+    remedy = "call ray.shutdown() first, or use executor='inline'"
+    require(not ray.is_initialized(), rule, "one that is", remedy)
 
 
 def _start_cluster(code: dict[str, Any]) -> Any:
@@ -99,17 +101,17 @@ def _join_cluster(address: str, code: dict[str, Any]) -> Any:
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())  # of other versions, for one, Ray tells in several
+    return " ".join(str(error).split())  # some of Ray's messages have several lines
 
 
 def _keep_token_private() -> None:
-    """Ray would write its token, which lets one run anything here, for everybody to read."""
+    """Create the token with which any code can be run here; Ray's own is readable by all users."""
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError), open(path, "x", opener=_for_the_owner) as file:
+    with suppress(FileExistsError), open(path, "x", opener=_open_private) as file:
         file.write(secrets.token_hex(32))
     path.chmod(0o600)
 
 
-def _for_the_owner(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)

@@ -21,11 +21,11 @@ class InlineExecutor:
     n_workers = 1
 
     def share(self, data: Any) -> Any:
-        """The data themselves."""
+        """Return the data itself."""
         return data
 
     def run(self, jobs: Sequence[Job], shared: Any, kind: str, at_once: int | None = None) -> int:
-        """As `Executor.run`; there is no worker to lose."""
+        """Run the jobs as `Executor.run` describes; no worker can be lost here."""
         del at_once
         missing = [job for job in jobs if not job.is_kept()]
         started = time.monotonic()
@@ -44,7 +44,7 @@ class InlineExecutor:
 
 
 def inline_device() -> torch.device:
-    """The GPU, if there is one."""
+    """The GPU if this machine has one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

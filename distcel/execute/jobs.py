@@ -1,6 +1,6 @@
-"""Jobs, what they bring back, and what every executor does with them.
+"""Jobs, what they return, and the interface of the executors that run them.
 
-An executor runs jobs on workers, keeps what each brings back the moment it does, and survives lost
+An executor runs jobs on workers, keeps what each returns the moment it returns, and survives lost
 workers. `RayExecutor` has workers on a Ray cluster, `InlineExecutor` is this process.
 """
 
@@ -32,18 +32,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failed:
-    """What comes back in place of a result where a training diverged."""
+    """Returned in place of a result by a training that diverged."""
 
     reason: str
 
 
-# A training on a worker: from the shared data, a device and the state of an earlier attempt to
-# progress and, last, the result. It may raise DivergedError.
+# A training on a worker. It takes the shared data, a device and the state of an earlier attempt. It
+# yields progress and, last, the result, and may raise DivergedError.
 Work = Callable[[Any, torch.device, bytes | None], Iterator[Any]]
 
 
 class Job(Protocol):
-    """One training: its work goes to a worker, the rest of it stays with the driver.
+    """One training: its work is sent to a worker, the rest stays with the driver.
 
     Attributes:
         title: what the job is called in the log and in the Ray dashboard.
@@ -72,13 +72,13 @@ class Job(Protocol):
         """Put the result on disk; it may be `Failed`.
 
         Raises:
-            RunFailedError: the run can't go on without a result.
+            RunFailedError: the run cannot continue without a result.
         """
         ...
 
 
 class Executor(Protocol):
-    """Where jobs run.
+    """Runs jobs on workers.
 
     Attributes:
         n_workers: how many jobs run at once.
@@ -88,22 +88,22 @@ class Executor(Protocol):
     def n_workers(self) -> int: ...  # noqa: D102
 
     def share(self, data: Any) -> Any:
-        """Put data where every worker reads it; returns what `run` takes as `shared`."""
+        """Put data where every worker can read it; returns the argument `shared` of `run`."""
         ...
 
     def run(self, jobs: Sequence[Job], shared: Any, kind: str, at_once: int | None = None) -> int:
-        """Run the jobs whose results are not kept yet, in their order; returns how many these were.
+        """Run the jobs whose results are not kept yet, in their order; returns their number.
 
         Args:
             jobs: the longest first, so that no worker waits for the last one.
             shared: what `share` returned.
-            kind: what a job is, for the log and for the workers' names: `base learner`, say.
+            kind: what a job trains, such as `base learner`; for the log and the workers' names.
             at_once: how many run at once at most; None is as many as there are workers.
 
         Raises:
-            RunFailedError: workers were lost 5 times over the same job without a new state in
-                between; on Ray the other jobs are run and kept first.
-            Exception: what a job raises that is none of these, a defect, at once.
+            RunFailedError: a job lost its worker 5 times without a new state in between, or 5
+                workers in a row did not start; on Ray the other jobs are run and kept first.
+            Exception: any other exception of a job, which is a defect, at once.
         """
         ...
 

@@ -11,7 +11,13 @@ from distcel.experiment.errors import require
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """How many workers run at once, and what each of them holds of a node."""
+    """How many workers run at once, and what each of them holds of a node.
+
+    Attributes:
+        size: number of workers.
+        num_cpus: CPU cores of a worker, at most 1.
+        num_gpus: GPUs of a worker, or its share of one.
+    """
 
     size: int
     num_cpus: float
@@ -23,7 +29,7 @@ class WorkerPool:
 
         Args:
             nodes: resources of each node, by Ray's names CPU and GPU.
-            gpu_share: of a GPU for each worker; above 1, a whole number of GPUs.
+            gpu_share: the share of a GPU for each worker; above 1, a whole number of GPUs.
 
         Raises:
             InvalidInputError: no node has what one worker needs.
@@ -35,7 +41,7 @@ class WorkerPool:
             return WorkerPool(cores, 1.0, 0.0)
         usable = gpu_share <= min(1.0, gpus) or (gpu_share <= gpus and gpu_share == int(gpu_share))
         rule = f"--gpus-per-worker at most 1, or a whole number up to {gpus:g}"
-        require(usable, rule, gpu_share, "give such a share")
+        require(usable, rule, gpu_share, "give another share")
         fitting = [(_fitting(node.get("GPU", 0.0), gpu_share), node) for node in nodes]
         cores_each = [node.get("CPU", 0.0) / count for count, node in fitting if count]
         size = sum(count for count, _ in fitting)

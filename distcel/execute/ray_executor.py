@@ -1,7 +1,7 @@
 """The executor on a Ray cluster: reused actors, each with a core or a share of a GPU.
 
 Actors stream their progress and results to the driver, which alone writes files: no shared file
-system is needed. An actor that is lost is replaced, and its job goes on from its last kept state.
+system is needed. An actor that is lost is replaced, and its job continues from its last kept state.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from distcel.experiment.errors import InvalidInputError, RunFailedError
 
 logger = logging.getLogger(__name__)
 
-MAX_LOSSES = 5  # of workers over the same job, without a new state in between
+MAX_LOSSES = 5  # lost workers of the same job, without a new state in between
 _SECONDS_BETWEEN_EPOCH_LINES = 10
 _SECONDS_OF_A_WAIT = 1.0
-_MAX_UNREAD_EVENTS = 8  # of an actor; each may hold a state of some hundred megabytes
+_MAX_UNREAD_EVENTS = 8  # per actor: each may hold a state of some hundred megabytes
 
 
 class RayExecutor:
@@ -49,23 +49,23 @@ class RayExecutor:
         return ray.put(data)
 
     def run(self, jobs: Sequence[Job], shared: Any, kind: str, at_once: int | None = None) -> int:
-        """As `Executor.run`."""
+        """Run the jobs as `Executor.run` describes."""
         missing = [job for job in jobs if not job.is_kept()]
         if missing:
             size = min(self.pool.size, len(missing), at_once or len(missing))
             run = _Run(self, missing, shared, kind)
             try:
-                run.to_the_end(size)
+                run.run_all(size)
             finally:
                 run.stop_actors()
         return len(missing)
 
 
 class Worker:
-    """Runs one job after another on the shared data; each call bears the title of its job."""
+    """Runs one job after another on the shared data."""
 
     def __init__(self, shared: Any) -> None:
-        torch.set_num_threads(1)  # one process a core; and sums in one order, whatever the machine
+        torch.set_num_threads(1)  # one process a core, and sums in the same order on every machine
         self.shared = shared
         self.device = worker_device()
 
@@ -73,7 +73,7 @@ class Worker:
         """Return once the actor runs: until then it gets no job."""
 
     def run(self, title: str, work: Work, state: bytes | None) -> Iterator[Any]:
-        """As `jobs.outcomes`; what it prints is the actor's log in the Ray dashboard."""
+        """Yield the job's `jobs.outcomes`; the Ray dashboard shows what is printed here."""
         for event in outcomes(work, self.shared, self.device, state):
             if isinstance(event, Progress):
                 print(f"{title}: epoch {event.epoch}, loss {event.train_loss:.4f}", flush=True)
@@ -84,7 +84,7 @@ _WorkerActor = ray.remote(Worker)
 
 
 class _Run:
-    """Some jobs on some actors, until all of them have ended."""
+    """Jobs that run on actors until all of them have ended."""
 
     def __init__(self, executor: RayExecutor, jobs: Sequence[Job], shared: Any, kind: str) -> None:
         self.executor, self.shared, self.kind = executor, shared, kind
@@ -97,7 +97,7 @@ class _Run:
         self.running: dict[Any, tuple[Any, Job]] = {}
         self.started = self.last_line = time.monotonic()
 
-    def to_the_end(self, n_actors: int) -> None:
+    def run_all(self, n_actors: int) -> None:
         for _ in range(n_actors):
             self._start_actor()
         while self.pending or self.running:
@@ -177,7 +177,7 @@ class _Run:
         report_done(self.kind, job.title, self.n_done, self.n_jobs, seconds)
 
     def _job_failed(self, actor: Any, job: Job, error: ray.exceptions.RayError) -> None:
-        """Keep why, and run the others first: nothing of theirs is to be lost."""
+        """Keep an error of a known cause until the other jobs have run; raise a defect at once."""
         self.idle.append(actor)
         try:
             raise_cause(error, job.title)
@@ -191,9 +191,9 @@ class _Run:
             self._start_failed(bool(others), error)
             return
         if job.is_kept():  # it was lost just after it had sent its result
-            logger.warning("%s: worker lost after it, another one takes its place", job.title)
+            logger.warning("%s: worker lost after the result, another takes its place", job.title)
         elif isinstance(error, ray.exceptions.OutOfMemoryError) and others:
-            logger.warning("%s: node low on memory, continuing with a worker less", job.title)
+            logger.warning("%s: node low on memory, continuing with one worker fewer", job.title)
             self.pending.appendleft(job)
             return
         else:
@@ -202,7 +202,7 @@ class _Run:
         self._start_actor()
 
     def _count_loss(self, job: Job, error: ray.exceptions.RayError) -> None:
-        """Let the job begin again, or give it up: the other jobs are run first."""
+        """Run the job again, or give it up, which ends the run after the other jobs."""
         self.losses[job.title] += 1
         if self.losses[job.title] < MAX_LOSSES:
             self.pending.appendleft(job)
@@ -210,14 +210,14 @@ class _Run:
             self.failure = self.failure or lost_too_often(job.title, error)
 
     def _start_failed(self, has_others: bool, error: ray.exceptions.RayError) -> None:
-        """Start another worker; after MAX_LOSSES continue with the others, if there are any."""
-        title = f"a worker that starts for a {self.kind}"
+        """Start another worker; after MAX_LOSSES in a row, continue with the others or fail."""
+        title = f"start of a worker, {self.kind}"
         self.failed_starts += 1
         if self.failed_starts < MAX_LOSSES:
-            logger.warning("%s: lost, another one takes its place", title)
+            logger.warning("%s: worker lost, another one takes its place", title)
             self._start_actor()
         elif has_others:
-            logger.warning("%s: lost %d times, continuing without", title, MAX_LOSSES)
+            logger.warning("%s: worker lost %d times, continuing without it", title, MAX_LOSSES)
         else:
             raise lost_too_often(title, error)
 
@@ -229,9 +229,9 @@ def worker_device() -> torch.device:
 
 
 def first_ready(sources: Sequence[Any]) -> Any:
-    """Wait for the first of some streams or references that has something.
+    """Wait for the first of the streams or references that is ready.
 
-    In short waits: what a signal's handler raises during one is raised when it ends.
+    The waits are short: an exception in a signal's handler is raised only when a wait ends.
     """
     ready: list[Any] = []
     while not ready:
@@ -259,11 +259,11 @@ def reason_of(text: str) -> str:
 
 
 def raise_cause(error: ray.exceptions.RayError, title: str) -> NoReturn:
-    """Raise what failed on a worker: in one line if it is ours, else with the remote traceback.
+    """Raise the cause of an error on a worker: one line if known, else with its traceback.
 
     Args:
-        error: of Ray, where no worker was lost.
-        title: of what ran there.
+        error: the error that Ray reports; no worker was lost.
+        title: the title of the job, for the message.
     """
     cause = getattr(error, "cause", None)
     if isinstance(cause, torch.OutOfMemoryError):

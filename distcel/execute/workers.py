@@ -1,4 +1,4 @@
-"""Where trainings run, as a user chooses it."""
+"""The user's choice of where trainings run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ExecutorName = Literal["ray", "inline"]
 
 @dataclass(frozen=True)
 class Workers:
-    """Where trainings run.
+    """The choice of where trainings run.
 
     Attributes:
         executor: `ray`, or `inline` for this process without Ray.
-        address: of a running Ray cluster; None starts one on this machine.
-        gpus_per_worker: share of a GPU for each worker, where there are GPUs.
-        connected: called when Ray is connected, which puts signal handlers of its own in place.
+        address: the address of a running Ray cluster; None starts one on this machine.
+        gpus_per_worker: the share of a GPU for each worker, where there are GPUs.
+        connected: called once Ray is connected; Ray has replaced the signal handlers by then.
     """
 
     executor: ExecutorName = "ray"
@@ -44,7 +44,7 @@ class Workers:
         """The executor, while the context is open.
 
         Args:
-            network: that is trained; a function of the user's is sent to the workers.
+            network: the architecture to train; a user's own function is sent to the workers.
         """
         if self.executor == "inline":
             from distcel.execute.inline import InlineExecutor

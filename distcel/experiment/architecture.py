@@ -1,4 +1,4 @@
-"""The networks' architectures: the paper's families, or a function of the user's."""
+"""The networks' architectures: the paper's families, or a function of the user."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name that messages show."""
         return self.family
 
     def description(self) -> dict[str, Any]:
-        """All that determines the networks, as JSON."""
+        """Everything that determines the networks, as JSON."""
         return asdict(self)
 
 
@@ -46,7 +46,7 @@ NetworkFunction = Callable[[int, tuple[int, int, int]], Any]
 
 @dataclass(frozen=True)
 class OwnArchitecture:
-    """A function of the user's that builds a network, and the version that is part of its keys."""
+    """A user's function that builds a network, and the version that is part of its cache keys."""
 
     build: NetworkFunction
     version: str
@@ -58,9 +58,9 @@ class OwnArchitecture:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name that messages show."""
         return getattr(self.build, "__name__", type(self.build).__name__)
 
     def description(self) -> dict[str, Any]:
-        """All that determines the networks, as JSON."""
+        """Everything that determines the networks, as JSON."""
         return {"function": self.name, "version": self.version}

@@ -1,4 +1,4 @@
-"""The errors whose message is one line for the user, and the checks that raise the first."""
+"""The errors whose message is one line for the user, and the checks of input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class InvalidInputError(ValueError):
 
 
 class RunFailedError(RuntimeError):
-    """A run cannot go on though its input is fine; the message is one line with the reason."""
+    """A run cannot continue though its input is valid; the message is one line with the reason."""
 
 
 class DivergedError(RunFailedError):

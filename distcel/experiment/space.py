@@ -1,4 +1,4 @@
-"""What a search is over: the distributions of the hyperparameters, found valid at their ends."""
+"""The search space: the distributions of the hyperparameters, and the checks of their ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED_CHOICES = {"gradient": Gradient, "vote": VoteName}
 def search_space(
     experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
 ) -> dict[str, BaseDistribution]:
-    """The distributions that are searched: the experiment's and what is fixed.
+    """The distributions that are searched: the experiment's, with the fixed values in place.
 
     What the experiment's space does not name has a default. k is `any`, or searched in 1..n on a
     logarithmic scale: from one learner to two is a larger step than from 20 to 21. m and the
@@ -44,7 +44,8 @@ def search_space(
     space: dict[str, BaseDistribution] = {**defaults, **experiment.space}
     names = sorted(space)
     known = sorted(field.name for field in fields(SelectionParams))
-    require(names == known, f"a space of {known}", names, "give each of these a distribution")
+    remedy = "give each of these a distribution, and no other"
+    require(names == known, f"a space of {known}", names, remedy)
     for name, value in fixed.items():
         require(name in space, f"hyperparameter in {names}", name, "fix one of these")
         space[name] = CategoricalDistribution([value])
@@ -56,8 +57,7 @@ def search_space(
 def require_within(space: Mapping[str, BaseDistribution], point: SelectionParams) -> None:
     """Raise InvalidInputError unless the point lies within the space.
 
-    Tune would take the first trial's wherever it lies, but no later launch could add it to its
-    study.
+    Tune would run a first trial outside the space, but no later launch could add it to its study.
     """
     try:
         create_trial(params=point.as_dict(), distributions=dict(space), value=0.0)
@@ -69,20 +69,20 @@ def require_within(space: Mapping[str, BaseDistribution], point: SelectionParams
 def few_lrs(lr: BaseDistribution, chosen: float) -> tuple[float, ...]:
     """Learning rates for a rule that has no search of its own, without repetitions.
 
-    What the search chose, and a quarter and three quarters of the way through the range that it
-    had, on that range's scale; of a choice of some, all of them.
+    They are the one that the search chose, and those at a quarter and at three quarters of the
+    searched range, on its scale; a categorical distribution gives all of its choices.
     """
     if isinstance(lr, CategoricalDistribution):
         others = [float(choice) for choice in lr.choices]  # type: ignore[arg-type]
     else:
-        assert isinstance(lr, FloatDistribution | IntDistribution), "Optuna has no others"
+        assert isinstance(lr, FloatDistribution | IntDistribution), "Optuna has no other kinds"
         scale = np.geomspace if lr.log else np.linspace
         others = [float(value) for value in scale(lr.low, lr.high, 5)[[1, 3]]]
     return tuple(dict.fromkeys([chosen, *others]))
 
 
 def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
-    """The lowest and the highest point, whose validity is the space's."""
+    """The lowest and the highest point; the space is valid if both are."""
 
     def ends(name: str) -> tuple[Any, Any]:
         distribution = space[name]
@@ -93,11 +93,8 @@ def _corners(space: Mapping[str, BaseDistribution]) -> list[SelectionParams]:
                 unknown = [choice for choice in choices if choice not in known]
                 require(not unknown, f"{name}s in {known}", unknown, "choose from these")
                 return choices[0], choices[-1]
-            numbers = [choice for choice in choices if choice != "any"]
-            if not numbers:
-                return "any", "any"
-            choices = numbers
-            return min(choices), max(choices)  # type: ignore[type-var]
+            numbers = [choice for choice in choices if choice != "any"] or choices
+            return min(numbers), max(numbers)  # type: ignore[type-var]
         return distribution.low, distribution.high  # type: ignore[attr-defined]
 
     named = {name: ends(name) for name in space}

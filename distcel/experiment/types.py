@@ -65,8 +65,8 @@ class Recipe:
         require_non_negative("weight_decay", self.weight_decay)
         require(self.momentum < 1, "momentum < 1", self.momentum, "give a smaller one")
         allowed = self.optimizer == "sgd" or self.momentum == 0
-        remedy = f"leave it out of {self.optimizer}"
-        require(allowed, "momentum of sgd alone", self.momentum, remedy)
+        rule = f"momentum 0 with optimizer {self.optimizer}"
+        require(allowed, rule, self.momentum, "leave it out, or use sgd")
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
 
@@ -96,10 +96,10 @@ class SelectionParams:
     """A point of the search space.
 
     k learners vote; `any` trains one selection net for every k, drawn anew for each batch, of which
-    valid then chooses one (`distcel.core.ensemble.AnyKEnsemble`). epsilon is the temperature and m the count of noise samples of the smoothed
-    gradient (`exact` draws none and ignores m); lr is the selection net's learning rate;
-    vote combines the outputs of the selected: the paper's sum, or a learned one
-    (`distcel.core.ensemble`).
+    valid then chooses one (`distcel.core.ensemble.AnyKEnsemble`). epsilon is the temperature and m
+    the count of noise samples of the smoothed gradient (`exact` draws none and ignores m); lr is
+    the selection net's learning rate; vote combines the outputs of the selected: the paper's sum,
+    or a learned one (`distcel.core.ensemble`).
     """
 
     k: int | AnyK
@@ -139,7 +139,7 @@ class SelectionParams:
 
     @staticmethod
     def from_dict(point: Mapping[str, Any]) -> SelectionParams:
-        """What `as_dict` gave, or a point that Optuna or Tune proposes.
+        """The point with these values, as `as_dict` returns or as Optuna or Tune proposes them.
 
         Raises:
             TypeError: a hyperparameter is unknown or missing.
@@ -175,7 +175,7 @@ class Experiment:
         dataset: name of the reader in `distcel.data.readers`.
         image_size: side in pixels that images are resized to; None keeps their own.
         specialty_share: fraction of a base learner's training samples that belong to its classes.
-        architecture: of the base learners and of the selection net alike, as in the paper; an
+        architecture: builds the base learners and the selection net alike, as in the paper; an
             Architecture or a function `(n_outputs, image_shape) -> torch.nn.Module` of your own.
         learner_recipe: how a base learner is trained.
         selector_recipe: how the selection net is trained; each trial brings its own lr. It alone
@@ -186,12 +186,12 @@ class Experiment:
         num_samples: trials of the search.
         k: `any` trains one selection net for every k in each trial; `searched`, the paper's way,
             trains each trial's for a k of its own.
-        published: the paper's numbers, where it has any for this data set.
+        published: the paper's numbers; None where it has no such data set.
         valid_share: fraction of the training samples that becomes the valid split.
         test_share: fraction that becomes the test split, where the data set comes without one.
         max_samples: cap on the samples of each split, drawn by class; None keeps all.
-        note: how this differs from the published recipe, or what that leaves open.
-        architecture_version: of a function as architecture, part of the keys of what is trained.
+        note: how this differs from the published recipe, or what the recipe leaves open.
+        architecture_version: the version of a function as architecture, part of the cache keys.
     """
 
     dataset: str
@@ -222,7 +222,7 @@ class Experiment:
         rule = "an Architecture or a function that builds a network as architecture"
         fits = isinstance(self.architecture, Architecture) or callable(self.architecture)
         require(fits, rule, self.architecture, "give one of these")
-        _ = self.network  # a function has a version
+        _ = self.network  # raises where a function has no version
         for name in ("specialty_share", "valid_share", "test_share"):
             share = getattr(self, name)
             require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
@@ -235,7 +235,7 @@ class Experiment:
 def first_point(
     experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
 ) -> SelectionParams:
-    """Trial 0: the experiment's own point, k at most n and the fixed values in place.
+    """The point of trial 0: the experiment's own, with k at most n and with the fixed values.
 
     Raises:
         InvalidInputError: a fixed value is out of its range.

@@ -1,4 +1,4 @@
-"""Fits a run, and compares what it chose with every rival."""
+"""Fits a run, and compares its best trial with every other rule."""
 
 from __future__ import annotations
 
@@ -40,24 +40,25 @@ def fit(
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> Run:
-    """Train the base learners, search the selection net's hyperparameters, measure test.
+    """Train the base learners, search the selection net's hyperparameters, evaluate on test.
 
-    What is done is not done again: the same call carries on where it was stopped.
+    What is done is not done again: the same call continues a run that was interrupted.
 
     Args:
         experiment: name of a data set, or an Experiment of your own.
-        preset: of the data set: `smoke` (seconds), `quick` (minutes) or `paper`.
-        data_dir: the folder that holds the data.
-        run_dir: where everything goes; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
+        preset: the data set's preset: `smoke` (seconds), `quick` (minutes) or `paper`.
+        data_dir: the folder of the data set.
+        run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.
-        seed: of the valid split, the networks, the layer's noise and the search.
+        seed: seeds the valid split, the networks, the layer's noise and the search.
         time_budget: seconds for the search of this call; None sets no limit.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net is trained on: `train`, which the base learners have
             seen; `holdout`, a fifth of it kept from them; or `crossfit`, all of it, each third
             predicted by copies of the base learners that have not seen it.
-        imagenet_weights: of ResNet18: `torchvision`, a file, or `none` for random weights.
-        mlflow_uri: tracking server; None is `mlflow.db` beside the run directory, `none` is none.
+        imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
+        mlflow_uri: tracking server or database; None is `mlflow.db` beside the run directory,
+            `none` logs to no tracker.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
@@ -95,31 +96,32 @@ def compare(
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> pd.DataFrame:
-    """Compare what a finished run chose with every rival, on the test split.
+    """Compare a finished run's best trial with every other rule, on the test split.
 
-    Trains the smart ensemble at each k of Figure 2. What is trained is kept in the run directory,
-    and the whole comparison in `comparison.json`.
+    This trains the smart ensemble at each k of Figure 2. Trained networks are kept in the run
+    directory, and the comparison in its `comparison.json`.
 
     Args:
-        run: as `fit` or `load_run` returned it.
-        data_dir: where the data are now; None is where the launch found them.
-        beyond: also train what the paper does not have: the learned vote, soft gating,
+        run: a run from `fit` or `load_run`.
+        data_dir: the folder of the data set; None is the one that the last launch had.
+        beyond: also train rules that the paper does not have: the learned vote, soft gating,
             straight-through top-k and single networks.
         gradients: also train the best trial with each gradient.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
     Returns:
-        DataFrame: `Run.leaderboard`, now with every rule.
+        DataFrame: `Run.leaderboard`, which then has every rule.
 
     Raises:
-        InvalidInputError: the run is not finished, or its experiment is not known any more.
+        InvalidInputError: the run is not finished, its experiment was not given, or the trials
+            have changed since it finished.
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
     require_comparable(facts["selector_split"], {}, beyond)
-    asked, found = (facts["fixed"], facts["selector_split"]), run.results
-    same = asked == (found["fixed"], found["selector_split"])
+    found = run.results
+    same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
     chosen, options = choose(
         _experiment_of(run, facts),
@@ -145,7 +147,7 @@ def compare(
 
 
 def _require_same_choice(prepared: Prepared, results: Mapping[str, Any]) -> None:
-    """An interrupted launch may have added trials since, or the versions may be others now."""
+    """Refuse trials that an interrupted launch added, or a search under other versions."""
     from distcel.search.trials import TrialStore, best_trial
 
     records = TrialStore(prepared.search_folder / "trials").snapshot()
@@ -156,17 +158,18 @@ def _require_same_choice(prepared: Prepared, results: Mapping[str, Any]) -> None
 
 
 def _experiment_of(run: Run, facts: Mapping[str, Any]) -> str | Experiment:
-    """The data set's name, or the experiment of the user's own that the run is of."""
+    """The name of the run's data set, or the user's own experiment."""
     if facts["preset"] != OWN_PRESET:
         return str(facts["dataset"])
-    rule, remedy = "the experiment of a run of your own", "give load_run(run_dir, experiment=...)"
+    rule = "the Experiment that this run was fitted with"
+    remedy = "give load_run(run_dir, experiment=...)"
     require(run.experiment is not None, rule, None, remedy)
     assert run.experiment is not None, "just checked"
     return run.experiment
 
 
 def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
-    """Import what the stages use: a run takes hours, and the files may be edited meanwhile.
+    """Import what the stages use at once: files may be edited during the hours of a run.
 
     Returns:
         ModuleType: `distcel.pipeline`.
@@ -183,7 +186,7 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
 
 @contextmanager
 def prepared_launch(experiment: Experiment, options: Options) -> Iterator[Prepared]:
-    """The validated launch, while its run directory is locked."""
+    """Lock the run directory and prepare the launch, whose input has been checked."""
     from distcel.search.prepare import prepare
 
     with run_lock(options.run_dir):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The paper's evaluation over several seeds: where it lies, and all of its numbers."""
+    """A reproduction: the folder of its files, and the content of its `results.json`."""
 
     folder: Path
     results: dict[str, Any]
@@ -38,26 +38,27 @@ def reproduce(
     command: str = "distcel.reproduce",
     **options: Any,
 ) -> Reproduction:
-    """The paper's evaluation over several seeds: Tables 1 to 3, Figure 2 and further rules.
+    """Repeat the paper's evaluation over several seeds: Tables 1 to 3, Figure 2, further rules.
 
     Each seed is a `fit` and a `compare`. What is done is not done again.
 
     Args:
-        experiment: as `fit` takes it.
-        seeds: how many, from 0.
-        beyond: as `compare` takes it.
-        gradients: likewise.
-        results_dir: for report, results and figures; None is
+        experiment: name of a data set, or an Experiment of your own.
+        seeds: number of seeds; they are 0 to `seeds` - 1.
+        beyond: also train rules that the paper does not have, as `compare` does.
+        gradients: also train the best trial with each gradient, as `compare` does.
+        results_dir: the folder for report, results and figures; None is
             `runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED]`.
-        results_pages: a folder of result pages that it is added to.
+        results_pages: a folder of result pages, to which the reproduction is added; None is none.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
-        command: what the report prints as the command that makes it.
-        options: others that `fit` takes, but for `seed` and `run_dir`.
+        command: the command that the report prints as its own.
+        options: further arguments of `fit`, without `seed` and `run_dir`.
 
     Raises:
         InvalidInputError: something that was given is unusable.
-        RunFailedError: as for `fit`.
+        RunFailedError: a base learner diverged, workers were lost over and over, or a search has
+            no complete trial.
     """
     require_count("seeds", seeds)
     pairs = [choose(experiment, seed=seed, **options) for seed in range(seeds)]
@@ -65,11 +66,11 @@ def reproduce(
     workers = workers or Workers(executor)
     pipeline = load_stages(workers, pairs[0][1].mlflow_uri)
     with ExitStack() as stack:
-        every = [stack.enter_context(prepared_launch(*pair)) for pair in pairs]
+        launches = [stack.enter_context(prepared_launch(*pair)) for pair in pairs]
         opened = stack.enter_context(workers.open(pairs[0][0].network))
-        found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in every]
-    first = every[0]
-    return _written(first, {"command": command, "seeds": found}, results_dir, results_pages)
+        found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in launches]
+    results = {"command": command, "seeds": found}
+    return _written(launches[0], results, results_dir, results_pages)
 
 
 def _written(

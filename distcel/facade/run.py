@@ -1,4 +1,4 @@
-"""A run directory as an object: what was found and where it lies."""
+"""A run directory as an object: its results, trials and ensemble."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run directory: what was found and where it lies.
+    """A run directory as an object: its results, trials and ensemble.
 
     Args:
-        run_dir: of a launch that `fit` or the command line made.
-        experiment: that was run, where it is the user's own; None for a preset of a data set.
+        run_dir: the directory of a run that `fit` or the command line made.
+        experiment: the Experiment that was run, if it is the user's own; None for a preset.
     """
 
     def __init__(self, run_dir: str | Path, experiment: Experiment | None = None) -> None:
@@ -37,13 +37,13 @@ class Run:
         """The content of `results.json`.
 
         Raises:
-            InvalidInputError: there is none yet.
+            InvalidInputError: the run has no readable `results.json`, as before it is finished.
         """
         return read_facts(self.run_dir / "results.json", "a run that is finished")
 
     @property
     def best(self) -> SelectionParams:
-        """The point of the search that is best on valid."""
+        """The hyperparameters of the trial that is best on valid."""
         return SelectionParams.from_dict(self.results["best"])
 
     def leaderboard(self) -> pd.DataFrame:
@@ -55,12 +55,12 @@ class Run:
 
         path = self.run_dir / "comparison.json"
         comparison = read_facts(path, "a comparison") if path.is_file() else None
-        if comparison and comparison["best"] != self.results["best"]:  # of an earlier launch
+        if comparison and comparison["best"] != self.results["best"]:  # from before the last launch
             comparison = None
         return leaderboard(self.results, comparison)
 
     def trials(self) -> pd.DataFrame:
-        """A row a trial: its point, state, accuracy on valid, epochs, seconds and reason."""
+        """A row a trial: hyperparameters, state, accuracy on valid, epochs, seconds and reason."""
         import pandas as pd
 
         from distcel.search.trials import TrialStore
@@ -92,14 +92,14 @@ class Run:
 
 
 def load_run(run_dir: str | Path, experiment: Experiment | None = None) -> Run:
-    """The run that a directory holds.
+    """Load the run of a run directory.
 
     Args:
-        run_dir: of a launch.
-        experiment: that was run, where it is no preset of a data set.
+        run_dir: the directory of a run.
+        experiment: the Experiment that was run, if it is the user's own; None for a preset.
 
     Raises:
-        InvalidInputError: it is no run directory.
+        InvalidInputError: this is not a run directory.
     """
     read_facts(Path(run_dir) / "run.json", "a run directory")
     return Run(run_dir, experiment)
@@ -109,7 +109,7 @@ def read_facts(path: Path, rule: str) -> dict[str, Any]:
     """The content of a JSON file of a run directory.
 
     Raises:
-        InvalidInputError: it is missing or unreadable, so that this is not what the rule names.
+        InvalidInputError: the file is missing or unreadable; the message names the rule.
     """
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())

@@ -28,18 +28,18 @@ from distcel.storage.files import write_atomically, write_json
 
 
 def launch_report(results: Results) -> str:
-    """The paper's Tables 1 to 3 of one launch, its numbers beside ours, under a heading."""
+    """Tables 1 to 3 of one launch under a heading, with the paper's numbers beside its own."""
     return f"# {launch_title(results)}\n\n{launch_tables(results)}"
 
 
 def launch_title(results: Results) -> str:
-    """What one launch is called."""
+    """The title of one launch."""
     return f"{title(results)}, seed {results['seed']}"
 
 
 def launch_tables(results: Results) -> str:
-    """The launch's report without its heading, for whatever shows that itself."""
-    read = _read_before({launch_title(results): results["test_read_after"]})
+    """The launch's report without its heading, for pages that have one of their own."""
+    read = _added_after_test({launch_title(results): results["test_read_after"]})
     left_out = _duplicates([results["n_duplicates"]])
     point = {"distcel": (results["best"], results["valid_accuracy"])}
     return _joined(
@@ -54,7 +54,7 @@ def launch_tables(results: Results) -> str:
 
 
 def reproduction_title(results: Results) -> str:
-    """What a reproduction is called."""
+    """The title of a reproduction."""
     return title(launches(results)[0])
 
 
@@ -65,18 +65,18 @@ def reproduction_report(results: Results) -> str:
 
 
 def reproduction_body(results: Results, figures: str = ".") -> str:
-    """The report of a reproduction without heading and notes; `figures` is where they are."""
+    """The report of a reproduction without heading and notes; `figures` is the figures' folder."""
     return _joined([*_papers_sections(results), *_further_sections(results, figures)])
 
 
 def reproduction_tables(results: Results) -> str:
-    """The paper's tables alone: MLflow refuses a description as long as the whole report."""
+    """The paper's tables alone: MLflow refuses a description of the whole report's length."""
     last = "The other tables and the figures are artifacts of this run."
     return _joined([*_papers_sections(results), last])
 
 
 def reproduction_metrics(results: Results) -> dict[str, float]:
-    """The means over the seeds, by name: `accuracy/KEY` and `calibration_error/KEY`."""
+    """The means over the seeds, named `accuracy/KEY` and `calibration_error/KEY`, as fractions."""
     errors = by_rule(results, lambda found, key: found["rules"][key].get("calibration_error"))
     frames = {"accuracy": accuracies(results), "calibration_error": errors.dropna()}
     return {
@@ -87,7 +87,7 @@ def reproduction_metrics(results: Results) -> dict[str, float]:
 
 
 def reproduction_curves(results: Results) -> dict[str, dict[int, float]]:
-    """Figure 2's means over the seeds, by the rule's key and by k."""
+    """The means over the seeds that Figure 2 shows, by the rule's key and by k, as fractions."""
     return {
         key: {int(k): statistics.mean(row) for k, row in over_k(results, key).iterrows()}
         for key in curve_keys(results)
@@ -117,7 +117,9 @@ def _table(caption: str, frame: Any) -> list[str]:
 def _papers_sections(results: Results) -> list[str]:
     found = launches(results)
     seeds = [launch["seed"] for launch in found]
-    read = _read_before({f"seed {launch['seed']}": launch["test_read_after"] for launch in found})
+    read = _added_after_test(
+        {f"seed {launch['seed']}": launch["test_read_after"] for launch in found}
+    )
     left_out = _duplicates([launch["n_duplicates"] for launch in found])
     return [
         f"`{results['command']}`",
@@ -138,8 +140,9 @@ def _further_sections(results: Results, figures: str) -> list[str]:
         tables.every_rule(results),
     )
     sections.append(_diverged(results))
-    for part, (key, name) in zip("ab" if len(leading) > 1 else " ", leading.items(), strict=True):
-        caption = f"Table 5{part.strip()}, the lead of {name} over each rule, seed by seed"
+    parts = ["a", "b"] if len(leading) > 1 else [""]
+    for part, (key, name) in zip(parts, leading.items(), strict=True):
+        caption = f"Table 5{part}, the lead of {name} over each rule, seed by seed"
         sections += _table(caption, tables.leads_by_seed(results, key))
     sections += _table(
         "Table 6, what was chosen on valid, seed by seed", tables.chosen_on_valid(results)
@@ -166,43 +169,43 @@ def _further_sections(results: Results, figures: str) -> list[str]:
 
 
 def _sizes(found: Sequence[Results]) -> str:
-    """One number where all seeds have the same: which duplicates are left out is by seed."""
+    """The splits' sizes, as a sentence; they differ by seed where the duplicates left out do."""
     sizes = [launch["n_samples"] for launch in found]
-    counts = {name: dict.fromkeys(str(of_seed[name]) for of_seed in sizes) for name in sizes[0]}
-    named = [f"{' or '.join(of_seeds)} {name}" for name, of_seeds in counts.items()]
+    counts = {name: dict.fromkeys(str(by_name[name]) for by_name in sizes) for name in sizes[0]}
+    named = [f"{' or '.join(different)} {name}" for name, different in counts.items()]
     return f"Samples: {', '.join(named)}. "
 
 
 def _duplicates(counts: Sequence[int]) -> str:
-    """What was left out of train and valid, if anything, as a sentence; a count for each seed."""
+    """A sentence with each seed's number of duplicates that are left out; empty if none are."""
     if not any(counts):
         return ""
     left_out = ", ".join(map(str, counts))
     return f"Left out of train and valid, their image occurring twice or in test: {left_out}. "
 
 
-def _read_before(read_after: dict[str, Sequence[int]]) -> str:
-    """That trials were added when the test split had been read, if any were, as a sentence.
+def _added_after_test(read_after: dict[str, Sequence[int]]) -> str:
+    """A sentence about trials that were added once the test split had been read; empty if none.
 
     Args:
-        read_after: by the name of a run, how many trials had ended at each reading.
+        read_after: for each run, by name, how many trials had ended at each reading of the split.
     """
     added = {name: counts[:-1] for name, counts in read_after.items() if counts[:-1]}
     if not added:
         return ""
-    looks = "; ".join(f"{name} after {', '.join(map(str, n))}" for name, n in added.items())
-    return f"Trials were added when the test split had been read: {looks}. "
+    readings = "; ".join(f"{name} after {', '.join(map(str, n))}" for name, n in added.items())
+    return f"Trials were added when the test split had been read: {readings}. "
 
 
 def _searches(found: Sequence[Results]) -> str:
-    """How many trials the searches had, and where they began."""
+    """How many trials the searches had, and their first trial's point, as a sentence."""
     trials = ", ".join(str(launch["n_trials"]) for launch in found)
     point = ", ".join(f"{name} = {value}" for name, value in found[0]["first"].items())
     return f"Trials of each seed's search: {trials}, the first at {point}."
 
 
 def _diverged(results: Results) -> str:
-    """What the tables lack because it diverged in some seed, as a sentence; empty if nothing is."""
+    """A sentence about the rules left out because they diverged in some seed; empty if none."""
     seeds: dict[str, list[str]] = {}
     for launch, comparison in zip(launches(results), comparisons(results), strict=True):
         for name in comparison["diverged"]:
@@ -214,7 +217,7 @@ def _diverged(results: Results) -> str:
 
 
 def _chosen_otherwise(results: Results) -> str:
-    """What choosing among Figure 2's k would have given, on valid and on test, in two sentences."""
+    """What choosing k on valid, or on test, would have given; a paragraph."""
     smart = rule_titles(results)[SMART]
 
     def found(on_test: bool) -> str:
@@ -232,7 +235,7 @@ def _chosen_otherwise(results: Results) -> str:
 
 
 def _times(results: Results) -> str:
-    """What all trainings took, whichever launch they ran in."""
+    """The minutes that all trainings took, in whichever launch they ran, as a sentence."""
     total: Counter[str] = Counter()
     for launch, comparison in zip(launches(results), comparisons(results), strict=True):
         total.update(launch["seconds"])
@@ -245,8 +248,9 @@ def _times(results: Results) -> str:
 
 
 def _provenance(results: Results) -> str:
-    """Where and when the first seed was launched, and of what code all are."""
-    first, *_ = found = launches(results)
+    """Where and when the first seed was launched, and the commits of all seeds' code."""
+    found = launches(results)
+    first = found[0]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     commits = dict.fromkeys(str(launch["commit"] or "unknown") for launch in found)
     return (

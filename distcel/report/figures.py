@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Of the rules of Table 8 a few that differ in kind: more of them would hide each other.
+# A few rules of Table 8 that differ in kind: more of them would overlap.
 _IN_PARETO = (
     SMART,
     "learned_vote",
@@ -29,7 +29,7 @@ _IN_PARETO = (
 
 
 def draw_figure_2(results: Results, folder: Path) -> None:
-    """Figure 2 with a band of one standard deviation, as `figure2.png` and `figure2.svg`."""
+    """Draw Figure 2 with a band of one standard deviation, as `figure2.png` and `figure2.svg`."""
     figure, axes = _figure(results)
     titles = rule_titles(results)
     for key in curve_keys(results):
@@ -52,7 +52,7 @@ def draw_figure_2(results: Results, folder: Path) -> None:
 
 
 def draw_pareto(results: Results, folder: Path) -> None:
-    """Accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`."""
+    """Draw accuracy against the cost of a prediction, as `pareto.png` and `pareto.svg`."""
     figure, axes = _figure(results)
     points = cost_points(results)
     smart = rule_titles(results)[SMART]
@@ -65,7 +65,7 @@ def draw_pareto(results: Results, folder: Path) -> None:
     for point in points:
         if point.key in _IN_PARETO:
             drawn.setdefault(point.title, []).append(point)
-    # In the order of the list above, whatever that of the rules.
+    # In the order of _IN_PARETO, whatever order the rules have.
     for found in sorted(drawn.values(), key=lambda found: _IN_PARETO.index(found[0].key)):
         _draw_points(axes, found)
     for point in points:
@@ -104,16 +104,16 @@ def _logarithmic(axes: Axes) -> None:
 
 
 def _percent(values: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation, in percent; the deviation of one value is 0."""
-    percent = [[100 * x for x in of_seeds] for of_seeds in values]
-    deviations = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in percent]
-    return [statistics.mean(v) for v in percent], deviations
+    """Means and standard deviations in percent; the deviation of a single value is 0."""
+    percent = [[100 * value for value in row] for row in values]
+    deviations = [statistics.stdev(row) if len(row) > 1 else 0.0 for row in percent]
+    return [statistics.mean(row) for row in percent], deviations
 
 
 def _save_with_legend(figure: Figure, path: Path) -> None:
     from matplotlib import rc_context
 
-    figure.legend(loc="outside right center")  # inside, it would hide points
+    figure.legend(loc="outside right center")  # inside the axes it would hide points
     # Equal figures are equal files, without a date and with the same names inside.
     with rc_context({"svg.hashsalt": path.name}):
         for kind, metadata in (("png", {}), ("svg", {"Date": None})):

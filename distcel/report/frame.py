@@ -1,7 +1,7 @@
 """Frames of numbers from the `results.json` of a reproduction, one column a seed.
 
 A reproduction is `{"command": ..., "seeds": [{"launch": ..., "comparison": ...}, ...]}`: for each
-seed the launch's own `results.json`, and what `evaluate.compare_run` measured beside it.
+seed the launch's own `results.json`, and what `evaluate.compare.compare_run` measured beside it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def comparisons(results: Results) -> list[Results]:
 
 
 def seed_titles(results: Results) -> list[str]:
-    """The columns of a table by seed."""
+    """The column names of a table with one column a seed."""
     return [f"seed {launch['seed']}" for launch in launches(results)]
 
 
 def title(launch: Results) -> str:
-    """What a launch's runs of all seeds are called, with what is not searched."""
-    named = f"{launch['dataset']}, preset {launch['preset']}"
+    """The title that the launches of all seeds share, with the fixed hyperparameters."""
+    text = f"{launch['dataset']}, preset {launch['preset']}"
     if launch["selector_split"] != "train":
-        named += f", selector split {launch['selector_split']}"
-    return ", ".join([named, *(f"{name} = {value}" for name, value in launch["fixed"].items())])
+        text += f", selector split {launch['selector_split']}"
+    return text + "".join(f", {name} = {value}" for name, value in launch["fixed"].items())
 
 
 def rule_titles(results: Results) -> dict[str, str]:
@@ -44,7 +44,7 @@ def rule_titles(results: Results) -> dict[str, str]:
     return {
         key: rule["title"]
         for key, rule in rules[0].items()
-        if all(key in of_seed for of_seed in rules)
+        if all(key in seed_rules for seed_rules in rules)
     }
 
 
@@ -52,11 +52,11 @@ def by_rule(results: Results, value: Callable[[Results, str], Any]) -> pd.DataFr
     """A row for each rule that every seed has, by key.
 
     Args:
-        results: of the reproduction.
-        value: a seed's, of its comparison and the rule's key.
+        results: the results of the reproduction.
+        value: a cell, from a seed's comparison and the rule's key.
     """
     found = comparisons(results)
-    rows = {key: [value(of_seed, key) for of_seed in found] for key in rule_titles(results)}
+    rows = {key: [value(comparison, key) for comparison in found] for key in rule_titles(results)}
     return pd.DataFrame.from_dict(rows, orient="index", columns=seed_titles(results), dtype=object)
 
 
@@ -78,12 +78,12 @@ def over_k(results: Results, key: str) -> pd.DataFrame:
 
 
 def curve_keys(results: Results) -> list[str]:
-    """The rules of Figure 2, by key."""
+    """The keys of the rules that Figure 2 shows."""
     return list(comparisons(results)[0]["over_k"][0]["accuracy"])
 
 
 def mean(values: Iterable[float | None]) -> str:
-    """In percent; `-` where there is no value."""
+    """The mean in percent, as text; `-` where there is no value."""
     known = [value for value in values if value is not None]
     return f"{100 * statistics.mean(known):.2f}" if known else "-"
 
@@ -91,13 +91,13 @@ def mean(values: Iterable[float | None]) -> str:
 def mean_and_deviation(
     values: Iterable[float | None], scale: float = 100.0, sign: str = "", n_seeds: int | None = None
 ) -> str:
-    """In percent; `-` where there is no value.
+    """Mean and standard deviation, as text, in percent; `-` where there is no value.
 
     Args:
-        values: one a seed; the standard deviation is the sample's, and missing for one value.
-        scale: of the values.
-        sign: `+` shows it.
-        n_seeds: where there are fewer values, their count follows in brackets.
+        values: one a seed; a single one has no standard deviation, which is the sample's.
+        scale: what the values are multiplied by; 100 makes fractions percent.
+        sign: `+` writes the sign of a positive mean.
+        n_seeds: if there are fewer values than this, their number follows in brackets.
     """
     known = [value for value in values if value is not None]
     if not known:
@@ -111,13 +111,13 @@ def mean_and_deviation(
 def show(
     frame: pd.DataFrame, cell: Callable[[Sequence[Any]], str] = mean_and_deviation
 ) -> list[str]:
-    """A text for each row of a frame by seed."""
+    """A text for each row of a frame with one column a seed."""
     return [cell(list(row)) for row in frame.itertuples(index=False)]
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A table of texts; the index is its first column, and its name the header of that."""
-    # Class names may hold a bar, which would end a cell.
+    """The frame of texts as a Markdown table; the index is its first column."""
+    # A class name may contain a bar, which would end a cell.
     escaped = frame.reset_index(names=frame.index.name or "").map(_escaped)
     escaped.columns = [_escaped(name) for name in escaped.columns]
     return str(escaped.to_markdown(index=False, disable_numparse=True))

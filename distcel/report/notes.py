@@ -1,4 +1,4 @@
-"""What documents explain beside their tables, once for all reproductions that they show."""
+"""The notes below the tables of a document, once for all reproductions that it shows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _GRADIENTS = (
 
 
 def of_reproductions(shown: Sequence[Results]) -> str:
-    """What the rules of these reproductions are, and how they were fitted and measured."""
+    """A list that explains the rules of these reproductions, and how they were measured."""
     found = [comparison for results in shown for comparison in comparisons(results)]
     rules = {key: rule for comparison in found for key, rule in comparison["rules"].items()}
     splits = dict.fromkeys(launch["selector_split"] for r in shown for launch in launches(r))

@@ -1,4 +1,4 @@
-"""What a prediction costs against how accurate it is, and what of that is worth it."""
+"""The cost of a prediction against its accuracy: points, Pareto front and knee."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SMART = "e2e_cel"
 
 @dataclass(frozen=True)
 class CostPoint:
-    """What a prediction costs and how accurate it is.
+    """The cost and the accuracy of a rule's prediction.
 
     Attributes:
-        key: of the rule.
-        title: what it is called.
-        k: how many base learners it asks, in the mean over the seeds.
-        multiply_adds: of an image, in the mean over the seeds.
-        accuracies: of each seed, as fractions.
+        key: the rule's key in `results.json`.
+        title: the rule's title in tables and figures.
+        k: number of base learners that it uses for an image, mean over the seeds.
+        multiply_adds: multiply-adds for an image, mean over the seeds.
+        accuracies: accuracy on test of each seed, as a fraction.
         over_k: whether it is a point of the smart ensemble's curve over k.
         on_front: whether no cheaper point of that curve is as accurate, by the mean over the seeds.
         is_knee: whether it is that front's knee.
@@ -67,9 +67,9 @@ def knee(costs: Sequence[float], accuracies: Sequence[float]) -> int | None:
 
 
 def cost_points(results: Results) -> list[CostPoint]:
-    """The smart ensemble's at each k of Figure 2, and then every rule's whose cost is known.
+    """The points of the smart ensemble at each k of Figure 2, then of each rule with a known cost.
 
-    Left out are the rules that ask other learners of each image or whose number is not recorded.
+    Left out are rules whose learners differ from image to image, or whose number is not recorded.
     """
     return [*_smart_points(results), *_rule_points(results)]
 
@@ -84,7 +84,16 @@ def _smart_points(results: Results) -> list[CostPoint]:
     spent = [costs[k] for k in ks]
     front, at_knee = pareto_front(spent, means), knee(spent, means)
     return [
-        CostPoint(SMART, title, k, costs[k], rows[i], True, i in front, i == at_knee)
+        CostPoint(
+            SMART,
+            title,
+            k,
+            costs[k],
+            rows[i],
+            over_k=True,
+            on_front=i in front,
+            is_knee=i == at_knee,
+        )
         for i, k in enumerate(ks)
     ]
 
@@ -99,13 +108,13 @@ def _rule_points(results: Results) -> list[CostPoint]:
         title = rules[0]["title"]
         if key == SMART:
             title += ", k of each search"
-        asked = statistics.mean(rule["asked"] for rule in rules)
-        points.append(CostPoint(str(key), title, asked, statistics.mean(costs), tuple(row)))
+        k = statistics.mean(rule["asked"] for rule in rules)
+        points.append(CostPoint(str(key), title, k, statistics.mean(costs), tuple(row)))
     return points
 
 
 def front_of_all(points: Sequence[CostPoint]) -> list[bool]:
-    """Which of the points no cheaper one equals; equal points share their place on the front."""
+    """Whether each point is on the Pareto front of all; points that are equal share their place."""
     means = [point.accuracy for point in points]
     front = pareto_front([point.multiply_adds for point in points], means)
     places = {(points[i].multiply_adds, means[i]) for i in front}

@@ -1,7 +1,7 @@
 """The pages of results: a page for each data set, and a summary of all reproductions.
 
-`FOLDER/NAME/results.json` are the truth, one for each reproduction, with its figures beside it.
-`FOLDER/DATASET.md` and the summary in `FOLDER.md` are generated from them.
+Each reproduction is a `FOLDER/NAME/results.json` with its figures beside it.
+`FOLDER/DATASET.md` and the summary in `FOLDER.md` are generated from these.
 """
 
 from __future__ import annotations
@@ -53,33 +53,33 @@ def write_pages(folder: Path) -> None:
     warning.
 
     Args:
-        folder: of the reproductions; the summary is in the file beside it, `FOLDER.md`, between
-            two comments. What else that file has stays.
+        folder: the folder of the reproductions. The summary is in the file beside it, `FOLDER.md`,
+            between two comments; the rest of that file stays.
     """
-    with _alone_in(folder):
+    with _locked(folder):
         _write(folder)
 
 
 def add_reproduction(folder: Path, report_folder: Path, name: str) -> None:
-    """Add a finished reproduction to the pages, or replace it; safe against two at once.
+    """Add a finished reproduction to the pages, or replace it; two processes may do so at once.
 
     Args:
-        folder: as `write_pages` takes it.
-        report_folder: where `document.write_reproduction` left its files.
-        name: of its folder among the reproductions.
+        folder: the folder of the reproductions.
+        report_folder: the folder that `document.write_reproduction` wrote.
+        name: the name of its folder among the reproductions.
     """
-    with _alone_in(folder):
+    with _locked(folder):
         for file_name in _FILES:
             _copy(report_folder / file_name, folder / name / file_name)
         _write(folder)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two reproductions may end at once, and each reads all of them and then replaces pages."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the pages: reproductions that end at once each read all of them and replace pages."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
-        with suppress(OSError):  # of a file system without locks
+        with suppress(OSError):  # the file system has no locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -108,12 +108,14 @@ def _write(folder: Path) -> None:
         sections.setdefault(dataset, []).append(section)
         by_dataset.setdefault(dataset, {})[name] = results
     for dataset, shown in by_dataset.items():
-        _write_text(folder / f"{dataset}.md", _page(dataset, [*shown.values()], sections[dataset]))
+        _write_text(
+            folder / f"{dataset}.md", _page(dataset, list(shown.values()), sections[dataset])
+        )
     _write_text(folder.with_suffix(".md"), _with_summary(folder.with_suffix(".md"), rows))
 
 
 def _reproductions(folder: Path) -> dict[str, Any]:
-    """What can be read, by name, the shorter name first: `mnist-quick` before its variants."""
+    """The results that can be read, sorted by name: `mnist-quick` comes before its variants."""
     found = {}
     for path in sorted(folder.glob("*/results.json"), key=lambda path: path.parent.name):
         try:
@@ -124,24 +126,23 @@ def _reproductions(folder: Path) -> dict[str, Any]:
 
 
 def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> str:
-    heading = f"# Results: {dataset}\n\nGenerated from the `results.json` of each section."
-    return "\n\n".join(
-        [
-            f"{heading} [All data sets](../results.md); [what the tables show](#notes).",
-            *(section.strip() for section in sections),
-            f"## Notes\n\n{notes.of_reproductions(shown)}\n",
-        ]
+    heading = (
+        f"# Results: {dataset}\n\nGenerated from the `results.json` of each section. "
+        "[All data sets](../results.md); [what the tables show](#notes)."
     )
+    body = "\n\n".join(section.strip() for section in sections)
+    return f"{heading}\n\n{body}\n\n## Notes\n\n{notes.of_reproductions(shown)}\n"
 
 
 def _with_summary(file: Path, rows: Sequence[Mapping[str, str]]) -> str:
-    """The file's text with the summary in place; at its end if it has no place for it yet."""
+    """The file's text with the summary between its two comments, or at its end if it has none."""
     before = file.read_text() if file.is_file() else "# Results\n"
     frame = pd.DataFrame(rows).fillna("-").set_index("") if rows else pd.DataFrame()
     summary = f"{BEGIN}\n\n{_CAPTION}\n\n{markdown(frame) if rows else ''}\n\n{END}"
     head, found, rest = before.partition(BEGIN)
-    tail = rest.partition(END)[2] if found else "\n"
-    return f"{head if found else before.rstrip() + chr(10) * 2}{summary}{tail}"
+    if not found:
+        return f"{before.rstrip()}\n\n{summary}\n"
+    return f"{head}{summary}{rest.partition(END)[2]}"
 
 
 def _row(title: str, results: Results) -> dict[str, str]:
@@ -155,7 +156,7 @@ def _row(title: str, results: Results) -> dict[str, str]:
     papers_lead = paper[SMART] - paper[average] if paper else None
     best = max((key for key in found if key not in _NOT_OTHER), key=lambda key: sum(found[key]))
     ks = ", ".join(map(str, selected_ks(results)))
-    return {
+    row = {
         "": title,
         "seeds": str(len(launches(results))),
         smart: mean_and_deviation(found[SMART]),
@@ -164,12 +165,11 @@ def _row(title: str, results: Results) -> dict[str, str]:
         "paper's lead": "-" if papers_lead is None else _signed(papers_lead),
         "k": f"{ks} of {first['n_learners']}",
         "best other rule": f"{titles[best]} {mean_and_deviation(found[best])}",
-        **{
-            titles[key]: mean_and_deviation(found[key])
-            for key in (_EQ_7, _VOTE, _SINGLE, _BRIEF)
-            if key in found
-        },
     }
+    for key in (_EQ_7, _VOTE, _SINGLE, _BRIEF):
+        if key in found:
+            row[titles[key]] = mean_and_deviation(found[key])
+    return row
 
 
 def _signed(fraction: float) -> str:

@@ -28,34 +28,33 @@ _LEARNERS = ("specialised", "complementary", "overall")
 _PARAMS = ("k", "epsilon", "m", "lr", "gradient", "vote")
 
 
-def table_1(of_launches: Sequence[Results]) -> pd.DataFrame:
-    """Base learners: of one launch, or over the seeds."""
+def table_1(seeds: Sequence[Results]) -> pd.DataFrame:
+    """Table 1, the base learners, from the `results.json` of one launch or of each seed."""
     columns = {name: name for name in _LEARNERS}
-    return _beside_paper(columns, of_launches, lambda measured, name: measured[name])
+    return _beside_paper(columns, seeds, lambda measured, name: measured[name])
 
 
-def table_2(of_launches: Sequence[Results]) -> pd.DataFrame:
-    """The paper's rules: of one launch, with the oracle, or over the seeds."""
-    rules, alone = of_launches[0]["rules"], len(of_launches) == 1
+def table_2(seeds: Sequence[Results]) -> pd.DataFrame:
+    """Table 2, the paper's rules, of one launch with the oracle or over the seeds without it."""
+    rules, alone = seeds[0]["rules"], len(seeds) == 1
     columns = {key: rule["title"] for key, rule in rules.items() if alone or key != "oracle"}
-    return _beside_paper(columns, of_launches, lambda measured, key: measured["accuracy"][key])
+    return _beside_paper(columns, seeds, lambda measured, key: measured["accuracy"][key])
 
 
-def _beside_paper(
-    columns: Mapping[str, str], of_launches: Sequence[Results], value: Any
-) -> pd.DataFrame:
-    """Ours, on PrivateTest alone too if all have it, the paper's numbers and the difference."""
-    measured = {"distcel": of_launches}
-    private = [launch["private_test"] for launch in of_launches]
+def _beside_paper(columns: Mapping[str, str], seeds: Sequence[Results], value: Any) -> pd.DataFrame:
+    """Rows for distcel, for PrivateTest alone if all have it, for the paper and the difference."""
+    measured = {"distcel": seeds}
+    private = [launch["private_test"] for launch in seeds]
     if all(private):
         measured[f"distcel, PrivateTest alone ({private[0]['n_samples']})"] = private
     rows = {
         name: [mean_and_deviation(value(one, key) for one in found) for key in columns]
         for name, found in measured.items()
     }
-    if paper := of_launches[0]["paper"]:
+    paper = seeds[0]["paper"]
+    if paper:
         published = [paper.get(key) for key in columns]
-        ours = [statistics.mean(value(one, key) for one in of_launches) for key in columns]
+        ours = [statistics.mean(value(one, key) for one in seeds) for key in columns]
         rows["paper"] = [mean([x]) for x in published]
         rows["difference"] = [
             "-" if x is None else f"{100 * (our - x):+.2f}"
@@ -65,14 +64,17 @@ def _beside_paper(
 
 
 def table_3(points: Mapping[str, tuple[Mapping[str, Any], float]], launch: Results) -> pd.DataFrame:
-    """The best sub-ensembles: by title the hyperparameters and the accuracy on valid.
+    """Table 3, the best sub-ensembles: a row for each title.
 
-    The exact gradient draws nothing, so it has no m.
+    Args:
+        points: hyperparameters and accuracy on valid, by title; m is left out of `exact`, which
+            draws nothing.
+        launch: the `results.json` of a launch.
     """
     n_learners, paper = str(launch["n_learners"]), launch["paper"]
     rows = {}
     for title, (params, valid) in points.items():
-        named = {**params, **({"m": "-"} if params["gradient"] == "exact" else {})}
+        named = dict(params) | ({"m": "-"} if params["gradient"] == "exact" else {})
         texts = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in map(named.get, _PARAMS)]
         rows[title] = [n_learners, *texts, mean([valid])]
     if paper:
@@ -82,7 +84,7 @@ def table_3(points: Mapping[str, tuple[Mapping[str, Any], float]], launch: Resul
 
 
 def best_points(results: Results) -> pd.DataFrame:
-    """Table 3: what each seed's search chose, and its search of the learned vote, if any."""
+    """Table 3 of a reproduction: what each seed's search, and that of the learned vote, chose."""
     points = {}
     for title, launch, comparison in zip(
         seed_titles(results), launches(results), comparisons(results), strict=True
@@ -97,14 +99,14 @@ def best_points(results: Results) -> pd.DataFrame:
 
 
 def leaders(results: Results) -> dict[str, str]:
-    """The rules, by key with their title, that every seed compares with all others."""
+    """The titles, by key, of the rules that every seed compares with all others."""
     against = [comparison["against"] for comparison in comparisons(results)]
     titles = rule_titles(results)
-    return {key: titles[key] for key in against[0] if all(key in of_seed for of_seed in against)}
+    return {key: titles[key] for key in against[0] if all(key in leads for leads in against)}
 
 
 def every_rule(results: Results) -> pd.DataFrame:
-    """Table 4: what each rule is fitted on, accuracy, calibration error and each leader's lead."""
+    """Table 4: the split that each rule is fitted on, its accuracy, calibration error and leads."""
     rules = comparisons(results)[0]["rules"]
     splits = {"nothing": "-"}
     if launches(results)[0]["selector_split"] == "holdout":
@@ -133,7 +135,7 @@ def _titled(columns: Mapping[str, Sequence[str]], results: Results) -> pd.DataFr
 
 
 def leads_by_seed(results: Results, leader: str) -> pd.DataFrame:
-    """Table 5: how far the leader is ahead of each rule, with the interval and the p."""
+    """Table 5: the leader's lead over each rule, with its interval and its p."""
     titles = rule_titles(results)
     rows = {
         titles[key]: [_lead(found["against"][leader][key]) for found in comparisons(results)]
@@ -152,21 +154,21 @@ def _lead(difference: Mapping[str, float]) -> str:
 
 
 def chosen_on_valid(results: Results) -> pd.DataFrame:
-    """Table 6: what each rule without a search of its own chose; empty if none did."""
+    """Table 6: the setting that each rule without a search chose on valid; empty if none did."""
     rules = [comparison["rules"] for comparison in comparisons(results)]
     rows: dict[str, list[str]] = {}
     for key, rule in rules[0].items():
         if "chosen" in rule:
-            values = [f"{of_seed[key]['chosen']['value']:g}" for of_seed in rules]
+            values = [f"{seed_rules[key]['chosen']['value']:g}" for seed_rules in rules]
             rows[rule["title"]] = [rule["chosen"]["what"].replace("_", " "), *values]
     trained = {
         key: rule["title"]
-        for of_seed in rules
-        for key, rule in of_seed.items()
+        for seed_rules in rules
+        for key, rule in seed_rules.items()
         if "training" in rule and "trial" not in rule
     }
     for key, title in trained.items():
-        cells = [_lr_and_accuracy(of_seed.get(key)) for of_seed in rules]
+        cells = [_lr_and_accuracy(seed_rules.get(key)) for seed_rules in rules]
         rows[title] = ["learning rate (accuracy on valid)", *cells]
     columns = ["what", *seed_titles(results)]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -188,7 +190,7 @@ def accuracy_by_group(results: Results, groups: str) -> pd.DataFrame:
         found = [
             comparison["rules"][key][f"{groups}_accuracy"] for comparison in comparisons(results)
         ]
-        columns[title] = [mean(of_seed.get(name) for of_seed in found) for name in sizes]
+        columns[title] = [mean(by_name.get(name) for by_name in found) for name in sizes]
     return pd.DataFrame(columns, index=list(sizes)).T.rename_axis("rule")
 
 
@@ -203,11 +205,11 @@ def figure_2(results: Results) -> pd.DataFrame:
 
 
 def cost_against_accuracy(results: Results) -> pd.DataFrame:
-    """Table 8: what an image costs at each k of Figure 2 and by others, and what is worth it."""
+    """Table 8: cost of an image and accuracy at each k of Figure 2 and of the other rules."""
     points = cost_points(results)
-    worth = front_of_all(points)
+    fronts = front_of_all(points)
     rows = []
-    for point, on_front in zip(points, worth, strict=True):
+    for point, on_front in zip(points, fronts, strict=True):
         front = ("yes, the knee" if point.is_knee else "yes") if point.on_front else "no"
         rows.append(
             {
@@ -249,7 +251,7 @@ def _seconds(run: Mapping[str, Any]) -> float:
 
 
 def accuracy_within(run: Mapping[str, Any], seconds: float) -> float | None:
-    """Accuracy on valid after the last epoch that ended in that time; None if none did."""
+    """Accuracy on valid after the last epoch that ended within the seconds; None if none did."""
     reached, spent = None, 0.0
     for epoch in run["epochs"]:
         spent += epoch["seconds"]
@@ -259,13 +261,13 @@ def accuracy_within(run: Mapping[str, Any], seconds: float) -> float | None:
 
 
 def gradient_epochs(results: Results) -> int:
-    """The epochs that each gradient was trained for; 0 if none was."""
+    """The number of epochs that each gradient was trained for; 0 if none was."""
     studies = [found["gradients"] or [] for found in comparisons(results)]
     return max((len(run["epochs"]) for study in studies for run in study), default=0)
 
 
 def leaderboard(launch: Results, comparison: Results | None) -> pd.DataFrame:
-    """Accuracy on test of each rule, the best first; of a launch, or of its comparison."""
+    """Accuracy on test of each rule, the best first, from a comparison or else from the launch."""
     if comparison is None:
         titles = {key: rule["title"] for key, rule in launch["rules"].items()}
         rows = {titles.get(key, key): [x] for key, x in launch["accuracy"].items()}

@@ -34,12 +34,11 @@ Vote = tuple[str, str, float]  # a learner's name, its predicted class and that 
 class Ensemble(nn.Module):
     """A smart ensemble with its base learners; a learner runs on the images it is selected for.
 
-    It takes image files too, which are resized to the size that it was trained on where that is a
-    square.
+    Image files are resized to the size that it was trained on, if that is a square.
 
     Attributes:
-        class_names: of the C classes.
-        learner_names: of the N base learners.
+        class_names: names of the C classes.
+        learner_names: names of the N base learners.
         plan: how the networks are built; `image_shape` is (channels, H, W).
     """
 
@@ -77,11 +76,11 @@ class Ensemble(nn.Module):
         return [self.class_names[c] for c in self.predict_proba(images).argmax(-1)]
 
     def predict_proba(self, images: ImageBatch) -> NDArray[np.float32]:
-        """Class probabilities (B, C); arguments and errors as those of `predict`."""
+        """Class probabilities (B, C), with the arguments and errors of `predict`."""
         return self._by_batches(images, self.forward, len(self.class_names))
 
     def selected(self, images: ImageBatch) -> NDArray[np.bool_]:
-        """Which learners are selected for each image, (B, N); otherwise as `predict`."""
+        """Mask (B, N) of the selected learners, with the arguments and errors of `predict`."""
         with torch.inference_mode():
             mask_BN = self._by_batches(images, self.smart.select, len(self.learner_names))
         return mask_BN.astype(np.bool_)
@@ -91,14 +90,14 @@ class Ensemble(nn.Module):
         """For each image the learners that are selected, in their order, and what each predicts.
 
         Args:
-            images: as `predict` takes them.
+            images: uint8 array or tensor (B, channels, H, W), or the paths of B files.
 
         Returns:
             list: for each image a list of (name of the learner, its most probable class, that
                 class's probability).
 
         Raises:
-            InvalidInputError: as `predict`.
+            InvalidInputError: another dtype or shape, or a file that cannot be read.
         """
         votes: list[list[Vote]] = []
         for batch_BCHW in self._batches(images):
@@ -114,7 +113,7 @@ class Ensemble(nn.Module):
         return votes
 
     def _votes(self, images_BCHW: Tensor, mask_BN: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Of each learner that any image selects: its index, which images, its outputs (V, C)."""
+        """For each selected learner: its index, mask (B,) of its V images, outputs (V, C)."""
         selected_NB = mask_BN.unbind(1)
         for i, (learner, selected_B) in enumerate(zip(self.learners, selected_NB, strict=True)):
             if selected_B.any():
@@ -139,7 +138,7 @@ class Ensemble(nn.Module):
             return
         self._require_images(images)
         for start in range(0, len(images), _BATCH):
-            # A copy: torch takes no array that may not be written to without a warning.
+            # A copy, since torch warns about an array that is read-only.
             batch = images[start : start + _BATCH]
             yield (batch if isinstance(batch, Tensor) else torch.tensor(batch)).to(device)
 
@@ -187,10 +186,10 @@ def save_ensemble(
     """Write the folder, in place of an earlier one.
 
     Args:
-        folder: where to.
+        folder: the folder to write.
         plan: how the networks are built.
-        params: k and the vote matter from here on.
-        class_names: of the C classes.
+        params: the trial's point, of which prediction uses k and the vote.
+        class_names: names of the C classes.
         smart: weights of the smart ensemble.
         learners: names and weights of the base learners, in the order of the scores.
     """
@@ -224,14 +223,14 @@ def _learner_path(index: int) -> Path:
 
 
 def load_ensemble(folder: str | Path, architecture: NetworkFunction | None = None) -> Ensemble:
-    """Read what `save_ensemble` wrote; it runs on the CPU until it is moved.
+    """Load the ensemble that `save_ensemble` wrote; it runs on the CPU until it is moved.
 
     Args:
         folder: the `ensemble` folder of a run directory, a copy of it, or the run directory.
         architecture: the function that built the networks, where it was the user's own.
 
     Raises:
-        InvalidInputError: there is no ensemble in it, it is damaged, or a function is missing.
+        InvalidInputError: the folder has no ensemble or a damaged one, or the function is missing.
     """
     given = Path(folder)
     found = [path for path in (given, given / "ensemble") if (path / _FACTS).is_file()]
@@ -244,10 +243,9 @@ def load_ensemble(folder: str | Path, architecture: NetworkFunction | None = Non
         if isinstance(error, InvalidInputError):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        again = "copy it anew, or repeat the command that made it, which writes it again"
-        raise invalid(
-            "an ensemble as it was saved", f"{str(found[0])!r} ({reason})", again
-        ) from None
+        rule = "an ensemble as it was saved"
+        remedy = "copy it again, or repeat the command that made it"
+        raise invalid(rule, f"{str(found[0])!r} ({reason})", remedy) from None
 
 
 def _architecture(
@@ -255,9 +253,9 @@ def _architecture(
 ) -> Architecture | OwnArchitecture:
     if "function" not in facts:
         return Architecture(facts["family"], tuple(facts["channels"]))
-    # Not imported by its name: whoever wrote the folder would choose what is called here.
+    # Not imported by its name: a folder from elsewhere would then choose what code runs here.
     rule = f"the function {facts['function']} that built the networks"
-    remedy = "give load_ensemble(folder, architecture=...)"
+    remedy = "give load_ensemble(folder, architecture=...) or load_run(run_dir, experiment=...)"
     require(function is not None, rule, None, remedy)
     assert function is not None, "just checked"
     return OwnArchitecture(function, facts["version"])

@@ -1,4 +1,4 @@
-"""Durable files: written whole or not at all, with digests, locks and where they come from.
+"""Durable files, written whole or not at all; their digests, locks and provenance.
 
-It imports from `experiment` alone.
+This room imports from `experiment` alone.
 """

@@ -1,9 +1,10 @@
 """Files that appear whole or not at all, and whose damage is noticed.
 
 A file is written under a temporary name, fsynced and renamed. What is written once and read by
-every later launch has its BLAKE2b digest beside it, in `NAME.blake2b`; it is put in place first, so
-that a file under its final name always has one. What is replaced has its digest inside, so that
-one step replaces both: a record is JSON with a digest, a sealed file begins with it.
+every later launch has its BLAKE2b digest in `NAME.blake2b` beside it. The digest is put in place
+first, so that a file under its final name always has one. A file that is replaced has its digest
+inside, so that one step replaces both: a record is JSON with a digest, a sealed file begins with
+one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from distcel.experiment.errors import RunFailedError
 
 logger = logging.getLogger(__name__)
 
-PARTIAL = ".partial-"  # what files are called until they are whole
+PARTIAL = ".partial-"  # begins the name of a file that is not whole yet
 _DIGEST_SIZE = 16
 
 
@@ -45,29 +46,29 @@ def content_key(description: object) -> str:
 
 
 def put_aside(error: DamagedFileError) -> None:
-    """Rename the damaged file to NAME.damaged, for whoever wants to know what happened to it."""
+    """Rename the damaged file to NAME.damaged, so that it can be examined."""
     path = error.path
     logger.warning("%s is damaged: %s; put aside as %s.damaged", path, error.why, path.name)
     path.replace(path.with_name(path.name + ".damaged"))
 
 
 def remove_partial_files(run_dir: Path) -> None:
-    """Remove what a launch that was killed while it wrote has left in its run directory."""
-    own = ("data", "learners", "search")  # other launches' run directories may lie below
-    below = (path for name in own for path in (run_dir / name).rglob(f"{PARTIAL}*"))
+    """Remove the unfinished files that a killed launch left in its run directory."""
+    folders = ("data", "learners", "search")  # others may be run directories of other launches
+    below = (path for name in folders for path in (run_dir / name).rglob(f"{PARTIAL}*"))
     for path in [*run_dir.glob(f"{PARTIAL}*"), *below]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill `path`: afterwards it exists whole and on disk, or is as it was."""
+    """Let `write` fill the file: it is then whole and on disk, or unchanged after an error."""
     with _Partial(path) as partial:
         partial.fill(write)
         partial.put_in_place()
 
 
 def write_checked(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """As `write_atomically`, with the digest of the bytes beside the file."""
+    """Write as `write_atomically` does, with the digest of the bytes in a file beside it."""
     with _Partial(path) as partial:
         partial.fill(write)
         digest = _file_digest(partial.path)
@@ -76,11 +77,11 @@ def write_checked(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def verify(path: Path) -> None:
-    """Raise unless the file's bytes match the digest beside it.
+    """Check that the file's bytes match the digest beside it.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        DamagedFileError: it has no digest or another one.
+        DamagedFileError: it has no digest, or that of other bytes.
     """
     beside, digest = _digest_path(path), _file_digest(path)
     if not beside.is_file() or beside.read_text(errors="replace").strip() != digest:
@@ -93,7 +94,7 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote; None where nothing is, or where a damaged file was put aside."""
+    """The content that `write_sealed` wrote; None if the file is missing or damaged (put aside)."""
     try:
         sealed = path.read_bytes()
     except FileNotFoundError:

@@ -18,10 +18,11 @@ from distcel.experiment.errors import invalid
 
 @contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory while the context is open; the kernel lets go of it with the process.
+    """Lock the run directory while the context is open; the lock ends with the process.
 
     Raises:
-        InvalidInputError: another launch holds it, which the message names; or it cannot be held.
+        InvalidInputError: another launch holds it, which the message names; or it cannot be made
+            or locked.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -35,10 +36,10 @@ def run_lock(run_dir: Path) -> Iterator[None]:
             found = f"{str(run_dir)!r}, which {_holder(file)} holds"
             remedy = "wait for it or give another --run-dir"
             raise invalid("a run directory that no other launch uses", found, remedy) from None
-        except OSError as error:  # of NFS or Lustre as some mount it
+        except OSError as error:  # some mounts of NFS or Lustre have no locks
             rule = "a run directory whose file system can lock files"
             found = f"{str(run_dir)!r} ({error.strerror})"
-            raise invalid(rule, found, "give a --run-dir on another one") from None
+            raise invalid(rule, found, "give a --run-dir on another file system") from None
         file.truncate(0)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
@@ -47,7 +48,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
 
 def _holder(file: TextIO) -> str:
-    """Who holds the lock, as they wrote it; they may be about to."""
+    """What the holder of the lock wrote; waits up to a second, as it may not have written yet."""
     for _ in range(50):
         time.sleep(0.02)
         file.seek(0)
@@ -57,7 +58,7 @@ def _holder(file: TextIO) -> str:
             if holder["host"] == socket.gethostname():
                 os.kill(holder["pid"], 0)  # raises where the text is an earlier holder's
             return text
-        except PermissionError:  # somebody else's process, alive
+        except PermissionError:  # another user's process, alive
             return text
         except (ValueError, KeyError, TypeError, ProcessLookupError):
             pass

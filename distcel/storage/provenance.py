@@ -1,7 +1,7 @@
 """What a result comes from: the machine, the commit, and the code that this process runs.
 
-A run takes hours, and meanwhile somebody may edit these files: what is on disk by then is not what
-the process has imported. All sources are therefore read when this module is.
+A run takes hours, and its files may be edited meanwhile: what is on disk then is not what the
+process imported. All sources are therefore read when this module is imported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _AS_IMPORTED = _sources()
 def source_digest() -> str:
     """The digest of the package's source as this process imported it, 24 hexadecimal digits.
 
-    It is for records alone: keys name what decides the content and a `CACHE_VERSION`.
+    It is for records alone. Cache keys have what determines the content, and a `CACHE_VERSION`.
     """
     digest = hashlib.blake2b(digest_size=12)
     for path, text in sorted(_AS_IMPORTED.items()):
@@ -59,7 +59,7 @@ def write_copy(folder: Path) -> Path:
 
 def describe_machine() -> str:
     """Cores and processor of this machine, and its GPUs, in one line."""
-    import torch  # a second, which no other use of this module pays
+    import torch  # takes a second, which other uses of this module do without
 
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
@@ -84,7 +84,7 @@ def describe_commit(root: Path = _ROOT) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    # Without the lock of the index, for which a commit of the user's would fail.
+    # With a lock on the index, a commit of the user's could fail.
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

@@ -1,4 +1,4 @@
-"""Experiment trackers, which are views of the records on disk; `track` is the way in.
+"""Experiment trackers, which are views of the records on disk; `track` starts them.
 
-It imports from `serve`, `search` and the rooms below them; MLflow is used here alone.
+This room imports from `serve`, `search` and the rooms below them; only this room uses MLflow.
 """

@@ -1,6 +1,6 @@
-"""Keeps MLflow up to date while the search runs, in a thread that never holds it up.
+"""Keeps MLflow up to date while the search runs, in a thread that never delays it.
 
-A server that is slow, refuses or dies is caught up with later, by the next launch at the latest.
+What a slow or failing server misses is sent later, by the next launch at the latest.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from distcel.search.trials import TrialRecord
 from distcel.tracking.records import Outcome
 
-if TYPE_CHECKING:  # MLflow takes most of a second to import: the thread does it
+if TYPE_CHECKING:  # importing MLflow takes most of a second: the thread does it
     from distcel.tracking.mlflow import Tracker
 
 logger = logging.getLogger(__name__)
 
-# What MLflow reads when it is imported and at each request.
+# MLflow reads these when it is imported and at each request.
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -26,16 +26,16 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
-_PATIENCE = 10.0  # seconds after which the wait is explained
+_SECONDS_BEFORE_NOTICE = 10.0  # of waiting for MLflow, before a message explains the wait
 
 
 class LiveUpdates:
-    """A thread that keeps MLflow up to date with the records, and never holds up the search.
+    """A thread that keeps MLflow up to date with the records, and never delays the search.
 
     Args:
         connect: makes the tracker; called again after a failure.
-        snapshot: the records as they stand.
-        seconds: between two updates.
+        snapshot: returns the records in their present state.
+        seconds: the time between two updates.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class LiveUpdates:
         self._tracker: Tracker | None = None
         self._last: Callable[[Tracker], None] | None = None
         self._wake = threading.Event()
-        self._complained = False
+        self._has_warned = False
         self.thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
         self.thread.start()
 
@@ -66,14 +66,13 @@ class LiveUpdates:
                 self._tracker = self.connect()
             self._tracker.update(self.snapshot())
             then(self._tracker)
-        except Exception as error:  # whatever it is, the search is worth more
+        except Exception as error:  # no error of MLflow may end the search
             self._tracker = None
-            if not self._complained:
-                self._complained = True
-                # Its message may hold the URI, and that a password.
-                logger.warning(
-                    "MLflow failed (%s); the run goes on without it", type(error).__name__
-                )
+            if not self._has_warned:
+                self._has_warned = True
+                # The message may contain the URI, and the URI a password.
+                name = type(error).__name__
+                logger.warning("MLflow failed (%s); the run continues without it", name)
             return False
         return True
 
@@ -83,16 +82,16 @@ class LiveUpdates:
         A server that does not answer ends this earlier, by MLflow's own time limit on a request.
 
         Args:
-            outcome: of the search; None marks the runs as killed.
-            seconds: to wait for MLflow.
+            outcome: the outcome of the search; None marks the runs as killed.
+            seconds: how long to wait for MLflow.
         """
         self._last = lambda tracker: tracker.finish(outcome) if outcome else tracker.abort()
         self._wake.set()
-        self.thread.join(min(seconds, _PATIENCE))
-        if self.thread.is_alive() and seconds > _PATIENCE:
+        self.thread.join(min(seconds, _SECONDS_BEFORE_NOTICE))
+        if self.thread.is_alive() and seconds > _SECONDS_BEFORE_NOTICE:
             logger.warning(
-                "MLflow is slow, waiting; the same command again would bring it up to date, too"
+                "MLflow is slow, waiting: the same command would also bring it up to date later"
             )
-            self.thread.join(seconds - _PATIENCE)
+            self.thread.join(seconds - _SECONDS_BEFORE_NOTICE)
         if self.thread.is_alive():
             logger.warning("MLflow is not up to date: the same command again brings it up to date")

@@ -1,7 +1,7 @@
 """MLflow: one parent run a search, one child run a trial, one run a reproduction.
 
-The trial records are the truth and MLflow is a view of them. `Tracker.update` looks at what MLflow
-already has and adds what is missing, so it can be called at any time and any number of times.
+MLflow is a view of the trial records, which are on disk. `Tracker.update` adds what MLflow lacks,
+so it can be called at any time and any number of times.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PARENT_TAG = "mlflow.parentRunId"
 _REPRODUCTION_TAG = "distcel.reproduction"
 _DESCRIPTION_TAG = "mlflow.note.content"
 _EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
-_MODEL_NEEDS = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")
+_MODEL_PACKAGES = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
 
 
@@ -39,7 +39,7 @@ def _quiet() -> None:
 
 
 def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path) -> str:
-    """The id of the data set's MLflow experiment: made if there is none, restored if deleted.
+    """The id of the data set's MLflow experiment, created if missing, restored if deleted.
 
     Args:
         client: connected to the server or database.
@@ -54,7 +54,7 @@ def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path)
         if found.lifecycle_stage == LifecycleStage.DELETED:
             client.restore_experiment(found_id)
         return found_id
-    # Without a location a database takes one below the current directory.
+    # Without a location, MLflow with a database stores artifacts below the current directory.
     location = None if uri.startswith("http") else artifacts.resolve().as_uri()
     tags = {"mlflow.experimentKind": _EXPERIMENT_KIND}
     created: str = client.create_experiment(name, location, tags)
@@ -66,7 +66,7 @@ class Tracker:
 
     Args:
         uri: absolute tracking URI.
-        identity: of the search.
+        identity: the search's name, key and tags.
     """
 
     def __init__(self, uri: str, identity: SearchIdentity) -> None:
@@ -89,7 +89,7 @@ class Tracker:
             self.client.delete_run(twin.info.run_id)
         parent = (parents or [self._create_parent(identity)])[0]
         self.parent_id: str = parent.info.run_id
-        # A launch that finds all done is to leave the run as long as it was.
+        # A launch that finds everything done must not change the duration of the run.
         self._ended_ms = parent.info.end_time if parent.info.status == "FINISHED" else None
         self.client.update_run(self.parent_id, status="RUNNING")
         for run in children:
@@ -113,8 +113,8 @@ class Tracker:
 
     def _adopt(self, run: Run) -> None:
         number = int(run.data.tags[_TRIAL_TAG])
-        twin = number in self._children  # a request that seemed to fail was carried out after all
-        # An interrupted trial begins again: what its first attempt logged is in no record.
+        twin = number in self._children  # a request that failed here, but not on the server
+        # An interrupted trial begins again, and what its first attempt logged is in no record.
         if twin or run.info.status in ("RUNNING", "KILLED"):
             self.client.delete_run(run.info.run_id)
             return
@@ -127,7 +127,7 @@ class Tracker:
             self._described.add(number)
 
     def update(self, records: Sequence[TrialRecord]) -> None:
-        """Bring MLflow up to the records: runs, parameters, metrics and states, each once."""
+        """Log what MLflow lacks of the records: runs, parameters, metrics and states, each once."""
         for record in records:
             self._update_trial(record)
 
@@ -140,7 +140,7 @@ class Tracker:
             self._create_child(number)
         run_id = self._children[number]
         point = {} if number in self._described else record.params.as_dict()
-        # Logged twice with one time of its own, a metric is there once.
+        # A metric that is logged twice with the same time is stored once.
         metrics = [
             Metric(name, getattr(result, name), result.ended_ms, result.epoch)
             for result in record.epochs[self._logged[number] :]
@@ -161,7 +161,7 @@ class Tracker:
             self._status[number] = status
 
     def _continues(self, record: TrialRecord) -> bool:
-        """Whether what is logged is of this attempt: a trial whose worker died begins again."""
+        """Whether the logged epochs are this attempt's: a trial that lost its worker restarts."""
         number, epochs = record.number, record.epochs
         enough = len(epochs) >= self._logged[number]
         return enough and epochs[0].ended_ms == self._first_epoch_ms[number]
@@ -174,20 +174,19 @@ class Tracker:
 
     def finish(self, outcome: Outcome) -> None:
         """Log the outcome with the parent run and end it."""
-        had = self.client.get_run(self.parent_id).data.metrics
+        logged = self.client.get_run(self.parent_id).data.metrics
         now = int(time.time() * 1000)
-        changed = {k: v for k, v in outcome.metrics.items() if had.get(k) != v}
+        changed = {k: v for k, v in outcome.metrics.items() if logged.get(k) != v}
         if changed:
             self._ended_ms = None
-            # Else it stays, with what a user may have added to it.
+            # Otherwise the description stays, with what a user may have added.
             self.client.set_tag(self.parent_id, _DESCRIPTION_TAG, outcome.description)
         metrics = [Metric(name, value, now, 0) for name, value in changed.items()]
         self.client.log_batch(self.parent_id, metrics=metrics)
         for path in outcome.files:
             self.client.log_artifact(self.parent_id, str(path))
-        if (
-            self._ended_ms is None and outcome.ensemble is not None
-        ):  # else an earlier launch logged the same one
+        changed_since = self._ended_ms is None  # else an earlier launch logged the same model
+        if changed_since and outcome.ensemble is not None:
             self._log_model(outcome)
         self._end("FINISHED", self._ended_ms)
 
@@ -195,9 +194,9 @@ class Tracker:
         images = TensorSpec(np.dtype(np.uint8), (-1, *outcome.image_shape))
         probs = TensorSpec(np.dtype(np.float32), (-1, outcome.n_classes))
         with TemporaryDirectory() as folder, warnings.catch_warnings():
-            # MLflow asks for an input example and for type hints; the signature says it all.
+            # MLflow warns that it has no input example and no type hints; the signature is enough.
             warnings.simplefilter("ignore", UserWarning)
-            import mlflow.pyfunc  # a second of its own
+            import mlflow.pyfunc  # takes a second
 
             package = write_copy(Path(folder))
             mlflow.pyfunc.save_model(
@@ -205,7 +204,7 @@ class Tracker:
                 python_model=str(package / "tracking" / "model.py"),
                 artifacts={"ensemble": str(outcome.ensemble)},
                 signature=ModelSignature(Schema([images]), Schema([probs])),
-                pip_requirements=[*_MODEL_NEEDS],
+                pip_requirements=list(_MODEL_PACKAGES),
                 code_paths=[str(package)],
             )
             self.client.log_artifacts(self.parent_id, f"{folder}/model", "model")
@@ -215,7 +214,7 @@ class Tracker:
         self._end("KILLED")
 
     def _end(self, status: str, ended_ms: int | None = None) -> None:
-        """End the parent, now or then; a trial that is still open was interrupted."""
+        """End the parent run now or at `ended_ms`; a trial that is still open was interrupted."""
         for number, trial_status in self._status.items():
             if trial_status == "RUNNING":
                 self.client.set_terminated(self._children[number], "KILLED")
@@ -228,7 +227,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
 
     Args:
         uri: absolute tracking URI.
-        reproduction: what it found.
+        reproduction: what is logged.
     """
     r = reproduction
     _quiet()
@@ -250,5 +249,5 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
     for path in r.files:
         client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
-    for run in earlier:  # only now: a failure on the way leaves them
+    for run in earlier:  # last, so that a failure above leaves them
         client.delete_run(run.info.run_id)

@@ -1,4 +1,4 @@
-"""The smart ensemble as an MLflow model, from this code: uint8 images to class probabilities."""
+"""The smart ensemble as an MLflow model 'from code': uint8 images to class probabilities."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class EnsembleModel(PythonModel):
     """Loads the folder that `save_ensemble` wrote and predicts with it."""
 
     def load_context(self, context: Any) -> None:
-        """Called once by MLflow."""
+        """Load the ensemble; MLflow calls this once."""
         self.ensemble = load_ensemble(context.artifacts["ensemble"])
 
-    # A bare np.ndarray is the hint from which MLflow infers no schema of its own.
+    # From the hint np.ndarray, without a dtype, MLflow infers no schema.
     def predict(
         self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> NDArray[np.float32]:

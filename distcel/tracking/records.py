@@ -1,4 +1,4 @@
-"""What MLflow shows of a search, beside its trials, and about a reproduction."""
+"""Records of a search and of a reproduction for MLflow; trials have their own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SearchIdentity:
-    """What a search is called in MLflow.
+    """How MLflow identifies a search.
 
     Attributes:
         dataset: the MLflow experiment is named after it.
-        run_name: of the parent run.
-        key: digest of the search; a second launch of it goes on with the same parent run.
+        run_name: the name of the parent run.
+        key: the digest of the search; a second launch of it continues the same parent run.
         tags: facts about the search, shown with the parent run.
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """
@@ -32,12 +32,12 @@ class Outcome:
 
     Attributes:
         description: Markdown that the run's page begins with.
-        metrics: test accuracies and the like.
+        metrics: accuracies on test and on valid, as fractions.
         files: reports.
-        ensemble: the folder that `save_ensemble` wrote, logged as a model; None where a function of
-            the user's builds its networks, which the model could not find.
+        ensemble: the folder that `save_ensemble` wrote, logged as a model; None where a user's
+            function builds its networks, which the model could not find.
         image_shape: channels, height and width of its images.
-        n_classes: C.
+        n_classes: number of classes, C.
     """
 
     description: str
@@ -54,12 +54,12 @@ class TrackedReproduction:
 
     Attributes:
         dataset: the MLflow experiment is named after it.
-        run_name: of its run.
-        key: a later reproduction with the same one replaces it.
+        run_name: the name of its run.
+        key: a later reproduction with the same key replaces it.
         description: Markdown that the run's page begins with.
-        params: what was asked for.
-        metrics: test accuracies and the like.
-        curves: metrics over k.
+        params: what the reproduction was called with.
+        metrics: accuracies on test and calibration errors, as fractions.
+        curves: accuracies on test by k, as fractions.
         files: report, results and figures.
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """

@@ -1,6 +1,6 @@
 """Starts the experiment tracker that a launch chose: MLflow, or none.
 
-Trackers are views of the records on disk: none is read from.
+Trackers are views of the records on disk; nothing is read back from them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def tracked(prepared: Prepared, store: TrialStore) -> Iterator[Callable[[Outcome | None], None]]:
-    """Trackers are kept up to date while the context is open; yields what ends their runs."""
+    """Keep trackers up to date while the context is open; yields what ends their runs."""
     if prepared.options.mlflow_uri == "none":
         yield lambda _: None
         return
@@ -46,7 +46,7 @@ def track_reproduction(mlflow_uri: str, reproduction: TrackedReproduction) -> No
             from distcel.tracking.mlflow import log_reproduction
 
             log_reproduction(mlflow_uri, reproduction)
-    except Exception as error:  # its message may hold the URI, and that a password
+    except Exception as error:  # the message may contain a password
         logger.warning("MLflow failed (%s): the same command logs it", type(error).__name__)
 
 
@@ -75,7 +75,7 @@ def _tracker(prepared: Prepared) -> Tracker:
 
 
 def _own_id(run_dir: Path) -> str:
-    """Tells equal searches in different run directories apart, also when one is moved."""
+    """An id that distinguishes equal searches in different run directories, also a moved one."""
     path = run_dir / "id"
     if path.is_file() and not re.fullmatch(rb"[0-9a-f]{16}", path.read_bytes()):
         put_aside(DamagedFileError(path, "it is no id"))

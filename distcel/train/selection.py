@@ -72,7 +72,8 @@ class SelectionTraining:
     def _valid_logits(self) -> Tensor:
         """The ensemble's; those of its best k, where it has every k."""
         if isinstance(self.ensemble, AnyKEnsemble):
-            over_k = accuracy_over_k(self.ensemble, *self.valid_inputs, self.valid_labels_S)
+            images_SCHW, probs_SNC = self.valid_inputs
+            over_k = accuracy_over_k(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
             self.ensemble.layer.k = best_k(over_k)
         return predict(self.ensemble, *self.valid_inputs)
 

@@ -47,7 +47,7 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
     )
     assert ran.returncode == status, ran.stderr
     assert ran.stdout == "unwound\n"
-    assert ran.stderr == "SIGTERM: stopping; the same command carries on\n"
+    assert ran.stderr == "SIGTERM: stopping; the same command continues the run\n"
 
 
 # A process that waits for a worker which says nothing, and is signalled while it does.
@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_line_and_another_error_a_traceback(
         raise OSError(number, os.strerror(number), "runs/x")
 
     assert exit_status(lambda: fail(errno.ENOSPC)) == 1
-    text = "error: runs/x: No space left on device: once that is mended, the same command"
-    assert capsys.readouterr().err == f"{text} carries on\n"
+    text = "error: runs/x: No space left on device: remove the cause and repeat the command\n"
+    assert capsys.readouterr().err == text
     with pytest.raises(ConnectionRefusedError):
         exit_status(lambda: fail(errno.ECONNREFUSED))

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distcel.data import splits as datasets
+from distcel.data import draw
+from distcel.data.draw import kept_of_each
 from distcel.data.formats import Source, array_pool
 from distcel.data.images import Images
-from distcel.data.splits import Splits, kept_of_each, load_splits
+from distcel.data.splits import Splits, load_splits
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES
@@ -44,7 +45,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Source:
     train = array_pool(tuple(f"train {i}" for i in range(60)), labels, images)
     test = array_pool(tuple(f"test {i}" for i in range(60)), labels, of_test)
     found = Source(("a", "b"), train, test)
-    monkeypatch.setattr(datasets, "read_source", lambda *_: found)
+    monkeypatch.setattr(draw, "read_source", lambda *_: found)
     return found
 
 
@@ -76,7 +77,7 @@ def test_a_class_of_duplicates_alone_is_refused(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twice = replace(source, test=replace(source.train, sample_ids=source.test.sample_ids))  # type: ignore[union-attr]
-    monkeypatch.setattr(datasets, "read_source", lambda *_: twice)
+    monkeypatch.setattr(draw, "read_source", lambda *_: twice)
     with pytest.raises(InvalidInputError, match="no train samples of 'a'"):
         load_splits(DIGITS, tmp_path, tmp_path / "cache", 0)
 

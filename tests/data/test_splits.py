@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcel.data import splits as datasets
+from distcel.data import draw
+from distcel.data.draw import SplitOverlapError, draw_splits
 from distcel.data.formats import Pool, Source
 from distcel.data.readers import CIFAR10_CLASSES
-from distcel.data.splits import SplitOverlapError, load_splits
+from distcel.data.splits import Splits, load_splits
 from distcel.data.tables import read_samples
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
@@ -19,7 +20,7 @@ from tests import made_data as data
 DIGITS = load_experiment("digits", "quick")
 
 
-def ids(splits: datasets.Splits, name: str) -> list[str]:
+def ids(splits: Splits, name: str) -> list[str]:
     found: list[str] = splits[name].sample_ids.to_pylist()  # type: ignore[index]
     return found
 
@@ -58,7 +59,7 @@ def test_images_are_decoded_once_and_again_when_the_data_change(tmp_path: Path) 
     data.write_utkface(tmp_path / "data")
     experiment = load_experiment("utkface", "quick")
 
-    def load() -> tuple[datasets.Splits, set[Path]]:
+    def load() -> tuple[Splits, set[Path]]:
         splits = load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
         return splits, set((tmp_path / "cache").glob("*.arrow"))
 
@@ -126,7 +127,7 @@ def test_a_sample_in_two_splits_is_an_error(
         lambda chosen, _: np.zeros((len(chosen), 1, 16, 16), np.uint8),
     )
     leaking = Source(("a", "b"), pool, replace(pool, sample_ids=("photo 3", *pool.sample_ids[1:])))
-    monkeypatch.setattr(datasets, "read_source", lambda *_: leaking)
+    monkeypatch.setattr(draw, "read_source", lambda *_: leaking)
     with pytest.raises(SplitOverlapError, match=r"sample photo \d+ is in \w+ and in test"):
         load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
 
@@ -213,7 +214,7 @@ def test_the_real_data_have_their_published_sizes(
             ["tar", "-xJf", shared_data / f"{archive}.tar.xz", "-C", tmp_path], check=True
         )
     experiment = load_experiment(dataset, "paper")
-    class_names, pools = datasets.draw_splits(experiment, folder, seed=0)
+    class_names, pools = draw_splits(experiment, folder, seed=0)
     assert {name: len(pool.labels) for name, pool in pools.items()} == sizes
     assert len(class_names) == {"mnist": 10, "cifar10": 10, "fer2013": 7, "utkface": 5}[dataset]
     assert pools["test"].read(np.arange(3), 24).shape[2:] == (24, 24)

@@ -112,6 +112,7 @@ def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
     assert kept_when_read == {"train": 0, "valid": 0, "test": n_kept}
     assert n_kept > len(found["over_k"])
     (task,) = (thing for thing in tasks if isinstance(thing, TrainingTask))
+    assert set(task.splits.by_name) == {"train", "valid"}  # no trial gets labels of test
     for split, name in [(task.train, "train"), (task.valid, "valid")]:
         np.testing.assert_array_equal(split.labels_S, labels[name])
     for split, name in zip(fitted, ("train", "valid", "test"), strict=True):

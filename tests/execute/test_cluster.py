@@ -1,4 +1,4 @@
-"""What Ray itself fails at is one line."""
+"""A failure of Ray itself is reported in one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPat
 
 def test_a_full_object_store_is_one_line_and_a_defect_keeps_its_traceback() -> None:
     with (
-        pytest.raises(RunFailedError, match=r"Ray failed .*the same command carries on"),
+        pytest.raises(RunFailedError, match=r"Ray failed .*the same command continues the run"),
         connect(None),
     ):
         raise ray.exceptions.ObjectStoreFullError("full")

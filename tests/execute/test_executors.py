@@ -1,4 +1,4 @@
-"""What every executor does, and what the one on Ray does when workers are lost."""
+"""Every executor runs and keeps jobs; the one on Ray survives lost workers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ ONE = WorkerPool(1, 1.0, 0.0)
 
 @dataclass(frozen=True)
 class Counting:
-    """Counts from its state to three, an epoch a number, and returns what it did as a text.
+    """Counts from its state to three, an epoch a number, and returns a text about the attempt.
 
     Attributes:
         folder: where `title-begun` gets a letter an attempt.
-        title: of the job.
+        title: the title of the job.
         fault: how the first attempts fail: see `_fail`.
         times: how many attempts fail.
     """
@@ -204,7 +204,7 @@ class Unreadable:
 def test_workers_that_never_start_end_the_run(pool: WorkerPool, tmp_path: Path) -> None:
     executor = RayExecutor(pool)
     jobs = [job(tmp_path, "first"), job(tmp_path, "second")]
-    with pytest.raises(RunFailedError, match="a worker that starts for a rule: worker lost"):
+    with pytest.raises(RunFailedError, match="start of a worker, rule: worker lost"):
         executor.run(jobs, executor.share(Unreadable()), "rule")
     assert not any(one.is_kept() for one in jobs)
 
@@ -234,7 +234,8 @@ def test_want_of_memory_costs_a_worker_unless_it_is_the_last(
     n_workers: int, pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = RayExecutor(WorkerPool(n_workers, 1.0, 0.0))
-    jobs = [job(tmp_path, "greedy", "memory", 1), *(job(tmp_path, f"{i}") for i in range(4))]
+    jobs = [job(tmp_path, "greedy", "memory", 1)]
+    jobs += [job(tmp_path, f"{i}") for i in range(4)]
     executor.run(jobs, executor.share("data"), "rule")
     assert all(one.is_kept() for one in jobs)
     assert attempts(tmp_path, "greedy") == 2

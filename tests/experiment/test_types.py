@@ -70,7 +70,7 @@ def test_architectures_and_recipes_are_checked() -> None:
     with pytest.raises(InvalidInputError, match="0 < lr < infinity"):
         Recipe("adam", lr=-0.1, epochs=1, batch_size=8)
     assert Recipe("sgd", 0.1, 1, 8, momentum=0.9).momentum == 0.9
-    with pytest.raises(InvalidInputError, match=r"momentum of sgd alone, but got 0\.9"):
+    with pytest.raises(InvalidInputError, match=r"momentum 0 with optimizer adam, but got 0\.9"):
         Recipe("adam", 0.1, 1, 8, momentum=0.9)
 
 

@@ -184,7 +184,7 @@ def stop_at(done: str, number: signal.Signals, *arguments: object) -> None:
     process.send_signal(number)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 128 + number, error
-    assert error == f"{number.name}: stopping; the same command carries on\n"
+    assert error == f"{number.name}: stopping; the same command continues the run\n"
     assert "results.json" not in out
 
 

@@ -78,7 +78,7 @@ def test_what_is_found_is_kept(
     assert found is not None
     chosen, trial = found
     assert trial.params.vote == "learned"
-    assert trial.params.k <= 2
+    assert trial.params.chosen_k <= 2
     assert chosen.network.weights["vote.matrices_NCC"].shape == (4, 4, 4)
     assert messages().count(": valid") == 2 + 1  # two trials and the refit
     predicted = chosen.predict(task, task.valid).argmax(-1).numpy()

@@ -26,7 +26,7 @@ def test_the_smart_ensemble_predicts_the_softmax_of_its_vote() -> None:
     images, probs = torch.tensor(task.valid.images_SCHW), torch.tensor(task.valid.probs_SNC)
     with torch.inference_mode():
         chosen_BN = ensemble.select(images)
-    assert chosen_BN.sum(1).eq(PARAMS.k).all()
+    assert chosen_BN.sum(1).eq(PARAMS.chosen_k).all()
     vote_SC = (chosen_BN[:, :, None] * probs).sum(1)
     np.testing.assert_allclose(probs_SC, vote_SC.softmax(-1), rtol=1e-5)  # Eqs. 11-12
     correct = (probs_SC.argmax(1).numpy() == task.valid.labels_S).mean()
