@@ -17,7 +17,7 @@ from dataclasses import replace
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
-from .common import selection_space, smoke
+from .common import paper_space, selection_space, smoke
 
 _PAPER = Experiment(
     dataset="cifar10",
@@ -27,7 +27,7 @@ _PAPER = Experiment(
     learner_recipe=Recipe("sgd", lr=0.001, epochs=3, batch_size=4, momentum=0.9),
     selector_recipe=Recipe("adadelta", lr=0.001, epochs=3, batch_size=64),
     # Adadelta at the published lr of 0.001 moves a weight by 0.02 in 3 epochs: search above it.
-    space=selection_space(0.001, 3.0),
+    space=paper_space(0.001, 3.0),
     first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=0.001, gradient="paper"),
     num_samples=24,
     note="Batches of 4 and momentum 0.9 for the base learners, and batches of 64 for the selection "
@@ -51,10 +51,11 @@ PRESETS = {
     "quick": replace(
         _PAPER,
         num_samples=8,
+        k="any",
         learner_recipe=replace(_FAST_LEARNERS, epochs=2),
         selector_recipe=Recipe("adam", 0.003, 16, 128, "one_cycle", augmentation="flip"),
         space=selection_space(0.0005, 0.02),
-        first_trial=replace(_PAPER.first_trial, m=100, lr=0.003),
+        first_trial=replace(_PAPER.first_trial, m=1, lr=0.003, gradient="exact"),
         note="Preset quick: base learners at batch 32 and lr 0.01 for 2 epochs, not at 4 and 0.001 "
         "for 3; selection net by Adam with OneCycleLR and flips at batch 128 for 16 epochs, not by "
         "Adadelta for 3.",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 
-from .common import selection_space, smoke
+from .common import paper_space, selection_space, smoke
 
 _QUICK = Experiment(
     dataset="digits",
@@ -22,8 +22,9 @@ _QUICK = Experiment(
     learner_recipe=Recipe("adadelta", lr=1.0, epochs=3, batch_size=16, schedule="step"),
     selector_recipe=Recipe("adadelta", lr=1.0, epochs=10, batch_size=32, schedule="step"),
     space=selection_space(0.1, 3.0),
-    first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
+    first_trial=SelectionParams(k="any", epsilon=0.1, m=1, lr=1.0, gradient="exact"),
     num_samples=16,
+    k="any",
     valid_share=0.2,  # a tenth would be 144 samples
     note="The paper has no such data set.",
 )
@@ -31,5 +32,11 @@ _QUICK = Experiment(
 PRESETS = {
     "smoke": smoke(_QUICK, 300),
     "quick": _QUICK,
-    "paper": replace(_QUICK, num_samples=64),
+    "paper": replace(
+        _QUICK,
+        num_samples=64,
+        k="searched",
+        space=paper_space(0.1, 3.0),
+        first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
+    ),
 }

@@ -17,7 +17,7 @@ from dataclasses import replace
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
-from .common import selection_space, smoke
+from .common import paper_space, selection_space, smoke
 
 _PAPER = Experiment(
     dataset="fer2013",
@@ -26,7 +26,7 @@ _PAPER = Experiment(
     architecture=Architecture("resnet9", (64, 128, 256, 512)),
     learner_recipe=Recipe("adam", 0.001, 70, 128, schedule="one_cycle", augmentation="flip_crop"),
     selector_recipe=Recipe("adam", 0.001, 20, 128, schedule="one_cycle"),
-    space=selection_space(0.0001, 0.01),
+    space=paper_space(0.0001, 0.01),
     first_trial=SelectionParams(k=13, epsilon=0.1, m=1000, lr=0.001, gradient="paper"),
     num_samples=24,
     note="Batches of 128, and for the base learners flips and crops, are not the paper's, which "
@@ -50,10 +50,11 @@ PRESETS = {
     "quick": replace(
         _NARROW,
         num_samples=8,
+        k="any",
         learner_recipe=replace(_PAPER.learner_recipe, lr=0.01, epochs=3, augmentation="flip"),
         selector_recipe=replace(_PAPER.selector_recipe, epochs=8, augmentation="flip"),
         space=selection_space(0.001, 0.03),
-        first_trial=replace(_PAPER.first_trial, m=100, lr=0.005),
+        first_trial=replace(_PAPER.first_trial, m=1, lr=0.005, gradient="exact"),
         note="Preset quick: an eighth of the network's width and 24x24 pixels; base learners at "
         "lr 0.01 for 3 epochs with flips, not at 0.001 for 70; selection net for 8 with flips, "
         "not 20.",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
-from .common import selection_space, smoke
+from .common import paper_space, selection_space, smoke
 
 _PAPER = Experiment(
     dataset="mnist",
@@ -20,7 +20,7 @@ _PAPER = Experiment(
     architecture=Architecture("lenet", (10, 20)),
     learner_recipe=Recipe("adadelta", lr=1.0, epochs=14, batch_size=64, schedule="step"),
     selector_recipe=Recipe("adadelta", lr=1.0, epochs=8, batch_size=64),
-    space=selection_space(0.03, 3.0),
+    space=paper_space(0.03, 3.0),
     first_trial=SelectionParams(k=10, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=24,
     note="Batches of 64 are from its authors' code: the paper says nothing of them.",
@@ -42,10 +42,11 @@ PRESETS = {
     "quick": replace(
         _PAPER,
         num_samples=8,
+        k="any",
         learner_recipe=replace(_PAPER.learner_recipe, epochs=1),
         selector_recipe=Recipe("adam", 0.003, 8, 128, "one_cycle"),
         space=selection_space(0.0003, 0.01),
-        first_trial=replace(_PAPER.first_trial, m=100, lr=0.003),
+        first_trial=replace(_PAPER.first_trial, m=1, lr=0.003, gradient="exact"),
         note="Preset quick: base learners for 1 epoch, not 14; selection net by Adam with "
         "OneCycleLR at batch 128, not by Adadelta at 64.",
     ),

@@ -16,7 +16,7 @@ from dataclasses import replace
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Published, Recipe, SelectionParams
 
-from .common import selection_space, smoke
+from .common import paper_space, selection_space, smoke
 
 _PAPER = Experiment(
     dataset="utkface",
@@ -25,7 +25,7 @@ _PAPER = Experiment(
     architecture=Architecture("resnet18"),
     learner_recipe=Recipe("adadelta", 1.0, 10, 64, schedule="step", augmentation="flip"),
     selector_recipe=Recipe("adadelta", 1.0, 10, 64),
-    space=selection_space(0.01, 3.0),
+    space=paper_space(0.01, 3.0),
     first_trial=SelectionParams(k=7, epsilon=0.1, m=1000, lr=1.0, gradient="paper"),
     num_samples=24,
     note="Batches of 64 as in its authors' code, flips for the base learners and the fifth that is "
@@ -49,10 +49,11 @@ PRESETS = {
     "quick": replace(
         _NARROW,
         num_samples=8,
+        k="any",
         learner_recipe=replace(_PAPER.learner_recipe, epochs=4),
         selector_recipe=Recipe("adam", 0.001, 8, 64, "one_cycle", augmentation="flip"),
         space=selection_space(0.0002, 0.01),
-        first_trial=replace(_PAPER.first_trial, m=100, lr=0.001),
+        first_trial=replace(_PAPER.first_trial, m=1, lr=0.001, gradient="exact"),
         note="Preset quick: a ResNet9 of an eighth of the width from random weights, not a "
         "ResNet18 from ImageNet; 48x48 pixels, not 200x200; base learners for 4 epochs, not 10; "
         "selection net by Adam with OneCycleLR and flips for 8, not by Adadelta for 10.",

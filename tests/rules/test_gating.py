@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from distcel.search_spaces.common import selection_space
+from distcel.search_spaces.common import paper_space
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
@@ -38,7 +38,7 @@ def task_of(epochs: int) -> TrainingTask:
         architecture=Architecture("lenet", (2, 2)),
         learner_recipe=Recipe("adadelta", 1.0, 2, 16),
         selector_recipe=Recipe("adadelta", 1.0, epochs=epochs, batch_size=40),
-        space=selection_space(0.1, 3.0),
+        space=paper_space(0.1, 3.0),
         first_trial=SelectionParams(k=2, epsilon=0.5, m=20, lr=1.0, gradient="paper"),
         num_samples=5,
     )

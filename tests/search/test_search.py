@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from distcel.search_spaces.common import selection_space
+from distcel.search_spaces.common import paper_space
 from optuna.distributions import FloatDistribution
 
 from distcel.core.networks import NetworkPlan
@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
     architecture=Architecture("lenet", (2, 2)),
     learner_recipe=Recipe("adadelta", 1.0, 1, 16),
     selector_recipe=Recipe("adadelta", 1.0, epochs=3, batch_size=40),
-    space=selection_space(0.1, 3.0),
+    space=paper_space(0.1, 3.0),
     first_trial=SelectionParams(k=2, epsilon=0.5, m=20, lr=1.0, gradient="paper"),
     num_samples=5,
 )
