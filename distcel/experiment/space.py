@@ -16,7 +16,13 @@ from optuna.distributions import (
 from optuna.trial import create_trial
 
 from distcel.experiment.errors import invalid, require
-from distcel.experiment.types import Experiment, Gradient, SelectionParams, VoteName
+from distcel.experiment.types import (
+    Experiment,
+    Gradient,
+    SelectionParams,
+    VoteName,
+    trains_any_k,
+)
 
 _NAMED_CHOICES = {"gradient": Gradient, "vote": VoteName}
 
@@ -36,7 +42,7 @@ def search_space(
     """
     first, any_k = experiment.first_trial, CategoricalDistribution(["any"])
     defaults: dict[str, BaseDistribution] = {
-        "k": any_k if experiment.k == "any" else IntDistribution(1, n_learners, log=True),
+        "k": any_k if trains_any_k(experiment, fixed) else IntDistribution(1, n_learners, log=True),
         "m": CategoricalDistribution([first.m]),
         "gradient": CategoricalDistribution([first.gradient]),
         "vote": CategoricalDistribution(["sum"]),

@@ -185,7 +185,7 @@ class Experiment:
         first_trial: the point that the search begins with, the paper's own where it has one.
         num_samples: trials of the search.
         k: `any` trains one selection net for every k in each trial; `searched`, the paper's way,
-            trains each trial's for a k of its own.
+            trains each trial's for a k of its own, as the learned vote always does.
         published: the paper's numbers; None where it has no such data set.
         valid_share: fraction of the training samples that becomes the valid split.
         test_share: fraction that becomes the test split, where the data set comes without one.
@@ -232,6 +232,11 @@ class Experiment:
             require_count("image_size", self.image_size)
 
 
+def trains_any_k(experiment: Experiment, fixed: Mapping[str, Any]) -> bool:
+    """Whether trials train one selection net for every k: never with a learned vote."""
+    return experiment.k == "any" and fixed.get("vote", "sum") == "sum"
+
+
 def first_point(
     experiment: Experiment, n_learners: int, fixed: Mapping[str, Any]
 ) -> SelectionParams:
@@ -241,7 +246,12 @@ def first_point(
         InvalidInputError: a fixed value is out of its range.
     """
     own = experiment.first_trial.as_dict()
-    own["k"] = "any" if experiment.k == "any" else min(own["k"], n_learners)
+    if trains_any_k(experiment, fixed):
+        own["k"] = "any"
+    elif own["k"] == "any":
+        own["k"] = n_learners
+    else:
+        own["k"] = min(own["k"], n_learners)
     point = SelectionParams.from_dict(own | dict(fixed))
     point.require_k_within(n_learners)
     return point

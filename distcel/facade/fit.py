@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distcel.execute.environment import environment
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require
-from distcel.experiment.types import Experiment, SelectorSplit
+from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
 from distcel.facade.run import Run, read_facts
 from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
 from distcel.storage.files import remove_partial_files, write_json
@@ -152,9 +153,11 @@ def _require_same_choice(prepared: Prepared, results: Mapping[str, Any]) -> None
 
     records = TrialStore(prepared.search_folder / "trials").snapshot()
     complete = [record for record in records if record.state == "COMPLETE"]
-    best = best_trial(records).params.as_dict() if complete else None
+    best = best_trial(records).params if complete else None
+    found = SelectionParams.from_dict(results["best"])
+    same = best in (found, replace(found, k="any"))  # of any k, the results have the chosen one
     rule = "trials of which results.json has the best"
-    require(best == results["best"], rule, best, "call fit again, which brings results up to date")
+    require(same, rule, best, "call fit again, which brings results up to date")
 
 
 def _experiment_of(run: Run, facts: Mapping[str, Any]) -> str | Experiment:

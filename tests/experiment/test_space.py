@@ -11,6 +11,7 @@ from optuna.distributions import (
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import few_lrs, require_within, search_space
+from distcel.experiment.types import first_point
 
 
 def test_k_is_searched_over_1_to_n_on_a_logarithmic_scale() -> None:
@@ -77,3 +78,25 @@ def test_a_rule_without_a_search_has_the_chosen_lr_and_others_of_its_range(
     lr: BaseDistribution, expected: list[float]
 ) -> None:
     assert few_lrs(lr, chosen=0.5) == pytest.approx(tuple(expected))
+
+
+def test_any_k_is_no_dimension_but_with_a_learned_vote_k_is_searched() -> None:
+    experiment = load_experiment("mnist", "quick")
+    assert search_space(experiment, 55, {})["k"] == CategoricalDistribution(["any"])
+    assert first_point(experiment, 55, {}).k == "any"
+    learned = {"vote": "learned"}
+    assert search_space(experiment, 55, learned)["k"] == IntDistribution(1, 55, log=True)
+    assert first_point(experiment, 55, learned).k == 10
+    one = {"k": 7}
+    assert search_space(experiment, 55, one)["k"] == CategoricalDistribution([7])
+    assert first_point(experiment, 55, one).k == 7
+    papers = load_experiment("mnist", "paper")
+    assert first_point(papers, 55, {"k": "any"}).k == "any"
+    with pytest.raises(InvalidInputError, match="expected the vote sum with k = any"):
+        search_space(papers, 55, {"k": "any", "vote": "learned"})
+
+
+def test_what_a_space_does_not_name_is_the_first_trials() -> None:
+    space = search_space(load_experiment("mnist", "quick"), 55, {})
+    assert space["gradient"] == CategoricalDistribution(["exact"])
+    assert space["m"] == CategoricalDistribution([1])

@@ -54,6 +54,18 @@ def test_a_run_prints_nothing_and_has_its_results(
     assert len(run.ensemble.class_names) == 10
 
 
+def test_of_one_net_for_every_k_the_best_on_valid_is_measured(run: distcel.Run) -> None:
+    over_k = run.results["valid_accuracy_over_k"]
+    assert len(over_k) == 55
+    assert run.best.k == 1 + over_k.index(max(over_k))
+    assert run.results["valid_accuracy"] == max(over_k)
+    assert set(run.trials()["k"]) == {"any"}
+    assert (
+        json.loads((run.run_dir / "ensemble" / "ensemble.json").read_text())["params"]["k"]
+        == run.best.k
+    )
+
+
 def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(distcel.InvalidInputError, match="expected a run directory"):
         distcel.load_run(tmp_path)

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import torch
 from mlflow import MlflowClient
+from optuna.distributions import IntDistribution
 
 import distcel.search_spaces
 from distcel import pipeline
@@ -58,7 +59,14 @@ def test_every_experiment_is_valid(dataset: str, preset: str) -> None:
     space = search_space(experiment, n_learners, {})
     point = first_point(experiment, n_learners, {})
     assert all(space[name]._contains(value) for name, value in _internal(space, point).items())
-    assert set(space["gradient"].choices) == set(get_args(Gradient))  # type: ignore[attr-defined]
+    gradients = space["gradient"].choices  # type: ignore[attr-defined]
+    if preset == "paper":  # whose first point is the paper's, and k a hyperparameter
+        assert set(gradients) == set(get_args(Gradient))
+        assert space["k"] == IntDistribution(1, n_learners, log=True)
+        assert point.gradient == ("exact" if dataset == "folder" else "paper")
+    if preset == "quick":
+        assert point.k == "any"
+        assert gradients == ("exact",)
     assert (experiment.published is not None) == (
         dataset in ("mnist", "cifar10", "fer2013", "utkface")
     )
