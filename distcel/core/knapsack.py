@@ -149,35 +149,42 @@ def conditional_product(
     """J(c) g from m draws with each learner's own noise integrated out (Rao-Blackwell).
 
     Given the other noises, learner i is selected when its score passes t_i, the k-th largest of
-    the other perturbed scores: dP(i in)/dc_i = phi((c_i - t_i) / epsilon) / epsilon, and the
-    learner j at t_i loses as much. For a selected i, j is the (k+1)-th best; else the k-th. Half
-    of each pair's flow is booked from either side, so every estimate is a Laplacian as J itself
-    is. The relative error is a small multiple of 1/sqrt(m): 2 at N = 55, 5 at N = 200.
+    the other perturbed scores. Its rival j, the learner at t_i, is the (k+1)-th best for a selected
+    i and else the k-th. As J is symmetric, (J g)_i is the expectation of
+
+        phi((c_i - t_i) / epsilon) / epsilon * (g_i - g_j).
+
+    Of the mean over the draws, w_i times the row's sum is subtracted, with w a softmax of
+    -((c_i - t) / epsilon)^2 / 2 and t midway between the k-th and the (k+1)-th best score. So every
+    estimate is unbiased and its rows sum to 0, up to rounding; that <g, J g> >= 0 holds of the
+    expectation alone. The relative error is about 0.75 / sqrt(m), and was between 0.4 / sqrt(m) and
+    1 / sqrt(m) wherever it was measured, N from 2 to 1000.
 
     Returns:
         Tensor: shape (B, N).
     """
+    unit_BN = scores_BN / epsilon
     product_BN = torch.zeros_like(scores_BN)
-    for noise_MBN in _noise(scores_BN, m, generator):
-        upstream_MBN = upstream_BN.expand_as(noise_MBN)
-        top = (scores_BN + epsilon * noise_MBN).topk(k + 1, dim=-1)
-        last_in_MB1, first_out_MB1 = top.indices[..., k - 1 : k], top.indices[..., k:]
-        selected_MBN = torch.zeros_like(noise_MBN, dtype=torch.bool)
-        selected_MBN.scatter_(-1, top.indices[..., :k], True)
-        threshold_MBN = torch.where(selected_MBN, top.values[..., k:], top.values[..., k - 1 : k])
-        tied_upstream_MBN = torch.where(
-            selected_MBN,
-            upstream_MBN.gather(-1, first_out_MB1),
-            upstream_MBN.gather(-1, last_in_MB1),
-        )
-        density_MBN = torch.exp(-0.5 * ((scores_BN - threshold_MBN) / epsilon).square())
-        flow_MBN = density_MBN * (upstream_MBN - tied_upstream_MBN)
-        selected_flow_MB1 = flow_MBN.where(selected_MBN, 0.0).sum(-1, keepdim=True)
-        flow_MB1 = flow_MBN.sum(-1, keepdim=True)
-        flow_MBN.scatter_add_(-1, first_out_MB1, -selected_flow_MB1)
-        flow_MBN.scatter_add_(-1, last_in_MB1, selected_flow_MB1 - flow_MB1)
+    for noise_MBN in _noise(scores_BN, m, generator):  # in place: new memory takes time
+        top = noise_MBN.add_(unit_BN).topk(k + 1, dim=-1)
+        selected_MBN = torch.zeros_like(noise_MBN).scatter_(-1, top.indices[..., :k], 1.0)
+        upstream_MB2 = upstream_BN.expand_as(noise_MBN).gather(-1, top.indices[..., k - 1 :])
+        distance_MBN = _choose(selected_MBN, top.values[..., k - 1 :]).sub_(unit_BN)
+        density_MBN = distance_MBN.square_().mul_(-0.5).exp_()
+        flow_MBN = density_MBN.mul_(upstream_BN - _choose(selected_MBN, upstream_MB2))
         product_BN += flow_MBN.sum(0)
-    return product_BN / (2 * m * epsilon * math.sqrt(2 * math.pi))
+    product_BN /= m * epsilon * math.sqrt(2 * math.pi)
+    # Learners on one side of a draw's threshold share a rival, so most of the error is a multiple
+    # of their densities. Weights near these remove it; from the scores alone, they add no bias.
+    centre_B1 = unit_BN.topk(k + 1, dim=-1).values[..., k - 1 :].mean(-1, keepdim=True)
+    weight_BN = torch.softmax(-0.5 * (unit_BN - centre_B1).square(), dim=-1)
+    return product_BN - weight_BN * product_BN.sum(-1, keepdim=True)
+
+
+def _choose(selected_MBN: Tensor, last_in_and_first_out_MB2: Tensor) -> Tensor:
+    """The first out's value where the mask is 1 and the last in's where it is 0, exactly."""
+    last_in_MB1, first_out_MB1 = last_in_and_first_out_MB2.split(1, dim=-1)
+    return torch.lerp(last_in_MB1, first_out_MB1, selected_MBN)  # where() is slower by far
 
 
 _SAMPLED = {"conditional": conditional_product, "paper": paper_product}

@@ -22,7 +22,7 @@ from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 # numbers from the same predictions, recipe, point, seed and torch: of the knapsack layer, the
 # votes, the smart ensemble, the training loop, the folds' predictions, or of the scheduler that
 # stops trials. tests/train/test_golden.py fails where it was forgotten.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _BATCH = 256  # samples whose votes at every k are in memory at once
 
 
