@@ -38,7 +38,8 @@ def accuracies(dataset: str, data_dir: Path, folder: Path, seed: int) -> dict[in
     train_base_learners(prepared, executor)
     task, first = prepared.selection_task(), prepared.search.first
     ks = sorted({1, 2, 3, 10, third_of(len(prepared.specs))})
-    rules = {f"k = {k}": SmartRule(replace(first, k=k)) for k in ["any", *ks]}
+    rules = {"k = any": SmartRule(first)}
+    rules |= {f"k = {k}": SmartRule(replace(first, k=k)) for k in ks}
     trained = train_missing(rules, task, executor, options.run_dir / "any_k")
     networks = {name: n for name, n in trained.items() if isinstance(n, TrainedNetwork)}
     _, over_k = choose_k(task, first, networks["k = any"])
@@ -59,7 +60,10 @@ def report(dataset: str, data_dir: Path, folder: Path, n_seeds: int) -> str:
         leads = ", ".join(f"{one:+.2f}" for one in lead)
         judged = k >= 3
         verdict = ("met" if lead.mean() >= -TARGET else "**missed**") if judged else "no target"
-        means = [f"{mean:.2f} ± {std:.2f}" for mean, std in zip(values.mean(0), _std(values))]
+        means = [
+            f"{mean:.2f} ± {std:.2f}"
+            for mean, std in zip(values.mean(0), _std(values), strict=True)
+        ]
         rows.append([k, *means, f"{lead.mean():+.2f} ({leads})", verdict])
     columns = ["k", "a net for it alone", "a net for every k", "difference (seeds)", f"{-TARGET}"]
     return table(columns, rows)

@@ -15,8 +15,9 @@ from distcel.experiment.types import SelectionParams
 
 # Of a logarithm's argument: a learner that rules a class out does not silence all the others.
 _LOWEST_PROBABILITY = 1e-4
-# The factor of an AnyKEnsemble's logits at k = 1: the logits are the paper's at k = 9.
-_TEMPERED = 3.0
+# Of an AnyKEnsemble's training, found on the digits and CIFAR-10 (docs/log.md): parts of a batch,
+# and the factor of the logits at k = 1, with which they are the paper's at k = 9.
+_PARTS, _TEMPERED = 4, 3.0
 
 
 class SummedVote(nn.Module):
@@ -107,14 +108,14 @@ class SmartEnsemble(nn.Module):
 class AnyKEnsemble(SmartEnsemble):
     """A smart ensemble that is trained for every k at once; its vote is the sum.
 
-    In training each batch draws its k, log-uniformly from 1..n: as many batches have k from 1 to 2
-    as from n/2 to n. The softmax of Eq. 11 sharpens with k, as the sum of k outputs grows: the
-    logits are divided by sqrt(k), so that a large k does not learn from its few errors alone.
-    In evaluation `layer.k` learners vote, as in any smart ensemble.
+    In training each quarter of a batch has a k of its own, drawn log-uniformly from a quarter of
+    1..n, so that every batch has small ones and large ones. The softmax of Eq. 11 sharpens with k,
+    as the sum of k outputs grows: the logits are divided by sqrt(k), lest a large k learn from its
+    few errors alone. In evaluation `layer.k` learners vote, as in any smart ensemble.
 
     Args:
         selection_net: scores the n learners.
-        layer: its k is set anew for each batch.
+        layer: selects them.
         n_learners: n.
         seed: of the draws.
     """
@@ -127,12 +128,22 @@ class AnyKEnsemble(SmartEnsemble):
         self.generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
-        """The logits of the vote, shape (B, C); in training those of a drawn k, tempered."""
+        """The logits of the vote, shape (B, C); in training those of the drawn ks, tempered."""
         if not self.training:
             return super().forward(images_BCHW, probs_BNC)
-        uniform = torch.rand((), generator=self.generator).item()
-        k = self.layer.k = min(self.n_learners, int((self.n_learners + 1) ** uniform))
-        return super().forward(images_BCHW, probs_BNC) * (_TEMPERED / math.sqrt(k))
+        scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
+        parts = zip(scores_BN.chunk(_PARTS), probs_BNC.chunk(_PARTS), self.draw_ks(), strict=False)
+        return torch.cat([self._tempered(scores, probs, k) for scores, probs, k in parts])
+
+    def draw_ks(self) -> list[int]:
+        """One k for each part of a batch, from its own part of the logarithm of 1..n."""
+        uniform = (torch.arange(_PARTS) + torch.rand(_PARTS, generator=self.generator)) / _PARTS
+        ks = (self.n_learners + 1) ** uniform.double()
+        return [min(self.n_learners, int(k)) for k in ks.tolist()]
+
+    def _tempered(self, scores_BN: Tensor, probs_BNC: Tensor, k: int) -> Tensor:
+        logits_BC: Tensor = self.vote(self.layer.mask(scores_BN, k), probs_BNC)
+        return logits_BC * (_TEMPERED / math.sqrt(k))
 
 
 def sums_over_k(scores_BN: Tensor, probs_BNC: Tensor) -> Tensor:

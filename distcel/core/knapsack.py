@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,14 +77,18 @@ class KnapsackLayer(nn.Module):
 
     def forward(self, scores_BN: Tensor) -> Tensor:
         """The 0/1 mask, shape (B, N), of the k best scores in each row; nothing is sampled here."""
-        mask_BN: Tensor = _SmoothedTopK.apply(scores_BN, self.k, self._jacobian_product)
+        return self.mask(scores_BN, self.k)
+
+    def mask(self, scores_BN: Tensor, k: int) -> Tensor:
+        """As `forward`, with another k than the layer's own."""
+        mask_BN: Tensor = _SmoothedTopK.apply(scores_BN, k, partial(self._jacobian_product, k))
         return mask_BN
 
-    def _jacobian_product(self, scores_BN: Tensor, upstream_BN: Tensor) -> Tensor:
+    def _jacobian_product(self, k: int, scores_BN: Tensor, upstream_BN: Tensor) -> Tensor:
         if self.gradient == "exact":
-            return exact_product(scores_BN, upstream_BN, self.k, self.epsilon)
+            return exact_product(scores_BN, upstream_BN, k, self.epsilon)
         sampled = _SAMPLED[self.gradient]
-        return sampled(scores_BN, upstream_BN, self.k, self.epsilon, self.m, self.generator)
+        return sampled(scores_BN, upstream_BN, k, self.epsilon, self.m, self.generator)
 
     def extra_repr(self) -> str:
         """The hyperparameters, for printing."""

@@ -39,27 +39,23 @@ def any_ensemble(n_learners: int, net: nn.Module | None = None, seed: int = 0) -
     return ensemble
 
 
-def drawn_ks(ensemble: AnyKEnsemble, count: int) -> list[int]:
-    ensemble.train()
-    n_learners, ks = ensemble.n_learners, []
-    for _ in range(count):
-        ensemble(torch.rand(2, 1, 1, n_learners), torch.rand(2, n_learners, 3))
-        ks.append(ensemble.layer.k)
-    return ks
-
-
-def test_k_is_drawn_log_uniformly_from_1_to_n_for_each_batch() -> None:
-    n_learners, count = 15, 8000
-    counts = Counter(drawn_ks(any_ensemble(n_learners), count))
+def test_every_batch_has_a_k_from_each_quarter_and_all_are_log_uniform() -> None:
+    n_learners, n_batches = 15, 2000
+    ensemble = any_ensemble(n_learners)
+    drawn = [ensemble.draw_ks() for _ in range(n_batches)]
+    counts, count = Counter(k for ks in drawn for k in ks), 4 * n_batches
     assert set(counts) == set(range(1, n_learners + 1))
-    for k, drawn in counts.items():
+    for k, times in counts.items():
         share = np.log((k + 1) / k) / np.log(n_learners + 1)
-        assert abs(drawn - count * share) < 5 * np.sqrt(count * share * (1 - share))
+        assert abs(times - count * share) < 5 * np.sqrt(count * share)
+    for ks in drawn:  # 16^(1/4) is 2
+        assert [k.bit_length() for k in ks] == [1, 2, 3, 4]
 
 
 def test_the_seed_decides_the_draws() -> None:
-    first, same, other = (drawn_ks(any_ensemble(15, seed=seed), 50) for seed in (0, 0, 1))
-    assert first == same != other
+    first, same, other = (any_ensemble(15, seed=seed) for seed in (0, 0, 1))
+    draws = [[one.draw_ks() for _ in range(9)] for one in (first, same, other)]
+    assert draws[0] == draws[1] != draws[2]
 
 
 def test_the_sums_of_every_k_are_the_votes_of_as_many_learners() -> None:
@@ -72,14 +68,32 @@ def test_the_sums_of_every_k_are_the_votes_of_as_many_learners() -> None:
         torch.testing.assert_close(sums_BNC[:, k - 1], ensemble(images_BCHW, probs_BNC))
 
 
-def test_in_training_the_logits_are_those_of_the_drawn_k_divided_by_its_root() -> None:
-    images_BCHW, probs_BNC = torch.rand(20, 1, 1, 15), torch.rand(20, 15, 3)
-    ensemble = any_ensemble(15).train()
-    for _ in range(10):
-        logits_BC = ensemble(images_BCHW, probs_BNC)
-        k = ensemble.layer.k
-        sums_BNC = sums_over_k(images_BCHW.flatten(1), probs_BNC)
-        torch.testing.assert_close(logits_BC, sums_BNC[:, k - 1] * 3 / k**0.5)
+@pytest.mark.parametrize("n_samples", [20, 3])
+def test_in_training_each_part_votes_with_its_own_k_and_logits_are_divided_by_its_root(
+    n_samples: int,
+) -> None:
+    images_BCHW, probs_BNC = torch.rand(n_samples, 1, 1, 15), torch.rand(n_samples, 15, 3)
+    logits_BC = any_ensemble(15).train()(images_BCHW, probs_BNC)
+    assert logits_BC.shape == (n_samples, 3)
+    sums_BNC = sums_over_k(images_BCHW.flatten(1), probs_BNC)
+    parts = zip(logits_BC.chunk(4), sums_BNC.chunk(4), any_ensemble(15).draw_ks(), strict=False)
+    for logits, sums, k in parts:
+        torch.testing.assert_close(logits, sums[:, k - 1] * 3 / k**0.5)
+
+
+def test_the_gradient_of_each_part_is_that_of_its_own_k() -> None:
+    images_BCHW, probs_BNC = torch.rand(8, 1, 1, 15), torch.rand(8, 15, 3)
+    images_BCHW.requires_grad_()
+    any_ensemble(15).train()(images_BCHW, probs_BNC)[:, 0].sum().backward()
+    assert images_BCHW.grad is not None
+    ks = any_ensemble(15).draw_ks()
+    for part, k in enumerate(ks):
+        own = images_BCHW[2 * part : 2 * part + 2].detach().requires_grad_()
+        one = smart_ensemble(Scores(), replace(PARAMS, k=k), 15, 3).train()
+        one(own, probs_BNC[2 * part : 2 * part + 2])[:, 0].sum().backward()
+        assert own.grad is not None
+        found = images_BCHW.grad[2 * part : 2 * part + 2]
+        torch.testing.assert_close(found, own.grad * 3 / k**0.5)
 
 
 def task_of(epochs: int) -> TrainingTask:
