@@ -184,8 +184,8 @@ class Experiment:
             is 1..n on a logarithmic scale and the vote the paper's sum.
         first_trial: the point that the search begins with, the paper's own where it has one.
         num_samples: trials of the search.
-        k: `any` trains one selection net for every k in each trial; `searched`, the paper's way,
-            trains each trial's for a k of its own, as the learned vote always does.
+        k: `any` trains one selection net for every k in each trial, unless the space names k or the
+            vote is learned; `searched`, the paper's way, trains each trial's for a k of its own.
         published: the paper's numbers; None where it has no such data set.
         valid_share: fraction of the training samples that becomes the valid split.
         test_share: fraction that becomes the test split, where the data set comes without one.
@@ -233,8 +233,12 @@ class Experiment:
 
 
 def trains_any_k(experiment: Experiment, fixed: Mapping[str, Any]) -> bool:
-    """Whether trials train one selection net for every k: never with a learned vote."""
-    return experiment.k == "any" and fixed.get("vote", "sum") == "sum"
+    """Whether trials train one selection net for every k, unless k is fixed.
+
+    Never with a learned vote, nor where the experiment's space has a k of its own.
+    """
+    summed = fixed.get("vote", "sum") == "sum" and "vote" not in experiment.space
+    return experiment.k == "any" and summed and "k" not in experiment.space
 
 
 def first_point(

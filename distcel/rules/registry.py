@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from distcel.data.splits import Split
+from distcel.execute.inline import one_thread
 from distcel.experiment.types import SelectorSplit
 from distcel.rules.consensus import BestOnValid
 from distcel.rules.rule import ProbsDSC, Rule, RuleOptions, differs, predict_draws
@@ -73,13 +74,14 @@ def predict_rules(
     splits = {"nothing": train, "train": train, "valid": valid}
     probs: dict[str, ProbsDSC] = {}
     chosen: dict[str, float] = {}
-    for rule in rules:
-        assert rule.build is not None, f"{rule.key} trains a network"
-        draws, fitted = rule.build(options), splits[rule.fitted_on]
-        if rule.chosen is not None and isinstance(draws[0], BestOnValid):
-            best, vote = draws[0].choose(fitted)
-            chosen[rule.key] = getattr(best, rule.chosen)
-            probs[rule.key] = vote(test).numpy()[None]
-        else:
-            probs[rule.key] = predict_draws(draws, fitted, test)
+    with one_thread():  # on small arrays two threads wait for each other, and sums have one order
+        for rule in rules:
+            assert rule.build is not None, f"{rule.key} trains a network"
+            draws, fitted = rule.build(options), splits[rule.fitted_on]
+            if rule.chosen is not None and isinstance(draws[0], BestOnValid):
+                best, vote = draws[0].choose(fitted)
+                chosen[rule.key] = getattr(best, rule.chosen)
+                probs[rule.key] = vote(test).numpy()[None]
+            else:
+                probs[rule.key] = predict_draws(draws, fitted, test)
     return probs, chosen
