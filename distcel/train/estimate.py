@@ -27,6 +27,7 @@ from distcel.experiment.types import (
     learner_specs,
 )
 from distcel.train.loop import Training
+from distcel.train.precision import describe_precision, resolved
 from distcel.train.selection import SelectionTraining
 
 _MEASURED_SECONDS = 0.25
@@ -66,7 +67,7 @@ def describe(
     with one thread, on random images; the selection net's is the mean over the three gradients, at
     the k and epsilon of `point` and an m from the middle of its range, unless they are `fixed`.
     """
-    specs = learner_specs(class_names)
+    experiment, specs = resolved(experiment), learner_specs(class_names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan = _plan(experiment, pools["train"])
     gradients = [point.gradient] if "gradient" in fixed else get_args(Gradient)
@@ -84,6 +85,7 @@ def describe(
     of_copies = f"copies of them, each without a fold: {n_copies}, {counts.copies} samples an epoch"
     return "\n".join(
         [
+            describe_precision(experiment),
             f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
             "duplicates are left out",
             f"base learners: {len(specs)} of {experiment.network.name}, "
@@ -142,7 +144,7 @@ def _seconds_per_sample(
     n_classes, batch = 2, experiment.learner_recipe.batch_size
     images = torch.randint(0, 256, (batch, *plan.image_shape), dtype=torch.uint8, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
-    network = plan.build(n_classes, 0).to(device)
+    network = plan.build(n_classes, 0, experiment.learner_recipe.in_bfloat16).to(device)
 
     def loss(chosen: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
@@ -162,7 +164,7 @@ def _seconds_per_sample(
     recipe = replace(experiment.selector_recipe, epochs=999)
     seconds = []
     for params in points:
-        net = plan.build(n_learners, 0).to(device)
+        net = plan.build(n_learners, 0, recipe.in_bfloat16).to(device)
         ensemble = smart_ensemble(net, params, n_learners, n_classes).to(device)
         selector = SelectionTraining(ensemble, split, split, recipe, 0, device)
         seconds.append(_measure(selector.training.run_epoch, device) / batch_size)
