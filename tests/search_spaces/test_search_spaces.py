@@ -1,7 +1,7 @@
 """Every shipped configuration is run, on small made-up data, through the real stages."""
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +17,7 @@ from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.space import search_space
-from distcel.experiment.types import Gradient, SplitName, first_point
+from distcel.experiment.types import Experiment, Gradient, Precision, SplitName, first_point
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
@@ -87,6 +87,12 @@ def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untype
     return {name: space[name].to_internal_repr(v) for name, v in point.as_dict().items()}
 
 
+def _trained_in(precision: Precision, experiment: Experiment) -> Experiment:
+    recipes = (experiment.learner_recipe, experiment.selector_recipe)
+    learner, selector = (replace(recipe, precision=precision) for recipe in recipes)
+    return replace(experiment, learner_recipe=learner, selector_recipe=selector)
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_data_set_runs_to_its_tables(
     dataset: str,
@@ -107,7 +113,8 @@ def test_every_data_set_runs_to_its_tables(
         mlflow_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
         fixed={"m": 2, "vote": vote},
     )
-    prepared = prepare(load_experiment(dataset, "smoke"), options)
+    precision: Precision = "bfloat16" if dataset == "utkface" else "float32"
+    prepared = prepare(_trained_in(precision, load_experiment(dataset, "smoke")), options)
     read, cached = list[str](), Prepared.cached
 
     def noted(of: Prepared, split: SplitName) -> Split:
@@ -123,6 +130,7 @@ def test_every_data_set_runs_to_its_tables(
     assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
     assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")
     assert results["best"]["vote"] == vote
+    assert set(results["precision"].values()) == {precision}
     test = prepared.splits["test"]
     chosen = load_ensemble(options.run_dir / "ensemble")(torch.tensor(test.images_SCHW)).argmax(-1)
     right = chosen.numpy() == test.labels_S
@@ -137,6 +145,7 @@ def test_every_data_set_runs_to_its_tables(
     printed = "\n".join(caplog.messages)
     for title in ("Table 1", "Table 2", "Table 3"):
         assert title in printed
+    assert f"trained in {precision}: base learners and selection net" in printed
     assert (tmp_path / "runs" / "run" / "report.md").read_text() in printed
 
 
