@@ -50,8 +50,12 @@ PRESETS = {
     "quick": replace(
         _NARROW,
         num_samples=8,
-        learner_recipe=replace(_PAPER.learner_recipe, lr=0.01, epochs=3, augmentation="flip"),
-        selector_recipe=replace(_PAPER.selector_recipe, epochs=8, augmentation="flip"),
+        learner_recipe=replace(
+            _PAPER.learner_recipe, lr=0.01, epochs=3, augmentation="flip", precision="auto"
+        ),
+        selector_recipe=replace(
+            _PAPER.selector_recipe, epochs=8, augmentation="flip", precision="auto"
+        ),
         space=selection_space(0.001, 0.03),
         first_trial=replace(_PAPER.first_trial, m=100, lr=0.005),
         note="Preset quick: an eighth of the network's width and 24x24 pixels; base learners at "

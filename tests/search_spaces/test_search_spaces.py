@@ -83,6 +83,17 @@ def test_the_papers_numbers_are_its(dataset: str, table_1: str, table_2: str, k:
     assert best_k == k
 
 
+def test_a_published_recipe_is_in_float32_and_quick_ones_leave_it_to_the_machine() -> None:
+    automatic = set()
+    for dataset in DATASETS:
+        for preset in PRESET_NAMES:
+            experiment = load_experiment(dataset, preset)
+            found = {experiment.learner_recipe.precision, experiment.selector_recipe.precision}
+            assert found in ({"float32"}, {"auto"})
+            automatic |= {(dataset, preset)} if found == {"auto"} else set()
+    assert automatic == {("fer2013", "quick"), ("folder", "quick")}
+
+
 def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untyped-def, type-arg]
     return {name: space[name].to_internal_repr(v) for name, v in point.as_dict().items()}
 
