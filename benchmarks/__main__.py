@@ -2,9 +2,9 @@
 
     python -m benchmarks [--data-dir DIR] [--only NAME]
 
-It takes about 45 minutes. DIR holds CIFAR-10, for the one that needs real data. With --only, the
-named section alone is measured and replaced. The page's summary and its notes are written by hand:
-bring them up to date afterwards.
+It takes about an hour. DIR holds CIFAR-10 and FER2013, for those that need real data. With --only,
+the named section alone is measured and replaced. The page's summary and its notes are written by
+hand: bring them up to date afterwards.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks import (
     knapsack,
     mlflow_faults,
     perturbed_optimisers,
+    precision,
     scale,
     search,
     start_up,
@@ -36,6 +37,7 @@ def parts(data_dir: Path | None) -> dict[str, tuple[str, Callable[[], str]]]:
         "perturbed_optimisers": ("Other perturbed optimisers", perturbed_optimisers.report),
         "training_step": ("A trial's training step", training_step.report),
         "base_learners": ("Base learners on a CPU", base_learners.report),
+        "precision": ("Precision", lambda: precision.report(data_dir)),
         "search": ("The search", search.report),
         "time_to_accuracy": ("Time to accuracy", lambda: time_to_accuracy.report(data_dir)),
         "scale": ("Scale", scale.report),

@@ -26,6 +26,7 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import train_learner
+from distcel.train.precision import resolved
 from distcel.train.task import TrainingTask
 
 
@@ -64,6 +65,7 @@ def measure(
     experiment: Experiment, splits: Splits, specs: tuple[LearnerSpec, ...]
 ) -> tuple[float, float, float, float]:
     """Specialised, complementary and overall accuracy on valid, and samples a second."""
+    experiment = resolved(experiment)
     plan = NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
     task = TrainingTask(experiment, plan, splits, seed=0)
     probs, trained, started = [], 0, time.monotonic()

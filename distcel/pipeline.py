@@ -31,6 +31,7 @@ from distcel.tracking.records import Outcome, TrackedReproduction
 from distcel.tracking.track import track_reproduction, tracked
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
+from distcel.train.precision import describe_precision
 from distcel.train.task import TrainingTask
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ def train_base_learners(prepared: Prepared, executor: Executor) -> None:
         n_trained = train_learners(task, prepared.specs, keys, cache, executor)
         logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
+    logger.info("%s", describe_precision(prepared.experiment))
     train(prepared.learner_task(), prepared.keys, prepared.cache, "base learners")
     for number, fold in enumerate(prepared.folds, 1):
         n_folds = len(prepared.folds)
@@ -146,16 +148,21 @@ def _search_and_test(
 def _results(
     prepared: Prepared, best: TrialRecord, over_k: list[float], store: TrialStore
 ) -> dict[str, Any]:
-    published, options = prepared.experiment.published, prepared.options
+    experiment, options = prepared.experiment, prepared.options
+    published = experiment.published
     return {
-        "dataset": prepared.experiment.dataset,
+        "dataset": experiment.dataset,
         "preset": options.preset,
         "seed": options.seed,
         "selector_split": options.selector_split,
         "fixed": dict(options.fixed),
+        "precision": {
+            "base_learners": experiment.learner_recipe.precision,
+            "selection_net": experiment.selector_recipe.precision,
+        },
         "n_trials": len(store.finished()),
         "test_read_after": store.closed_after(),
-        "note": prepared.experiment.note,
+        "note": experiment.note,
         "n_learners": len(prepared.specs),
         "n_classes": len(prepared.splits.class_names),
         "n_samples": {name: len(split.labels_S) for name, split in prepared.splits.by_name.items()},

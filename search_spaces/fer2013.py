@@ -51,8 +51,12 @@ PRESETS = {
         _NARROW,
         num_samples=8,
         k="any",
-        learner_recipe=replace(_PAPER.learner_recipe, lr=0.01, epochs=3, augmentation="flip"),
-        selector_recipe=replace(_PAPER.selector_recipe, epochs=8, augmentation="flip"),
+        learner_recipe=replace(
+            _PAPER.learner_recipe, lr=0.01, epochs=3, augmentation="flip", precision="auto"
+        ),
+        selector_recipe=replace(
+            _PAPER.selector_recipe, epochs=8, augmentation="flip", precision="auto"
+        ),
         space=selection_space(0.001, 0.03),
         first_trial=replace(_PAPER.first_trial, m=1, lr=0.005, gradient="exact"),
         note="Preset quick: an eighth of the network's width and 24x24 pixels; base learners at "

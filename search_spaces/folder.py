@@ -28,7 +28,11 @@ _QUICK = Experiment(
 
 PRESETS = {
     "smoke": smoke(replace(_QUICK, image_size=32), 300),
-    "quick": _QUICK,
+    "quick": replace(
+        _QUICK,
+        learner_recipe=replace(_QUICK.learner_recipe, precision="auto"),
+        selector_recipe=replace(_QUICK.selector_recipe, precision="auto"),
+    ),
     "paper": replace(
         _QUICK,
         architecture=Architecture("resnet9", (64, 128, 256, 512)),

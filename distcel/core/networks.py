@@ -22,21 +22,42 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):
-    """Standardises uint8 images (B, channels, height, width) and scores them: (B, outputs)."""
+    """Standardises uint8 images (B, channels, height, width) and scores them: (B, outputs).
+
+    Args:
+        body: maps standardised images to scores.
+        mean: of each channel, in [0, 1].
+        std: likewise.
+        in_bfloat16: whether it computes in bfloat16 in training mode. Weights, standardisation and
+            scores are float32 all the same.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        in_bfloat16: bool = False,
+    ) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.in_bfloat16 = body, in_bfloat16
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(-1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).reshape(-1, 1, 1))
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Scores, before any softmax."""
-        scores: Tensor = self.body((images_BCHW - self.mean) / self.std)
-        return scores
+        images_BCHW = (images_BCHW - self.mean) / self.std
+        # In evaluation mode float32: the same weights give the same predictions on any machine.
+        if not (self.in_bfloat16 and self.training):
+            scores: Tensor = self.body(images_BCHW)
+            return scores
+        # Around the body alone: autocast would have a vote's products in bfloat16 as well.
+        with torch.autocast(images_BCHW.device.type, torch.bfloat16):
+            scores = self.body(images_BCHW)
+        return scores.float()
 
 
 @dataclass(frozen=True)
@@ -71,12 +92,13 @@ class NetworkPlan:
             "imagenet_weights": digest.hexdigest() if self.imagenet_weights else None,
         }
 
-    def build(self, n_outputs: int, seed: int) -> Network:
+    def build(self, n_outputs: int, seed: int, in_bfloat16: bool = False) -> Network:
         """A network on the CPU; the same seed gives the same initial weights.
 
         Args:
             n_outputs: C for a base learner, N for a selection net.
             seed: of the initial weights; torch's own generator is left as it was.
+            in_bfloat16: whether it is trained in bfloat16, as `Recipe.in_bfloat16` has it.
 
         Raises:
             InvalidInputError: the images or the ImageNet weights do not fit the architecture.
@@ -85,7 +107,8 @@ class NetworkPlan:
             torch.manual_seed(seed)
             body = self._body(n_outputs)
         # Channels last: up to half as fast again on a CPU, and what tensor cores want.
-        return Network(body, self.mean, self.std).to(memory_format=torch.channels_last)
+        network = Network(body, self.mean, self.std, in_bfloat16)
+        return network.to(memory_format=torch.channels_last)
 
     def _body(self, n_outputs: int) -> nn.Module:
         own = self.architecture

@@ -30,6 +30,7 @@ VoteName = Literal["sum", "learned"]
 Optimizer = Literal["adadelta", "adam", "sgd"]
 Schedule = Literal["constant", "step", "one_cycle"]
 Augmentation = Literal["none", "flip", "crop", "flip_crop"]
+Precision = Literal["auto", "float32", "bfloat16"]
 SplitName = Literal["train", "holdout", "valid", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "valid", "test")  # holdout is drawn from train
 SelectorSplit = Literal["train", "holdout", "crossfit"]
@@ -41,7 +42,10 @@ class Recipe:
     """How one network is trained: optimizer, schedule and batches, all by cross entropy.
 
     `step` multiplies the learning rate by gamma after every epoch (the paper's StepLR has 0.9);
-    `one_cycle` is OneCycleLR, one step a batch, with `lr` as its maximum.
+    `one_cycle` is OneCycleLR, one step a batch, with `lr` as its maximum. `precision` is what the
+    layers compute in while they are trained, `bfloat16` by torch.autocast; weights, scores, losses
+    and predictions are float32 all the same. `auto` is the one of the two that
+    `distcel.train.precision` finds faster.
     """
 
     optimizer: Optimizer
@@ -53,11 +57,13 @@ class Recipe:
     weight_decay: float = 0.0
     augmentation: Augmentation = "none"
     gamma: float = 0.9
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         require_choice("optimizer", self.optimizer, Optimizer)
         require_choice("schedule", self.schedule, Schedule)
         require_choice("augmentation", self.augmentation, Augmentation)
+        require_choice("precision", self.precision, Precision)
         require_positive("lr", self.lr)
         require_count("epochs", self.epochs)
         require_count("batch_size", self.batch_size)
@@ -69,6 +75,23 @@ class Recipe:
         require(allowed, rule, self.momentum, "leave it out, or use sgd")
         require_positive("gamma", self.gamma)
         require(self.gamma <= 1, "gamma <= 1", self.gamma, "give a smaller one")
+
+    @property
+    def in_bfloat16(self) -> bool:
+        """Whether it trains in bfloat16; not to be asked while the precision is `auto`."""
+        assert self.precision != "auto", "distcel.train.precision.resolved comes first"
+        return self.precision == "bfloat16"
+
+    def description(self) -> dict[str, Any]:
+        """Everything that determines a training, as JSON; not to be asked while it is `auto`.
+
+        float32 is not named: a recipe that leaves the precision out and one that names float32
+        are the same, and so are the keys of run directories from versions without a precision.
+        """
+        facts = asdict(self)
+        if not self.in_bfloat16:
+            del facts["precision"]
+        return facts
 
 
 @dataclass(frozen=True)

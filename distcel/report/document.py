@@ -45,7 +45,7 @@ def launch_tables(results: Results) -> str:
     return _joined(
         [
             f"Accuracy in % on the {results['n_samples']['test']} samples of the test split. "
-            f"{left_out}{read}{results['note']}",
+            f"{left_out}{read}{notes.of_precision([results])}{results['note']}",
             *_table("Table 1, base learners (mean)", tables.table_1([results])),
             *_table("Table 2, smart ensemble and consensus rules", tables.table_2([results])),
             *_table("Table 3, best sub-ensemble", tables.table_3(point, results)),
@@ -124,7 +124,8 @@ def _papers_sections(results: Results) -> list[str]:
     return [
         f"`{results['command']}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
-        f"chosen is chosen on the valid split. {_sizes(found)}{left_out}{read}{found[0]['note']}",
+        f"chosen is chosen on the valid split. {_sizes(found)}{left_out}{read}"
+        f"{notes.of_precision(found)}{found[0]['note']}",
         *_table("Table 1, base learners (mean over the learners)", tables.table_1(found)),
         *_table("Table 2, smart ensemble and consensus rules", tables.table_2(found)),
         *_table("Table 3, best sub-ensemble", tables.best_points(results)),

@@ -58,6 +58,18 @@ _GRADIENTS = (
 )
 
 
+def of_precision(found: Sequence[Results]) -> str:
+    """A sentence about what was trained in bfloat16; empty if nothing was or none is recorded."""
+    precisions = [launch.get("precision", {}) for launch in found]
+    lower = [name for name, value in precisions[0].items() if value == "bfloat16"]
+    if any(precision != precisions[0] for precision in precisions):
+        return "The seeds were not all trained in the same precision. "
+    if not lower:
+        return ""
+    named = " and ".join(name.replace("_", " ") for name in lower)
+    return f"Trained in bfloat16, measured in float32: {named}. "
+
+
 def of_reproductions(shown: Sequence[Results]) -> str:
     """A list that explains the rules of these reproductions, and how they were measured."""
     found = [comparison for results in shown for comparison in comparisons(results)]

@@ -72,7 +72,7 @@ class SingleNetworkTraining:
         seed: int,
         device: torch.device,
     ) -> None:
-        network = plan.build(train.probs_SNC.shape[2], seed).to(device)
+        network = plan.build(train.probs_SNC.shape[2], seed, recipe.in_bfloat16).to(device)
         images, labels_S = (to_tensor(x, device) for x in (train.images_SCHW, train.labels_S))
         self.valid_images = to_tensor(valid.images_SCHW, device)
         self.valid_labels_S = to_tensor(valid.labels_S, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from distcel.storage.provenance import describe_commit
 from distcel.train import selection
 from distcel.train.cache import PredictionCache, cross_fitted
 from distcel.train.learner import learner_key
+from distcel.train.precision import resolved
 from distcel.train.task import TrainingTask
 
 
@@ -126,7 +127,7 @@ class Prepared:
     def search_key(self) -> str:
         """The digest of everything that determines a trial's result, but for its parameters."""
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
-        recipe = asdict(self.experiment.selector_recipe)
+        recipe = self.experiment.selector_recipe.description()
         keys: list[object] = [*self.keys]
         if self.options.selector_split != "train":
             keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
@@ -140,6 +141,7 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     Raises:
         InvalidInputError: something of it is unusable.
     """
+    experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
     splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
     specs = learner_specs(splits.class_names)
     search = SearchSettings(

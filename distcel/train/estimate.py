@@ -26,7 +26,8 @@ from distcel.experiment.types import (
     SplitName,
     learner_specs,
 )
-from distcel.train.loop import Training
+from distcel.train.loop import Training, predict
+from distcel.train.precision import describe_precision, resolved
 from distcel.train.selection import SelectionTraining
 
 _MEASURED_SECONDS = 0.25
@@ -66,24 +67,28 @@ def describe(
     with one thread, on random images; the selection net's is the mean over the three gradients, at
     the k and epsilon of `point` and an m from the middle of its range, unless they are `fixed`.
     """
-    specs = learner_specs(class_names)
+    experiment, specs = resolved(experiment), learner_specs(class_names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan = _plan(experiment, pools["train"])
     gradients = [point.gradient] if "gradient" in fixed else get_args(Gradient)
     m = point.m if "m" in fixed else _MIDDLE_M
     points = [replace(point, gradient=gradient, m=m) for gradient in gradients]
-    learner, selector = _seconds_per_sample(experiment, plan, points, len(specs), device)
+    learner, predicted, selector = _seconds_per_sample(experiment, plan, points, len(specs), device)
     epochs, epochs_of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
-    step, n_samples = learner / n_workers / 60, sum(len(pool.labels) for pool in pools.values())
-    # Predicting is a forward pass: about a third of a training step.
-    base = (counts.base_learners * epochs + n_samples * len(specs) / 3) * step
+    n_samples = sum(len(pool.labels) for pool in pools.values())
     n_copies = counts.n_folds * len(specs)
-    copies = (counts.copies * epochs + n_copies * len(pools["train"].labels) / 3) * step
+
+    def minutes(n_trained: int, n_predicted: int) -> float:
+        return (n_trained * learner + n_predicted * predicted) / n_workers / 60
+
+    base = minutes(counts.base_learners * epochs, n_samples * len(specs))
+    copies = minutes(counts.copies * epochs, n_copies * len(pools["train"].labels))
     trials = num_samples * epochs_of_trial * counts.selection_net * selector / n_workers / 60
     sizes = ", ".join(f"{len(pool.labels)} {name}" for name, pool in pools.items())
     of_copies = f"copies of them, each without a fold: {n_copies}, {counts.copies} samples an epoch"
     return "\n".join(
         [
+            describe_precision(experiment),
             f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
             "duplicates are left out",
             f"base learners: {len(specs)} of {experiment.network.name}, "
@@ -136,13 +141,13 @@ def _seconds_per_sample(
     points: Sequence[SelectionParams],
     n_learners: int,
     device: torch.device,
-) -> tuple[float, float]:
-    """Measured seconds a sample of a base learner's and of a selection net's training."""
+) -> tuple[float, float, float]:
+    """Measured seconds a sample: a base learner trains, it predicts, a selection net trains."""
     torch.set_num_threads(1)
     n_classes, batch = 2, experiment.learner_recipe.batch_size
     images = torch.randint(0, 256, (batch, *plan.image_shape), dtype=torch.uint8, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
-    network = plan.build(n_classes, 0).to(device)
+    network = plan.build(n_classes, 0, experiment.learner_recipe.in_bfloat16).to(device)
 
     def loss(chosen: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
@@ -162,11 +167,17 @@ def _seconds_per_sample(
     recipe = replace(experiment.selector_recipe, epochs=999)
     seconds = []
     for params in points:
-        net = plan.build(n_learners, 0).to(device)
+        net = plan.build(n_learners, 0, recipe.in_bfloat16).to(device)
         ensemble = smart_ensemble(net, params, n_learners, n_classes).to(device)
         selector = SelectionTraining(ensemble, split, split, recipe, 0, device)
         seconds.append(_measure(selector.training.run_epoch, device) / batch_size)
-    return _measure(learner.run_epoch, device) / batch, float(np.mean(seconds))
+    n_at_once = 256
+    many = torch.zeros(n_at_once, *plan.image_shape, dtype=torch.uint8, device=device)
+    return (
+        _measure(learner.run_epoch, device) / batch,
+        _measure(lambda: predict(network, many), device) / n_at_once,
+        float(np.mean(seconds)),
+    )
 
 
 def _measure(step: Callable[[], object], device: torch.device) -> float:

@@ -123,7 +123,7 @@ def learner_key(
             "spec": asdict(spec),
             "share": experiment.specialty_share,
             "plan": plan.description(),
-            "recipe": asdict(experiment.learner_recipe),
+            "recipe": experiment.learner_recipe.description(),
             "seed": seed,
             "versions": [torch.__version__, version("torchvision"), np.__version__],
             "cache_version": CACHE_VERSION,
@@ -158,7 +158,8 @@ def train_learner(
     names: dict[SplitName, None] = dict.fromkeys(("train", *predicted))
     images = {name: to_tensor(task.splits[name].images_SCHW, device) for name in names}
     train_images, labels_S = images["train"], to_tensor(task.train.labels_S, device)
-    network = task.plan.build(len(task.splits.class_names), seed).to(device)
+    n_classes = len(task.splits.class_names)
+    network = task.plan.build(n_classes, seed, recipe.in_bfloat16).to(device)
     own_S = specialised_indices(task.train.labels_S, spec, task.experiment.specialty_share, seed)
 
     def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:

@@ -44,7 +44,8 @@ class TrainingTask:
 
     def selection_net(self, device: torch.device) -> nn.Module:
         """An untrained one; the same seed gives the same."""
-        return self.plan.build(self.train.probs_SNC.shape[1], self.seed).to(device)
+        n_learners, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
+        return self.plan.build(n_learners, self.seed, recipe.in_bfloat16).to(device)
 
     def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
         """A fresh smart ensemble and its training; the same seed gives the same start."""

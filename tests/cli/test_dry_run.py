@@ -15,6 +15,7 @@ def test_a_dry_run_prints_what_would_run_and_for_how_long(
     assert main(["search", "--dry-run", "--num-samples", "7"]) == 0
     text = capsys.readouterr().out
     assert "data: digits, 10 classes, 1149 train, 288 valid, 360 test, before duplicates" in text
+    assert "trained in float32: base learners and selection net" in text
     assert "55 of lenet" in text
     assert "7 trials of at most 10 epochs" in text
     assert "(mean of exact, conditional, paper; m = 32)" in text

@@ -63,7 +63,12 @@ def test_architectures_and_recipes_are_checked() -> None:
         Architecture("vgg")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="expected a whole number epochs >= 1, but got 0"):
         Recipe("adam", lr=0.1, epochs=0, batch_size=8)
-    for wrong in ({"optimizer": "Adam"}, {"schedule": "cosine"}, {"augmentation": "filp"}):
+    for wrong in (
+        {"optimizer": "Adam"},
+        {"schedule": "cosine"},
+        {"augmentation": "filp"},
+        {"precision": "bf16"},
+    ):
         valid = {"optimizer": "adam", "lr": 0.1, "epochs": 1, "batch_size": 8}
         with pytest.raises(InvalidInputError, match=f"expected {next(iter(wrong))} in .*, but got"):
             Recipe(**(valid | wrong))  # type: ignore[arg-type]

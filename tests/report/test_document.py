@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from distcel.report.document import launch_report, launch_tables, reproduction_report
+from distcel.report.notes import of_precision
 from distcel.report.tables import accuracy_within
 from distcel.rules.registry import PAPERS
 from tests.report.made_results import (
@@ -283,6 +284,13 @@ def test_a_launchs_report_has_our_numbers_beside_the_papers() -> None:
     assert row(text, "distcel", "Table 3") == point
     assert row(text, "paper", "Table 3")[:2] == ["6", "2"]
     assert launch_tables(found) == text.partition("\n\n")[2]
+    assert "bfloat16" not in text
+    lower = {"precision": {"base_learners": "bfloat16", "selection_net": "bfloat16"}}
+    sentence = "Trained in bfloat16, measured in float32: base learners and selection net. "
+    assert sentence in launch_report(found | lower)
+    full = {"precision": dict.fromkeys(lower["precision"], "float32")}
+    assert launch_report(found | full) == text
+    assert "not all trained in the same precision" in of_precision([found | lower, found | full])
     split = {"selector_split": "holdout", "fixed": {"m": 2}}
     title = "digits, preset quick, selector split holdout, m = 2, seed 0"
     assert launch_report(found | split).startswith(f"# {title}\n")

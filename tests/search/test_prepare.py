@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution
 
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
+from distcel.experiment.types import Precision
 from distcel.search.options import Options, run_title
 from distcel.search.prepare import Prepared, prepare
 
@@ -59,6 +61,27 @@ def test_a_change_uses_no_old_result_and_a_reordering_uses_all(options: Options)
     assert {learner for learner, _ in of_search} == {first[0]}
     every = [first, *of_learners, *of_search]
     assert len({search for _, search in every}) == len(every)
+
+
+def test_auto_has_the_keys_of_the_precision_that_the_machine_gives_it(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = replace(EXPERIMENT, architecture=Architecture("lenet", (6, 32)))
+
+    def prepared(precision: Precision) -> Prepared:
+        recipes = (wide.learner_recipe, wide.selector_recipe)
+        learner, selector = (replace(recipe, precision=precision) for recipe in recipes)
+        return prepare(replace(wide, learner_recipe=learner, selector_recipe=selector), options)
+
+    found = {precision: keys(prepared(precision)) for precision in ("float32", "bfloat16")}
+    assert keys(prepare(wide, options)) == found["float32"]
+    assert not set(found["float32"]) & set(found["bfloat16"])
+    for hardware, precision in ((None, "float32"), ("AMX", "bfloat16")):
+        monkeypatch.setattr("distcel.train.precision.bfloat16_hardware", lambda has=hardware: has)
+        automatic = prepared("auto")
+        assert keys(automatic) == found[precision]
+        # What workers are sent.
+        assert automatic.learner_task().experiment.learner_recipe.precision == precision
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Every shipped configuration is run, on small made-up data, through the real stages."""
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +18,7 @@ from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.space import search_space
-from distcel.experiment.types import Gradient, SplitName, first_point
+from distcel.experiment.types import Experiment, Gradient, Precision, SplitName, first_point
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
 from distcel.serve.ensemble import load_ensemble
@@ -91,8 +91,25 @@ def test_the_papers_numbers_are_its(dataset: str, table_1: str, table_2: str, k:
     assert best_k == k
 
 
+def test_a_published_recipe_is_in_float32_and_quick_ones_leave_it_to_the_machine() -> None:
+    automatic = set()
+    for dataset in DATASETS:
+        for preset in PRESET_NAMES:
+            experiment = load_experiment(dataset, preset)
+            found = {experiment.learner_recipe.precision, experiment.selector_recipe.precision}
+            assert found in ({"float32"}, {"auto"})
+            automatic |= {(dataset, preset)} if found == {"auto"} else set()
+    assert automatic == {("fer2013", "quick"), ("folder", "quick")}
+
+
 def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untyped-def, type-arg]
     return {name: space[name].to_internal_repr(v) for name, v in point.as_dict().items()}
+
+
+def _trained_in(precision: Precision, experiment: Experiment) -> Experiment:
+    recipes = (experiment.learner_recipe, experiment.selector_recipe)
+    learner, selector = (replace(recipe, precision=precision) for recipe in recipes)
+    return replace(experiment, learner_recipe=learner, selector_recipe=selector)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -115,7 +132,8 @@ def test_every_data_set_runs_to_its_tables(
         mlflow_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
         fixed={"m": 2, "vote": vote},
     )
-    prepared = prepare(load_experiment(dataset, "smoke"), options)
+    precision: Precision = "bfloat16" if dataset == "utkface" else "float32"
+    prepared = prepare(_trained_in(precision, load_experiment(dataset, "smoke")), options)
     read, cached = list[str](), Prepared.cached
 
     def noted(of: Prepared, split: SplitName) -> Split:
@@ -131,6 +149,7 @@ def test_every_data_set_runs_to_its_tables(
     assert results["n_learners"] == N_LEARNERS.get(dataset, 55)
     assert (results["private_test_accuracy"] is not None) == (dataset == "fer2013")
     assert results["best"]["vote"] == vote
+    assert set(results["precision"].values()) == {precision}
     test = prepared.splits["test"]
     chosen = load_ensemble(options.run_dir / "ensemble")(torch.tensor(test.images_SCHW)).argmax(-1)
     right = chosen.numpy() == test.labels_S
@@ -145,6 +164,7 @@ def test_every_data_set_runs_to_its_tables(
     printed = "\n".join(caplog.messages)
     for title in ("Table 1", "Table 2", "Table 3"):
         assert title in printed
+    assert f"trained in {precision}: base learners and selection net" in printed
     assert (tmp_path / "runs" / "run" / "report.md").read_text() in printed
 
 
