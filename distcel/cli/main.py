@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol, get_args
 
 from distcel.cli import predict, report, reproduce, search, status
 from distcel.cli.exit_status import OneLineParser, exit_status
-from distcel.cli.search import EXECUTORS
+from distcel.execute.workers import ExecutorName
 from distcel.experiment.loading import DATASETS, PRESET_NAMES
 from distcel.experiment.types import SelectorSplit
 
@@ -145,7 +145,7 @@ class _Completion(argparse.Action):
         import shtab
 
         # The parser has no choices otherwise: commands check values themselves, with a remedy.
-        values = {"dataset": DATASETS, "preset": PRESET_NAMES, "executor": EXECUTORS}
+        values = {"dataset": DATASETS, "preset": PRESET_NAMES, "executor": get_args(ExecutorName)}
         values["selector_split"] = get_args(SelectorSplit)
         for action in chain.from_iterable(own._actions for own in commands_of(flags).values()):
             action.choices = values.get(action.dest, action.choices)

@@ -14,11 +14,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from distcel.cli.output import put, show_log
 from distcel.cli.signals import unwind_on_signals
+from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import (
     invalid,
     require,
@@ -29,15 +30,10 @@ from distcel.experiment.errors import (
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.types import SelectorSplit
 
-if TYPE_CHECKING:
-    from distcel.execute.workers import Workers
-
 logger = logging.getLogger(__name__)
 
 SUMMARY = "search the hyperparameters of a smart ensemble and measure it on test"
 _KINDS = {"k": int, "epsilon": float, "m": int, "lr": float, "gradient": str, "vote": str}
-EXECUTORS = ("ray", "inline")
-_TRACKING = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
@@ -138,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     require(0 <= seed < 2**31, "0 <= --seed < 2^31", seed, "give such a seed")
     options = fit_options(arguments)
     if arguments.dry_run:
-        return _dry_run(arguments, options["fixed"])
+        return _dry_run(arguments, options)
 
     from distcel.facade.fit import fit
 
@@ -165,7 +161,6 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
         require_positive("--time-budget", arguments.time_budget)
     require_choice("--selector-split", arguments.selector_split, SelectorSplit)
     _require_workers(arguments)
-    _require_tracking_uri(arguments.mlflow_uri)
     fixed = fixed_values(arguments.fix)
     load_experiment(arguments.dataset, arguments.preset)  # its errors name the flags
     return {
@@ -182,8 +177,6 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def workers(arguments: argparse.Namespace) -> Workers:
     """Where trainings run; `ray.init` replaces the signal handlers, so they are installed again."""
-    from distcel.execute.workers import Workers
-
     executor, address = arguments.executor, arguments.address
     return Workers(executor, address, arguments.gpus_per_worker, connected=unwind_on_signals)
 
@@ -217,8 +210,7 @@ def fixed_values(pairs: list[str]) -> dict[str, Any]:
 def _require_workers(arguments: argparse.Namespace) -> None:
     executor, address = arguments.executor, arguments.address
     require_positive("--gpus-per-worker", arguments.gpus_per_worker)
-    known = executor in EXECUTORS
-    require(known, f"--executor in {EXECUTORS}", executor, "choose one of these")
+    require_choice("--executor", executor, ExecutorName)
     fits = address is None or executor == "ray"
     require(fits, "no --address beside --executor inline", address, "leave one of them out")
     direct = not (address or "").startswith("ray://")  # Ray Client has no streaming tasks
@@ -226,34 +218,24 @@ def _require_workers(arguments: argparse.Namespace) -> None:
     require(direct, rule, address, "give its GCS port, without ray://")
 
 
-def _require_tracking_uri(uri: str | None) -> None:
-    known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
-    # The URI itself is not repeated: it may contain a password.
-    remedy = "give sqlite:////absolute/path.db, http://host:port or none"
-    require(known, f"--mlflow-uri beginning with one of {_TRACKING}", "another one", remedy)
-    try:
-        urlsplit(uri or "")
-    except ValueError:
-        raise invalid("--mlflow-uri that is a URI", "something else", remedy) from None
-
-
-def _dry_run(arguments: argparse.Namespace, fixed: dict[str, Any]) -> int:
+def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     import torch
 
     from distcel.data.draw import draw_splits
     from distcel.execute.pool import WorkerPool
     from distcel.experiment.types import first_point, learner_specs
+    from distcel.search.options import choose
     from distcel.train.estimate import count_samples, describe
 
-    experiment = load_experiment(arguments.dataset, arguments.preset)
-    split, seed = arguments.selector_split, arguments.seed
-    class_names, pools = draw_splits(experiment, arguments.data_dir, seed)
+    experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
+    class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
     specs = learner_specs(class_names)
-    point = first_point(experiment, len(specs), fixed)
-    counts = count_samples(pools["train"].labels, specs, experiment, split, seed)
-    num_samples = arguments.num_samples or experiment.num_samples
+    point = first_point(experiment, len(specs), chosen.fixed)
+    labels_S = pools["train"].labels
+    counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
+    num_samples = chosen.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
     pool = WorkerPool.on_nodes([here], arguments.gpus_per_worker)
     size = 1 if arguments.executor == "inline" else pool.size
-    put(describe(experiment, class_names, pools, point, num_samples, size, counts, fixed))
+    put(describe(experiment, class_names, pools, point, num_samples, size, counts, chosen.fixed))
     return 0

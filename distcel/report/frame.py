@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from distcel.search.options import run_title
+
 Results = Mapping[str, Any]
 
 
@@ -32,10 +34,8 @@ def seed_titles(results: Results) -> list[str]:
 
 def title(launch: Results) -> str:
     """The title that the launches of all seeds share, with the fixed hyperparameters."""
-    text = f"{launch['dataset']}, preset {launch['preset']}"
-    if launch["selector_split"] != "train":
-        text += f", selector split {launch['selector_split']}"
-    return text + "".join(f", {name} = {value}" for name, value in launch["fixed"].items())
+    split = launch["selector_split"]
+    return run_title(launch["dataset"], launch["preset"], split, launch["fixed"])
 
 
 def rule_titles(results: Results) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a launch chooses beside the experiment, and what its run is called."""
+"""The options of a launch beside the experiment, their checks, and the titles of runs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from distcel.experiment.errors import require, require_choice, require_count, require_positive
+from distcel.experiment.errors import (
+    invalid,
+    require,
+    require_choice,
+    require_count,
+    require_positive,
+)
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, SelectorSplit
 
-OWN_PRESET = "own"  # of an Experiment that is no preset of a data set
+OWN_PRESET = "own"  # stands for the preset of an Experiment that is not one of a data set
+_TRACKING = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a launch chooses beside the experiment.
+    """The options of a launch beside the experiment.
 
     Attributes:
         preset: name of the experiment's preset, for titles.
-        data_dir: where the data are.
-        run_dir: where everything that is made goes.
-        seed: of the valid split, the networks, the layer's noise and the search.
-        num_samples: trials in all; None takes the experiment's.
+        data_dir: the folder of the data set.
+        run_dir: the folder for all files of the run.
+        seed: seeds the valid split, the networks, the layer's noise and the search.
+        num_samples: trials in all; None takes the experiment's number.
         time_budget: seconds for the search; None sets no limit.
         mlflow_uri: absolute tracking URI; `none` for no tracking.
-        imagenet_weights: where a ResNet18 starts from, as `networks.imagenet_weights` takes it.
-        fixed: hyperparameters that are not searched.
+        imagenet_weights: initial weights of a ResNet18, as `networks.imagenet_weights` takes them.
+        fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
     """
 
@@ -57,17 +65,18 @@ def choose(
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
 ) -> tuple[Experiment, Options]:
-    """The experiment and the options that the arguments of `fit` choose, found valid.
+    """Check the arguments of `fit` and return the experiment and the options that they choose.
 
     Raises:
-        InvalidInputError: something is unusable.
+        InvalidInputError: an argument is unusable.
     """
     if num_samples is not None:
         require_count("num_samples", num_samples)
     if time_budget is not None:
         require_positive("time_budget", time_budget)
-    require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give such a seed")
+    require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
     require_choice("selector_split", selector_split, SelectorSplit)
+    _require_tracking_uri(mlflow_uri)
     if isinstance(experiment, Experiment):
         chosen, preset = experiment, OWN_PRESET
     else:
@@ -89,27 +98,39 @@ def choose(
     return chosen, options
 
 
+def _require_tracking_uri(uri: str | None) -> None:
+    """Raise InvalidInputError unless MLflow can log to the URI, or it is None or `none`."""
+    known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
+    # The URI itself is not repeated: it may contain a password.
+    remedy = "give sqlite:////absolute/path.db, http://host:port or none"
+    require(known, f"an MLflow URI beginning with one of {_TRACKING}", "another one", remedy)
+    try:
+        urlsplit(uri or "")
+    except ValueError:
+        raise invalid("an MLflow URI that can be parsed", "another one", remedy) from None
+
+
 def require_comparable(
     selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
 ) -> None:
-    """Raise InvalidInputError for what a comparison can't be of.
+    """Raise InvalidInputError for a run that cannot be compared with these rules.
 
     Args:
         selector_split: what the selection net is trained on.
-        fixed: hyperparameters that are not searched.
+        fixed: hyperparameters that are not searched, with their values.
         beyond: whether the rules that the paper does not have are trained as well.
     """
-    rule, remedy = "no --fix vote=learned beside --seeds", "--beyond has it, beside the paper's"
-    require(fixed.get("vote") != "learned", rule, "both", remedy)
-    # A single network would be trained on the holdout alone, which is no rival.
+    vote = fixed.get("vote")
+    remedy = "leave it out; with beyond the learned vote is compared as well"
+    require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
+    # A single network would be trained on the holdout alone: it would see far fewer samples.
     both = beyond and selector_split == "holdout"
-    require(
-        not both, "no --beyond beside --selector-split holdout", "both", "leave one of them out"
-    )
+    rule = "a comparison without beyond, or without selector split holdout"
+    require(not both, rule, "both", "leave one of them out")
 
 
 def run_name(dataset: str, preset: str, selector_split: str) -> str:
-    """DATASET-PRESET, and the selector split where it is not train."""
+    """The name DATASET-PRESET[-SPLIT], without the split where it is train."""
     name = f"{dataset}-{preset}"
     return name if selector_split == "train" else f"{name}-{selector_split}"
 
@@ -117,14 +138,14 @@ def run_name(dataset: str, preset: str, selector_split: str) -> str:
 def run_title(
     dataset: str, preset: str, selector_split: SelectorSplit, fixed: Mapping[str, Any]
 ) -> str:
-    """What the runs of all seeds are called, with what is not searched."""
+    """The title that the runs of all seeds share, with the fixed hyperparameters."""
     title = f"{dataset}, preset {preset}"
     if selector_split != "train":
         title += f", selector split {selector_split}"
-    return ", ".join([title, *(f"{name} = {value}" for name, value in fixed.items())])
+    return title + "".join(f", {name} = {value}" for name, value in fixed.items())
 
 
 def reproduction_name(experiment: Experiment, options: Options) -> str:
-    """DATASET-PRESET[-SPLIT][-NAME=VALUE], what a reproduction's folder is called."""
+    """The name of a reproduction's folder, DATASET-PRESET[-SPLIT][-NAME=VALUE]."""
     name = run_name(experiment.dataset, options.preset, options.selector_split)
-    return "-".join([name, *(f"{key}={value}" for key, value in options.fixed.items())])
+    return name + "".join(f"-{key}={value}" for key, value in options.fixed.items())

@@ -1,4 +1,4 @@
-"""What a launch would do and about how long it would take, from measured training steps."""
+"""Estimates what a launch would train and for how long, from measured training steps."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from distcel.train.precision import describe_precision, resolved
 from distcel.train.selection import SelectionTraining
 
 _MEASURED_SECONDS = 0.25
-_MIDDLE_M = 32  # of 1 to 1,000 on a logarithmic scale
+_MIDDLE_M = 32  # the middle of 1 to 1,000 on a logarithmic scale
 
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """Samples that are trained on in an epoch, over all learners.
+    """The numbers of samples that networks are trained on in one epoch.
 
     Attributes:
-        base_learners: by the learners that vote.
-        n_folds: for each of which every learner has a copy.
-        copies: by all copies.
-        selection_net: by the selection net of one trial.
+        base_learners: samples of all learners that vote, in all.
+        n_folds: number of folds; every learner has a copy for each.
+        copies: samples of all copies, in all.
+        selection_net: samples of the selection net of one trial.
     """
 
     base_learners: int
@@ -61,17 +61,19 @@ def describe(
     counts: SampleCounts,
     fixed: Collection[str],
 ) -> str:
-    """The stages with their sizes and estimated minutes, one line each.
+    """Describe the stages with their sizes and estimated minutes, one line each.
 
     A step of a base learner and one of the selection net are measured on this machine, one process
-    with one thread, on random images; the selection net's is the mean over the three gradients, at
-    the k and epsilon of `point` and an m from the middle of its range, unless they are `fixed`.
+    with one thread, on random images; the selection net's is the mean over the gradients that are
+    searched, at the k and epsilon of `point` and, where it is searched, an m from the middle of its
+    range.
     """
     experiment, specs = resolved(experiment), learner_specs(class_names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan = _plan(experiment, pools["train"])
-    gradients = [point.gradient] if "gradient" in fixed else get_args(Gradient)
-    m = point.m if "m" in fixed else _MIDDLE_M
+    searched = experiment.space.keys() - fixed
+    gradients = get_args(Gradient) if "gradient" in searched else [point.gradient]
+    m = _MIDDLE_M if "m" in searched else point.m
     points = [replace(point, gradient=gradient, m=m) for gradient in gradients]
     learner, predicted, selector = _seconds_per_sample(experiment, plan, points, len(specs), device)
     epochs, epochs_of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
@@ -85,22 +87,27 @@ def describe(
     copies = minutes(counts.copies * epochs, n_copies * len(pools["train"].labels))
     trials = num_samples * epochs_of_trial * counts.selection_net * selector / n_workers / 60
     sizes = ", ".join(f"{len(pool.labels)} {name}" for name, pool in pools.items())
-    of_copies = f"copies of them, each without a fold: {n_copies}, {counts.copies} samples an epoch"
-    return "\n".join(
-        [
-            describe_precision(experiment),
-            f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
-            "duplicates are left out",
-            f"base learners: {len(specs)} of {experiment.network.name}, "
-            f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
-            f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
-            *([f"{of_copies} in all: {copies:.1f} min"] if n_copies else []),
-            f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
-            f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample (mean of "
-            f"{', '.join(gradients)}; m = {m}): {trials:.1f} min without early stopping",
-            f"in all: {base + copies + trials:.1f} min on {n_workers} workers, {device.type}",
-        ]
-    )
+    lines = [
+        describe_precision(experiment),
+        f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
+        "duplicates are left out",
+        f"base learners: {len(specs)} of {experiment.network.name}, "
+        f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
+        f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
+    ]
+    if n_copies:
+        lines.append(
+            f"copies of them, each without a fold: {n_copies}, "
+            f"{counts.copies} samples an epoch in all: {copies:.1f} min"
+        )
+    workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+    lines += [
+        f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
+        f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample (mean of "
+        f"{', '.join(gradients)}; m = {m}): {trials:.1f} min without early stopping",
+        f"in all: {base + copies + trials:.1f} min on {workers}, {device.type}",
+    ]
+    return "\n".join(lines)
 
 
 def count_samples(
@@ -110,7 +117,7 @@ def count_samples(
     selector_split: SelectorSplit,
     seed: int,
 ) -> SampleCounts:
-    """How many samples are trained on, given the labels of the train split, shape (S,).
+    """Count the samples that are trained on, given the labels of the train split, shape (S,).
 
     Raises:
         InvalidInputError: a class has too few samples for each fold to have one.
@@ -181,7 +188,7 @@ def _seconds_per_sample(
 
 
 def _measure(step: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of a call, after one that is not counted."""
+    """The median seconds of a call; the first call is not counted."""
     seconds: list[float] = []
     while len(seconds) < 900 and sum(seconds) < _MEASURED_SECONDS:
         started = time.perf_counter()

@@ -18,9 +18,26 @@ def test_a_dry_run_prints_what_would_run_and_for_how_long(
     assert "trained in float32: base learners and selection net" in text
     assert "55 of lenet" in text
     assert "7 trials of at most 10 epochs" in text
-    assert "(mean of exact, conditional, paper; m = 32)" in text
+    assert "(mean of exact; m = 1)" in text
     assert re.search(r"in all: \d+\.\d min on \d+ workers", text)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    for executor, workers in (("inline", "on 1 worker,"), ("ray", "on 2 workers,")):
+        assert main(["search", "--dry-run", "--executor", executor]) == 0
+        assert workers in capsys.readouterr().out
+
+
+def test_a_dry_run_refuses_a_tracking_uri_as_a_launch_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["search", "--dry-run", "--mlflow-uri", "./mlruns"]) == 2
+    assert "an MLflow URI beginning with" in capsys.readouterr().err
 
 
 def test_a_dry_run_measures_what_is_fixed(

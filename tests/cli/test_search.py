@@ -188,14 +188,14 @@ def test_a_tracking_uri_is_in_nothing_that_is_written_down() -> None:
     ("arguments", "message"),
     [
         (["--seeds", "0"], "expected a whole number --seeds >= 1, but got 0"),
-        (["--fix", "vote=learned"], "expected no --fix vote=learned beside --seeds, but got"),
+        (["--fix", "vote=learned"], "expected a comparison without vote fixed to learned, but got"),
         (["--dataset", "nope"], "--dataset in"),
         (["--results-dir", "/dev/null"], "--results-dir that can be written"),
         (["--results-dir", "/proc"], "--results-dir that can be written"),
         (["--results-pages", "/dev/null"], "--results-pages that can be written"),
         (
             ["--beyond", "--selector-split", "holdout"],
-            "no --beyond beside --selector-split holdout",
+            "expected a comparison without beyond, or without selector split holdout, but got",
         ),
         (["--selector-split", "nope"], "--selector-split in"),
         (["--executor", "nope"], "--executor in"),

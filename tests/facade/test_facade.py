@@ -71,7 +71,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:
         distcel.load_run(tmp_path)
 
 
-def test_an_interrupted_fit_is_carried_on_by_the_same_call(
+def test_the_same_call_continues_an_interrupted_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_epoch = SelectionTraining.run_epoch
@@ -117,10 +117,31 @@ def test_a_run_whose_trials_went_on_is_not_compared(run: distcel.Run) -> None:
         (store.folder / "00099.json").unlink()
 
 
-def test_what_no_comparison_can_be_of_is_refused(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"preset": "smoke", "executor": "inline", "results_dir": tmp_path}
-    with pytest.raises(distcel.InvalidInputError, match="no --fix vote=learned"):
-        distcel.reproduce("digits", fixed={"vote": "learned"}, **options)
-    with pytest.raises(distcel.InvalidInputError, match="no --beyond beside"):
-        distcel.reproduce("digits", selector_split="holdout", beyond=True, **options)
+@pytest.mark.parametrize("uri", ["foo", "./mlruns", "oracle://me:secret@host"])
+def test_a_tracking_uri_that_mlflow_cannot_log_to_is_refused_before_anything_is_written(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (distcel.fit, distcel.reproduce):
+        with pytest.raises(distcel.InvalidInputError, match="an MLflow URI beg") as error:
+            call("digits", preset="smoke", executor="inline", mlflow_uri=uri)
+        assert "secret" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"fixed": {"vote": "learned"}}, "without vote fixed to learned"),
+        ({"selector_split": "holdout", "beyond": True}, "without beyond, or without selector"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_without_the_names_of_flags(
+    chosen: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(distcel.InvalidInputError, match=message) as error:
+        distcel.reproduce(
+            "digits", preset="smoke", executor="inline", results_dir=tmp_path, **chosen
+        )
+    assert "--" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
