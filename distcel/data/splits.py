@@ -48,10 +48,10 @@ class Split:
     probs_SNC: Probabilities
 
     @property
-    def learners_right(self) -> NDArray[np.bool_]:
+    def learners_correct(self) -> NDArray[np.bool_]:
         """Whether each learner's most probable class is the sample's own, (S, N)."""
-        right_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
-        return right_SN
+        correct_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
+        return correct_SN
 
     def where(self, chosen_S: NDArray[np.bool_]) -> Split:
         """The samples that are chosen by a mask of shape (S,)."""

@@ -12,7 +12,7 @@ from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.experiment.types import LearnerSpec, SelectionParams
 from distcel.rules.consensus import oracle_accuracy
-from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPERS, RULES, predict_rules
+from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RunFacts, correct
 from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule
@@ -39,7 +39,7 @@ def measure_test(
         `rules`: by key, as `Rule.describe` gives it.
     """
     test = prepared.cached("test")
-    smart, *rules = (RULES[key] for key in PAPERS)
+    smart, *rules = (RULES[key] for key in PAPER_RULES)
     probs = {smart.key: SmartRule(params).predict(network, task, test).numpy()[None]}
     consensus, chosen = predict_rules(
         rules, task.train, task.valid, test, params.chosen_k, task.seed
@@ -106,7 +106,7 @@ def learner_accuracies(split: Split, specs: tuple[LearnerSpec, ...]) -> tuple[fl
 
     A learner that specialises in every class has no others and is left out of their mean.
     """
-    correct_SN = split.learners_right
+    correct_SN = split.learners_correct
     own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
     return (
         _mean_of_columns(correct_SN, own_SN),

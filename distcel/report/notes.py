@@ -41,8 +41,8 @@ _LEADS = (
 )
 _COST = (
     "Cost: multiply-adds of the selection net, where a rule has one, and of the base learners that "
-    "it asks, with their matrices. Left out are rules that ask others of each image, or whose "
-    "number is not recorded. The front over k is the Pareto front over Figure 2's k, by accuracy "
+    "it uses, with their matrices. Left out are rules whose number of learners varies by image or "
+    "is not recorded. The front over k is the Pareto front over Figure 2's k, by accuracy "
     "on the test split: a description, nothing is chosen by it. Its knee, if any, is the point "
     "farthest above the chord between its ends on a linear scale of the cost (Satopaa et al. "
     "2011). The last column is the same front of all the table's rows."

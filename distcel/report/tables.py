@@ -214,7 +214,7 @@ def cost_against_accuracy(results: Results) -> pd.DataFrame:
         rows.append(
             {
                 "rule": point.title,
-                "learners asked": f"{point.k:.4g}",
+                "learners used": f"{point.k:.4g}",
                 "million multiply-adds": f"{point.multiply_adds / 1e6:.3f}",
                 "accuracy": mean_and_deviation(point.accuracies),
                 "front over k": front if point.over_k else "-",

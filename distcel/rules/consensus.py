@@ -16,14 +16,14 @@ from distcel.rules.rule import ConsensusRule, FittedRule
 
 RANDOM_DRAWS = 20
 SL_PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
-_AHEAD = 1e-6  # of a vote's share: breaks ties, too little to change a confidence
+_TIE_BREAK = 1e-6  # added to the winner's share; too little to change a confidence
 
 
 def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) -> Tensor:
-    """Each class's share of the votes, (S, C), the winner's slightly above one with as many."""
+    """Each class's share of the votes, (S, C); the winner's is slightly above its equals."""
     shares_SC = votes_SC / votes_SC.sum(1, keepdims=True)
-    shares_SC[np.arange(len(shares_SC)), winners_S] += _AHEAD
-    return torch.from_numpy(shares_SC / (1 + _AHEAD))
+    shares_SC[np.arange(len(shares_SC)), winners_S] += _TIE_BREAK
+    return torch.from_numpy(shares_SC / (1 + _TIE_BREAK))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class UnweightedAverage:
     """The mean of the learners' softmax outputs."""
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Nothing is fitted."""
+        """Fit nothing; the rule has no parameters."""
         del fitted
         return lambda split: torch.from_numpy(split.probs_SNC.mean(1))
 
@@ -41,7 +41,7 @@ class PluralityVote:
     """The share of the learners that rank a class first; ties go to the higher mean softmax."""
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Nothing is fitted."""
+        """Fit nothing; the rule has no parameters."""
         del fitted
 
         def vote(split: Split) -> Tensor:
@@ -61,7 +61,7 @@ class PluralityVote:
 class RandomSelection:
     """The mean softmax output of k learners drawn once, the same for every sample.
 
-    The seed is a run's and the draw's number, so that no two runs share a draw.
+    The seed is that of the run together with the number of the draw: no two runs share a draw.
     """
 
     k: int
@@ -78,22 +78,22 @@ class RandomSelection:
 class SuperLearner:
     """softmax(sum_i w_i y_i) of the learners' softmax outputs y_i (Ju et al. 2018).
 
-    The weights minimise its mean cross entropy (nats), the smart ensemble's own objective with the
-    same vote for every sample, plus penalty / 2 * sum_i (w_i - 1)^2: with a large penalty it votes
-    as the unweighted average does. Without one the weights fit predictions of the very samples that
-    the learners were trained on, or their copies' predictions, which need not be like those of new
-    samples.
+    The weights minimise the mean cross entropy (nats), which is the smart ensemble's objective with
+    one vote for all samples, plus penalty / 2 * sum_i (w_i - 1)^2. With a large penalty the rule
+    votes as the unweighted average does. Without a penalty the weights are fitted to predictions of
+    samples that the learners were trained on, or to predictions of their copies; predictions of new
+    samples may have another distribution.
 
     Attributes:
-        penalty: of the weights' distance from one.
-        max_iterations: of L-BFGS.
+        penalty: weight of the penalty on the weights' squared distance from one.
+        max_iterations: the limit of L-BFGS.
     """
 
     penalty: float = 0.0
     max_iterations: int = 100
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Find the weights, as far as L-BFGS comes within `max_iterations`; the loss is convex."""
+        """Minimise the convex loss by L-BFGS until it converges or reaches `max_iterations`."""
         probs_SNC, labels_S = torch.tensor(fitted.probs_SNC), torch.tensor(fitted.labels_S)
         weights_N = torch.ones(probs_SNC.shape[1], requires_grad=True)
         optimizer = torch.optim.LBFGS(
@@ -120,18 +120,18 @@ class SuperLearner:
 
 @dataclass(frozen=True)
 class BestOnValid:
-    """Of several rules, each fitted on the same split, the one most accurate on another.
+    """Selects, of rules that are fitted on the same split, the most accurate one on valid.
 
     Attributes:
-        candidates: the earliest of equals counts.
-        valid: the split that decides.
+        candidates: the rules; of equally accurate ones the earliest is selected.
+        valid: the split that the accuracies are measured on.
     """
 
     candidates: tuple[ConsensusRule, ...]
     valid: Split
 
     def choose(self, fitted: Split) -> tuple[ConsensusRule, FittedRule]:
-        """The chosen candidate and its vote."""
+        """Fit all candidates; returns the selected one and its fitted rule."""
         votes = [rule.fit(fitted) for rule in self.candidates]
         labels_S = self.valid.labels_S
         hits = [int((vote(self.valid).argmax(-1).numpy() == labels_S).sum()) for vote in votes]
@@ -139,7 +139,7 @@ class BestOnValid:
         return self.candidates[best], votes[best]
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Fit all of them and choose."""
+        """Fit all candidates and select one."""
         return self.choose(fitted)[1]
 
 
@@ -154,5 +154,8 @@ def random_selections(k: int, seed: int) -> list[RandomSelection]:
 
 
 def oracle_accuracy(split: Split) -> float:
-    """The fraction of samples that at least one learner gets right: no choice of one exceeds it."""
-    return float(split.learners_right.any(1).mean())
+    """The fraction of samples that at least one learner classifies correctly.
+
+    It is the upper bound for any selection of one learner a sample.
+    """
+    return float(split.learners_correct.any(1).mean())

@@ -1,8 +1,8 @@
-"""Two other ways to train a selection net end to end, in place of the smart ensemble.
+"""Two other ensembles whose selection net is trained end to end, instead of the smart ensemble.
 
-Both are called as the smart ensemble is, so that `SelectionTraining` trains them and
-`predict_split` lets them vote: they have the same selection net, seed, order of the samples,
-recipe and epochs.
+Both have the smart ensemble's interface, so that `SelectionTraining` trains them and
+`predict_split` predicts with them. Selection net, seed, order of the samples, recipe and epochs are
+those of the smart ensemble.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SoftGating(nn.Module):
     """A mixture of all N learners, weighted by the softmax of the scores (Jacobs et al. 1991).
 
     p = sum_i softmax(scores)_i y_i, where y_i is learner i's softmax output. The scores are not
-    divided by their norm: that would hold every weight near 1/N.
+    divided by their norm, which would keep every weight near 1/N.
     """
 
     def __init__(self, selection_net: nn.Module) -> None:
@@ -38,8 +38,8 @@ class SoftGating(nn.Module):
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
         """The logarithm of p, shape (B, C).
 
-        As p sums to 1, its softmax is p and its cross entropy the negative log of p's entry for
-        the label: the mixture's own likelihood.
+        As p sums to 1, the softmax of this logarithm is p, and the cross entropy is the mixture's
+        negative log likelihood.
         """
         weights_BN = self.selection_net(images_BCHW).softmax(-1)
         mixture_BC = torch.bmm(weights_BN[:, None, :], probs_BNC).squeeze(1)
@@ -47,14 +47,14 @@ class SoftGating(nn.Module):
 
 
 class StraightThrough(nn.Module):
-    """The smart ensemble, its mask's gradient replaced by the identity (Bengio et al. 2013)."""
+    """The smart ensemble with the identity as its mask's gradient (Bengio et al. 2013)."""
 
     def __init__(self, selection_net: nn.Module, k: int) -> None:
         super().__init__()
         self.selection_net, self.k, self.vote = selection_net, k, SummedVote()
 
     def select(self, images_BCHW: Tensor) -> Tensor:
-        """The hard 0/1 mask, shape (B, N); backward it is the normalised scores."""
+        """The hard 0/1 mask, shape (B, N), with the gradient of the normalised scores."""
         scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
         mask_BN = top_k_mask(scores_BN.detach(), self.k)
         return mask_BN + (scores_BN - scores_BN.detach())
@@ -67,20 +67,20 @@ class StraightThrough(nn.Module):
 
 @dataclass(frozen=True)
 class GatedEnsemble:
-    """A rule of one of the two kinds; of `params`, lr and k matter."""
+    """A rule of one of the two kinds; it uses `lr` and `k` of `params`."""
 
     kind: Literal["soft_gating", "straight_through"]
     params: SelectionParams
 
     def begin(self, task: TrainingTask, device: torch.device) -> SelectionTraining:
-        """The smart ensemble's training, of this ensemble around the selection net."""
+        """A fresh training of this ensemble, as the smart ensemble is trained."""
         ensemble = self._around(task.selection_net(device))
         return task.begin_with(ensemble, self.params.lr, device)
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
-        """Train for all epochs of the selection net; it keeps no state, so none is taken.
+        """Train for all epochs of the selection net, always from the start: no state is kept.
 
         Raises:
             DivergedError: a loss became NaN or infinite.

@@ -1,4 +1,4 @@
-"""The learned vote of few: searched as the paper's vote is, with k at most a third of n."""
+"""The search of the learned vote with k at most a third of n."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ logger = logging.getLogger(__name__)
 
 
 def third_of(n_learners: int) -> int:
-    """The largest k of at most a third of the learners, at least 1."""
+    """A third of the number of learners, rounded down, at least 1."""
     return max(1, n_learners // 3)
 
 
 def search_learned_vote(
     prepared: Prepared, shared: Any, executor: Executor
 ) -> tuple[Chosen, TrialRecord] | None:
-    """Search as many trials of the learned vote as the run has of the paper's.
+    """Search the learned vote with as many trials as the run's own search has.
 
-    The first one asks as many learners as it may: each brings a matrix of its own. The search is
-    kept as any is: a later launch goes on with it.
+    The first trial has the largest k. The search is kept like any other, and a later launch
+    continues it.
 
     Args:
         prepared: the run, whose own search is done.
-        shared: what a trial trains on.
-        executor: runs the trials and the refit on workers.
+        shared: the TrainingTask, as `executor.share` returned it.
+        executor: runs the trials and the refit.
 
     Returns:
-        Chosen, TrialRecord: the ensemble that is best on valid, its seconds those of all trials and
-        of the refit, and its trial with all epochs; None, with a message, where no trial is
+        Chosen, TrialRecord: the ensemble that is best on valid, with the seconds of all trials and
+        of the refit, and its trial with all epochs. None, with a logged warning, if no trial is
         complete.
 
     Raises:
-        RunFailedError: workers were lost over the refit again and again.
+        RunFailedError: workers were lost repeatedly.
     """
     own, title = _restricted(prepared), TITLES["learned_vote"]
     store = TrialStore(own.search_folder / "trials")
@@ -60,20 +60,20 @@ def search_learned_vote(
 
 
 def _restricted(prepared: Prepared) -> Prepared:
-    """The same run, whose search is another one: its folder is named after its space."""
+    """The same run with the search of the learned vote; the key of its space names its folder."""
     search = prepared.search
     ks, most = _at_most(third_of(len(prepared.specs)), search.space["k"])
     space = search.space | {"k": ks, "vote": CategoricalDistribution(["learned"])}
     first = replace(search.first, k=most, vote="learned")
     done = len(TrialStore(prepared.search_folder / "trials").finished())
-    # No time budget: a later launch would add trials when the test split has been read.
+    # A time budget would let a later launch add trials after the test split was read.
     own = replace(search, space=space, first=first, num_samples=done, time_budget=None)
     return replace(prepared, search=own)
 
 
 def _at_most(most: int, ks: BaseDistribution) -> tuple[BaseDistribution, int]:
-    """The distribution without what is above `most`, and its highest value."""
-    if isinstance(ks, CategoricalDistribution):  # fixed, or a choice of the user's own space
+    """The distribution without the values above `most`, and its highest value."""
+    if isinstance(ks, CategoricalDistribution):  # k is fixed, or the user's space has choices
         if "any" in ks.choices:  # each learner's matrix is trained for one k
             return IntDistribution(1, most, log=True), most
         few = sorted({min(k, most) for k in ks.choices})  # type: ignore[type-var]

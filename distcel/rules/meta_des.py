@@ -1,6 +1,6 @@
 """META-DES by the library DESlib, an optional extra: `pip install 'distcel[deslib]'`.
 
-Import this module only where DESlib is installed.
+This module can be imported only where DESlib is installed.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from sklearn.neighbors import NearestNeighbors
 from distcel.data.splits import Split
 from distcel.rules.rule import FittedRule
 
-# DESlib sees each sample as one row: the outputs of all learners, N x C, and then its pixels.
+# A sample is one row for DESlib: the N x C outputs of all learners, followed by its pixels.
 Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class MetaDES:
-    """A naive Bayes classifier picks the learners to ask for a sample (Cruz et al. 2015).
+    """A naive Bayes classifier selects the learners for each sample (Cruz et al. 2015).
 
-    It judges each learner by how it does on the `count` nearest samples by pixels, on the
-    `n_profiles` samples with the most similar outputs of all learners, and by how sure it is.
-    The mean softmax output of those with a competence above 1/2 is the vote; of all if there is
-    none. The paper lets them vote with one class each.
+    It estimates the competence of each learner from its predictions of the `count` nearest samples
+    by pixels, from those of the `n_profiles` samples with the most similar outputs of all learners,
+    and from its confidence. The vote is the mean softmax output of the learners with a competence
+    above 1/2, or of all learners if none has. In their paper each selected learner votes for one
+    class.
     """
 
     count: int = 7
     n_profiles: int = 5
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Train the meta-classifier; every class must be among the samples."""
+        """Train the meta-classifier; the samples must have every class."""
         _, n_learners, n_classes = fitted.probs_SNC.shape
         model = METADES(
             _Pool(n_learners, n_classes),
@@ -60,7 +61,7 @@ def _rows(split: Split) -> Rows:
 
 
 class _Pool(list[Any]):
-    """As many cached learners; `estimators_features_` has the columns of each."""
+    """A list of cached learners; `estimators_features_` has the columns of each."""
 
     def __init__(self, n_learners: int, n_classes: int) -> None:
         super().__init__(_CachedLearner(n_classes) for _ in range(n_learners))
@@ -87,7 +88,7 @@ class _CachedLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Nearest:
-    """Finds the nearest samples: of rows by their pixels, of output profiles by all they hold."""
+    """Finds the nearest rows by their pixels, and the nearest output profiles by all outputs."""
 
     def __init__(self, n_outputs: int, n_neighbors: int) -> None:
         self.n_outputs, self.n_neighbors = n_outputs, n_neighbors

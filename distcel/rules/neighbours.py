@@ -1,6 +1,6 @@
-"""Consensus rules that look at the nearest samples of the split they are fitted on.
+"""Consensus rules that use the nearest samples of the split they are fitted on.
 
-The distance is Euclidean, between the pixels of the images.
+The distance is the Euclidean one between the pixels of the images.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from distcel.data.splits import Split
 from distcel.rules.consensus import vote_shares
 from distcel.rules.rule import FittedRule
 
-_BLOCK = 1000  # samples whose distances are in memory at once
+_BLOCK = 1000  # number of samples whose distances are in memory at once
 
 
 def _nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.int64]]:
-    """Finds the indices of the nearest fitted samples, the nearest first, (S, count).
+    """A function that finds the indices of the nearest fitted samples, (S, count), nearest first.
 
-    With fewer fitted samples than `count` it is all of them.
+    If there are fewer fitted samples than `count`, it returns all of them.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -44,12 +44,12 @@ def _pixels(split: Split) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class NearestNeighbours:
-    """The classes' shares of the nearest samples; it asks no base learner."""
+    """The share of each class among the nearest samples; no base learner is used."""
 
     count: int = 7
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Keep the images; of equal counts the class of a nearer sample wins."""
+        """Store the images; ties go to the class of a nearer sample."""
         find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
 
         def vote(split: Split) -> Tensor:
@@ -64,27 +64,28 @@ class NearestNeighbours:
 
 @dataclass(frozen=True)
 class KnoraUnion:
-    """A learner votes once for each of the nearest samples that it gets right (Ko et al. 2008)."""
+    """A learner votes once for each nearest sample that it has correct (Ko et al. 2008)."""
 
     count: int = 7
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Note which learner has which sample right."""
+        """Store which learners classify which samples correctly."""
         find_correct = _correct_of_nearest(fitted, self.count)
         return lambda split: _plurality(split, find_correct(split).sum(1))
 
 
 @dataclass(frozen=True)
 class KnoraEliminate:
-    """The learners that have all the nearest samples right vote (Ko et al. 2008).
+    """The learners that classify all nearest samples correctly vote (Ko et al. 2008).
 
-    While there is none, the farthest of the samples is left out; with no sample left all vote.
+    While there is no such learner, the farthest sample is left out; with no sample left, all
+    learners vote.
     """
 
     count: int = 7
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Note which learner has which sample right."""
+        """Store which learners classify which samples correctly."""
         find_correct = _correct_of_nearest(fitted, self.count)
 
         def vote(split: Split) -> Tensor:
@@ -95,16 +96,18 @@ class KnoraEliminate:
 
 
 def _correct_of_nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.bool_]]:
-    """Which learner has which of the nearest samples right, the nearest first, (S, count, N)."""
-    correct_SN = fitted.learners_right
+    """A function that finds which learners have the nearest samples correct, (S, count, N)."""
+    correct_SN = fitted.learners_correct
     find = _nearest(fitted, count)
     return lambda split: correct_SN[find(split)]
 
 
 def _plurality(split: Split, votes_SN: NDArray[np.generic]) -> Tensor:
-    """The shares of the votes, so many a learner, for the class it ranks first.
+    """The shares of the votes, where each learner votes for the class that it ranks first.
 
-    No votes at all count as one of every learner.
+    Args:
+        split: the samples.
+        votes_SN: number of votes of each learner, (S, N); if all are 0, each learner has one.
     """
     votes_SN = votes_SN.astype(np.float64)
     votes_SN[votes_SN.sum(1) == 0] = 1

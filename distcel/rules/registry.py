@@ -1,6 +1,6 @@
 """The registry of all rules, in the order of the tables, and the predictions of the untrained ones.
 
-A rule that trains no network is an entry of `untrained.CONSENSUS`, a trained one of
+A rule that trains no network is an entry of `untrained.CONSENSUS`, a trained rule one of
 `trained.TRAINED`.
 """
 
@@ -13,42 +13,49 @@ from distcel.data.splits import Split
 from distcel.execute.inline import one_thread
 from distcel.experiment.types import SelectorSplit
 from distcel.rules.consensus import BestOnValid
-from distcel.rules.rule import ProbsDSC, Rule, RuleOptions, differs, predict_draws
+from distcel.rules.rule import ProbsDSC, Rule, RuleOptions, predict_draws, unknown
 from distcel.rules.trained import SMART, TRAINED
 from distcel.rules.untrained import CONSENSUS
 
-# What no rule reaches, or any should: measured beside the rules, on the learners' own predictions.
+# The upper and the lower reference, measured on the learners' own predictions beside the rules.
 ORACLE = Rule(
     key="oracle",
     title="oracle",
     about="the share of images that at least one learner gets right",
     fitted_on="nothing",
-    asked=differs,
-    cost=differs,
+    n_used=unknown,
+    cost=unknown,
 )
 MEAN_LEARNER = Rule(
     key="single_mean",
     title="mean base learner",
     about="the mean accuracy of the learners, each by itself",
     fitted_on="nothing",
-    asked=differs,
-    cost=differs,
+    n_used=unknown,
+    cost=unknown,
 )
-PAPERS = tuple(rule.key for rule in (SMART, *CONSENSUS[:4]))
+# The keys of the paper's rules.
+PAPER_RULES = (
+    SMART.key,
+    "super_learner",
+    "unweighted_average",
+    "plurality_vote",
+    "random_selection",
+)
 RULES: Mapping[str, Rule] = {rule.key: rule for rule in (SMART, *CONSENSUS, *TRAINED)}
 
 
 def consensus_rules(selector_split: SelectorSplit) -> list[Rule]:
     """The rules that train no network and can be compared here.
 
-    META-DES needs the extra `deslib`. With `holdout` a rule that asks no learner would have a fifth
-    of the samples that the others use, through the learners: it is left out.
+    META-DES needs the extra `deslib`. With `holdout` a rule that uses no learners is left out: it
+    would have the held-out fifth alone, while the other rules' learners were trained on the rest.
     """
     return [
         rule
         for rule in CONSENSUS
         if (rule.key != "meta_des" or find_spec("deslib"))
-        and (rule.asks_learners or selector_split != "holdout")
+        and (rule.uses_learners or selector_split != "holdout")
     ]
 
 
@@ -60,15 +67,19 @@ def predict_rules(
     k: int,
     seed: int,
 ) -> tuple[dict[str, ProbsDSC], dict[str, float]]:
-    """Each rule's class probabilities for each test sample, and what some chose on valid, by key.
+    """Predict the test split by each rule.
 
     Args:
-        rules: that train no network.
-        train: for those that are fitted on it.
-        valid: for those that are fitted on it, and for what is chosen.
-        test: the samples.
-        k: of the smart ensemble.
-        seed: of random draws.
+        rules: rules that train no network.
+        train: the split for rules that are fitted on train.
+        valid: the split for rules that are fitted on valid, and for settings.
+        test: the samples to predict.
+        k: k of the smart ensemble.
+        seed: seeds random draws.
+
+    Returns:
+        tuple: the class probabilities, (D, S, C), and the settings that were chosen on valid, each
+        by the rule's key.
     """
     options = RuleOptions(k, seed, valid)
     splits = {"nothing": train, "train": train, "valid": valid}

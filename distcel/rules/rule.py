@@ -1,4 +1,4 @@
-"""What a rule is: its name, what it is fitted on, how many learners it asks and what that costs."""
+"""A rule: its name, what it is fitted on, how many learners it uses, and its cost."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from distcel.core.cost import MultiplyAdds
 from distcel.data.splits import Split
 
-# Maps any split to class probabilities (S, C).
+# Maps a split to class probabilities (S, C).
 FittedRule = Callable[[Split], Tensor]
-# Class probabilities of a rule's D draws; most rules have one draw.
+# The class probabilities of the D draws of a rule; most rules have one draw.
 ProbsDSC = NDArray[np.floating[Any]]
 FittedOn = Literal["nothing", "train", "valid"]
 
@@ -24,23 +24,23 @@ class ConsensusRule(Protocol):
     """Combines the base learners' predictions into one."""
 
     def fit(self, fitted: Split) -> FittedRule:
-        """Fit it to a split; the result maps any split to class probabilities (S, C)."""
+        """Fit the rule to a split; the result maps any split to class probabilities (S, C)."""
         ...
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What decides how many learners a rule asks and what it costs.
+    """The facts of a run that determine how many learners a rule uses, and its cost.
 
     Attributes:
         n_learners: N.
         n_classes: C.
-        n_train: samples of the train split.
-        k: of the smart ensemble.
-        first_k: of the search's first trial.
-        multiply_adds: of the networks.
-        learned_k: of the learned vote, where it was searched.
-        chosen: what rules chose on valid, by key.
+        n_train: number of samples of the train split.
+        k: k of the smart ensemble.
+        first_k: k of the search's first trial.
+        multiply_adds: multiply-adds of the networks.
+        learned_k: k of the learned vote; None where it was not searched.
+        chosen: the settings that were chosen on valid, by the rule's key.
     """
 
     n_learners: int
@@ -55,11 +55,11 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class RuleOptions:
-    """What a consensus rule is built from.
+    """The options that consensus rules are built with.
 
     Attributes:
-        k: of the smart ensemble.
-        seed: of random draws.
+        k: k of the smart ensemble.
+        seed: seeds random draws.
         valid: the split that settings are chosen on.
     """
 
@@ -76,72 +76,75 @@ Build = Callable[[RuleOptions], Sequence[ConsensusRule]]
 class Rule:
     """A rule that turns an image or the learners' predictions of it into class probabilities.
 
-    What has no default has to be given: a rule that lacks it cannot be imported.
+    An attribute without a default has to be given: a rule that lacks it cannot be imported.
 
     Attributes:
-        key: identifies it in `results.json`.
-        title: what tables and figures show.
-        about: what it is, for the notes of a report.
-        fitted_on: the split that its parameters, or the learners it takes, are fitted on.
-        asked: how many base learners it asks of an image; None where that differs by image or is
-            not recorded.
-        cost: multiply-adds of an image; None as for `asked`.
-        build: for a rule that trains no network, its draws, whose accuracies are averaged.
-        chosen: the setting of it that is chosen on valid, an attribute of the consensus rule.
-        asks_learners: whether it uses the base learners at all.
+        key: identifies the rule in `results.json`.
+        title: the name in tables and figures.
+        about: a description, for the notes of a report.
+        fitted_on: the split that its parameters, or the learners it selects, are fitted on.
+        n_used: the number of base learners that it uses for an image; None where that varies by
+            image or is not recorded.
+        cost: multiply-adds of an image; None as for `n_used`.
+        build: builds the draws of a rule that trains no network; their accuracies are averaged.
+        chosen: the attribute of the consensus rule that is chosen on valid, if any.
     """
 
     key: str
     title: str
     about: str
     fitted_on: FittedOn
-    asked: Count
+    n_used: Count
     cost: Count
     build: Build | None = None
     chosen: str | None = None
-    asks_learners: bool = True
+
+    @property
+    def uses_learners(self) -> bool:
+        """Whether the rule uses the base learners at all."""
+        return self.n_used is not no_learners
 
     def describe(self, facts: RunFacts) -> dict[str, Any]:
-        """The facts that a report shows of it, for `results.json`."""
+        """The description of the rule in `results.json`, which reports show."""
         return {
             "title": self.title,
             "about": self.about,
             "fitted_on": self.fitted_on,
-            "asked": self.asked(facts),
+            "asked": self.n_used(facts),
             "multiply_adds": self.cost(facts),
         }
 
 
-def nobody(_: RunFacts) -> int:
-    """It asks no learner."""
+def no_learners(_: RunFacts) -> int:
+    """No learner is used."""
     return 0
 
 
-def one(_: RunFacts) -> int:
-    """It asks one learner, the same for every image."""
+def one_learner(_: RunFacts) -> int:
+    """One learner is used, the same for every image."""
     return 1
 
 
-def everybody(facts: RunFacts) -> int:
-    """It asks all learners."""
+def all_learners(facts: RunFacts) -> int:
+    """All learners are used."""
     return facts.n_learners
 
 
-def selected(facts: RunFacts) -> int:
-    """It asks as many as the smart ensemble."""
+def k_learners(facts: RunFacts) -> int:
+    """As many learners are used as the smart ensemble selects."""
     return facts.k
 
 
-def differs(_: RunFacts) -> None:
-    """It asks others of each image, or how many is not recorded."""
+def unknown(_: RunFacts) -> None:
+    """The number varies by image, or is not recorded."""
     return
 
 
-def learners(asked: Count, matrices: bool = False) -> Count:
-    """The cost of the learners that are asked, with a C x C matrix for each if `matrices`."""
+def cost_of_learners(n_used: Count, matrices: bool = False) -> Count:
+    """The cost of the learners that are used, with a C x C matrix for each if `matrices`."""
 
     def cost(facts: RunFacts) -> int | None:
-        count = asked(facts)
+        count = n_used(facts)
         if count is None:
             return None
         per_learner = facts.n_classes**2 if matrices else 0
@@ -150,9 +153,9 @@ def learners(asked: Count, matrices: bool = False) -> Count:
     return cost
 
 
-def selection_net_and(asked: Count, matrices: bool = False) -> Count:
-    """The cost of the selection net and of `learners`."""
-    rest = learners(asked, matrices)
+def cost_with_selection_net(n_used: Count, matrices: bool = False) -> Count:
+    """The cost of the selection net, added to `cost_of_learners`."""
+    rest = cost_of_learners(n_used, matrices)
 
     def cost(facts: RunFacts) -> int | None:
         count = rest(facts)

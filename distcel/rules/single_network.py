@@ -1,6 +1,6 @@
-"""One network of the selection net's architecture that classifies the images by itself.
+"""A single network of the selection net's architecture that classifies the images by itself.
 
-How long it is trained is counted in sample passes, one forward and backward pass of one image
+The length of a training is measured in sample passes: forward and backward passes of one image
 through the architecture that all networks of a run share. Unlike seconds, they are the same on
 every machine.
 """
@@ -27,23 +27,23 @@ from distcel.train.loop import Training, augment, predict, to_tensor
 from distcel.train.selection import measured_epoch
 from distcel.train.task import TrainingTask
 
-SECONDS_BETWEEN_STATES = 30.0  # lost at most when a worker is killed; half a second to keep each
+SECONDS_BETWEEN_STATES = 30.0  # a lost worker loses at most these; keeping a state takes 0.5 s
 
 
 def ensemble_passes(experiment: Experiment, counts: SampleCounts) -> int:
     """The sample passes of the whole ensemble: all base learners and the selection net's refit.
 
     sum_i S_i E + S E', with S_i the size of learner i's specialised subset, E the epochs of a base
-    learner, S the train split's size and E' the epochs of the selection net. The sum is over
-    `crossfit`'s copies as well. The trials of the search, some dozen trainings of a selection net,
-    are not in it.
+    learner, S the train split's size and E' the epochs of the selection net. The sum includes
+    the copies of `crossfit`. It does not include the trials of the search, each of which trains a
+    selection net.
     """
     learners = (counts.base_learners + counts.copies) * experiment.learner_recipe.epochs
     return learners + counts.selection_net * experiment.selector_recipe.epochs
 
 
 def epochs_of(passes: int, n_samples: int) -> int:
-    """The fewest whole epochs of `n_samples` with at least so many sample passes."""
+    """The smallest number of epochs of `n_samples` that has at least so many sample passes."""
     return -(-passes // n_samples)
 
 
@@ -55,12 +55,12 @@ class SingleNetworkTraining:
         train: the split it is trained on; the base learners' predictions are not used.
         valid: the split that decides on the best epoch.
         recipe: optimizer, schedule, batch size, epochs and augmentation.
-        seed: of the initial weights, the order of the samples and their augmentation.
-        device: that it is trained on.
+        seed: seeds the initial weights, the order of the samples and their augmentation.
+        device: the device that it is trained on.
 
     Attributes:
-        best: all epochs so far, and the weights after the one most accurate on valid, the earliest
-            of equals; None before the first epoch.
+        best: all epochs so far, and the weights after the epoch with the highest accuracy on valid,
+            the earliest of equals; None before the first epoch.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class SingleNetworkTraining:
         self.best = replace(best, epochs=(*best.epochs, result))
 
     def save(self) -> bytes:
-        """What `load` needs to go on as if there had been no break; after the first epoch."""
+        """The state with which `load` continues as if without a break; after the first epoch."""
         assert self.best is not None, "an epoch is done"
         parts = {"training": save_training(self.training), "best": self.best.to_bytes()}
         return save({name: np.frombuffer(part, np.uint8) for name, part in parts.items()})
 
     def load(self, state: bytes) -> None:
-        """Go to where a training with the same arguments was saved."""
+        """Continue from the saved state of a training with the same arguments."""
         parts = {name: part.tobytes() for name, part in load(state).items()}
         load_training(self.training, parts["training"])
         self.best = TrainedNetwork.from_bytes(parts["best"])
@@ -121,15 +121,15 @@ class SingleNetworkTraining:
 
 @dataclass(frozen=True)
 class SingleNetwork:
-    """The rule that asks this network alone, trained for so many epochs at this lr."""
+    """The rule that predicts with this network alone, trained for `epochs` at `lr`."""
 
     epochs: int
     lr: float
 
     def begin(self, task: TrainingTask, device: torch.device) -> SingleNetworkTraining:
-        """A fresh training by the selection net's recipe, but for lr and epochs.
+        """A fresh training by the selection net's recipe with this rule's lr and epochs.
 
-        Its schedule is stretched over all epochs: by `step` too, the lr ends where it does there.
+        The schedule is stretched over all epochs; with `step`, lr falls by the same total factor.
         """
         recipe = task.experiment.selector_recipe
         gamma = recipe.gamma ** (recipe.epochs / self.epochs)
@@ -143,7 +143,7 @@ class SingleNetwork:
         state: bytes | None,
         seconds_between_states: float = SECONDS_BETWEEN_STATES,
     ) -> Iterator[Progress | TrainedNetwork]:
-        """Train; yields its progress with a state from time to time, at its end the best epoch.
+        """Train; yields progress with a state at intervals and, last, the best epoch's network.
 
         Raises:
             DivergedError: a loss became NaN or infinite.

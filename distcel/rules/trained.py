@@ -1,6 +1,6 @@
-"""The rules that are trained networks: the smart ensemble and its rivals.
+"""The rules that are trained networks: the smart ensemble, and those it is compared with.
 
-A comparison gives each at one learning rate or at several and takes the best on valid:
+A comparison trains each at one or more learning rates and selects the best one on valid:
 
     found = best_on_valid(rules, shared, executor, search_folder / "rules")
     found["soft_gating"].predict(task, test)  # class probabilities (S, C)
@@ -19,7 +19,14 @@ from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.types import Experiment, SelectionParams
 from distcel.rules.gating import GatedEnsemble
-from distcel.rules.rule import Rule, RunFacts, everybody, nobody, selected, selection_net_and
+from distcel.rules.rule import (
+    Rule,
+    RunFacts,
+    all_learners,
+    cost_with_selection_net,
+    k_learners,
+    no_learners,
+)
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.search.kept import TrainableRule, train_missing
 from distcel.search.refit import SmartRule
@@ -48,8 +55,8 @@ SMART = Rule(
     about="the selection net takes k learners for each image; the softmax of the sum of their "
     "outputs is the prediction (Eq. 11)",
     fitted_on="train",
-    asked=selected,
-    cost=selection_net_and(selected),
+    n_used=k_learners,
+    cost=cost_with_selection_net(k_learners),
 )
 TRAINED = (
     Rule(
@@ -58,8 +65,8 @@ TRAINED = (
         about="the smart ensemble at the first trial's k, epsilon and m with the paper's gradient: "
         "Eq. 7 with the 1/epsilon that it leaves out and a baseline that lowers its variance",
         fitted_on="train",
-        asked=_first_k,
-        cost=selection_net_and(_first_k),
+        n_used=_first_k,
+        cost=cost_with_selection_net(_first_k),
     ),
     Rule(
         key="single_network",
@@ -68,7 +75,7 @@ TRAINED = (
         "many samples as the whole ensemble, at the brief one's learning rate, its schedule "
         "stretched. It counts after its best epoch on valid, the smart ensemble after its last",
         fitted_on="train",
-        asked=nobody,
+        n_used=no_learners,
         cost=_one_network,
     ),
     Rule(
@@ -76,23 +83,23 @@ TRAINED = (
         title="straight-through top-k",
         about="the smart ensemble whose gradient passes the mask as if that were the scores",
         fitted_on="train",
-        asked=selected,
-        cost=selection_net_and(selected),
+        n_used=k_learners,
+        cost=cost_with_selection_net(k_learners),
     ),
     Rule(
         key="soft_gating",
         title="soft gating",
         about="the mean of all outputs, weighted by the selection net's softmax",
         fitted_on="train",
-        asked=everybody,
-        cost=selection_net_and(everybody),
+        n_used=all_learners,
+        cost=cost_with_selection_net(all_learners),
     ),
     Rule(
         key="brief_single_network",
         title="brief single network",
         about="the same network, which sees as many samples as the selection net",
         fitted_on="train",
-        asked=nobody,
+        n_used=no_learners,
         cost=_one_network,
     ),
     Rule(
@@ -101,8 +108,8 @@ TRAINED = (
         about="the sum of the selected learners' log-probabilities, each through a matrix and a "
         "bias of its own, with k at most n/3; a search of its own of as many trials",
         fitted_on="train",
-        asked=_learned_k,
-        cost=selection_net_and(_learned_k, matrices=True),
+        n_used=_learned_k,
+        cost=cost_with_selection_net(_learned_k, matrices=True),
     ),
 )
 TITLES = {rule.key: rule.title for rule in TRAINED}
@@ -113,10 +120,10 @@ class Chosen:
     """A trained rule at the learning rate that is best on the valid split.
 
     Attributes:
-        rule: how it is trained and how it predicts.
-        network: what was trained.
+        rule: the rule with this learning rate.
+        network: its trained network.
         lr: its learning rate.
-        seconds: that its trainings at all learning rates took, but for those that diverged.
+        seconds: duration of its trainings at all learning rates, without those that diverged.
     """
 
     rule: TrainableRule
@@ -129,7 +136,7 @@ class Chosen:
         return self.rule.predict(self.network, task, split)
 
     def facts(self, task: TrainingTask) -> dict[str, Any]:
-        """What a report shows of its training, for `results.json`."""
+        """The facts of its training in `results.json`, which reports show."""
         n_epochs = len(self.network.epochs)
         return {
             "lr": self.lr,
@@ -141,7 +148,7 @@ class Chosen:
 
 
 def brief_single(experiment: Experiment, lrs: Sequence[float]) -> dict[str, RulesByLr]:
-    """The single network that sees as many samples as the selection net, by its key."""
+    """The single network that sees as many samples as the selection net, by key and lr."""
     epochs = experiment.selector_recipe.epochs
     return {"brief_single_network": {lr: SingleNetwork(epochs, lr) for lr in lrs}}
 
@@ -153,17 +160,17 @@ def rules_beyond(
     lrs: Sequence[float],
     single_lr: float,
 ) -> dict[str, RulesByLr]:
-    """What the paper does not have, by its key, the longest training first.
+    """Rules that the paper does not have, by key and lr, the longest training first.
 
     The single network sees as many samples as the whole ensemble did, rounded up to whole epochs.
     All have the selection net's recipe.
 
     Args:
-        experiment: whose recipes they and the ensemble have.
-        params: e2e-CEL's; k is straight-through's as well.
-        counts: what the ensemble was trained on.
-        lrs: that each of them but the single network is trained at.
-        single_lr: the single network's.
+        experiment: has the recipes.
+        params: hyperparameters of e2e-CEL; straight-through top-k has the same k.
+        counts: numbers of samples that the ensemble was trained on.
+        lrs: learning rates of each rule but the single network.
+        single_lr: learning rate of the single network.
     """
     epochs = epochs_of(ensemble_passes(experiment, counts), counts.selection_net)
     own = {lr: replace(params, lr=lr) for lr in lrs}
@@ -175,7 +182,7 @@ def rules_beyond(
 
 
 def smart_by_eq_7(first: SelectionParams, lrs: Sequence[float]) -> dict[str, RulesByLr]:
-    """The smart ensemble at the first trial's point and lrs, if that has the paper's gradient."""
+    """The smart ensemble at the first trial's point, by key and lr, if it has Eq. 7's gradient."""
     if first.gradient != "paper":
         return {}
     own = dict.fromkeys([*lrs, first.lr])
@@ -189,22 +196,22 @@ def best_on_valid(
     folder: Path,
     titles: Mapping[str, str] = TITLES,
 ) -> dict[str, Chosen]:
-    """Train what is not trained yet, on workers, and choose each rule's learning rate.
+    """Train the rules that are not kept yet, and choose each rule's learning rate.
 
     Args:
-        rules: by key and learning rate, the longest training first.
-        shared: what the selection net was trained on.
-        executor: trains on workers.
-        folder: where what is trained is kept for a later launch, in the search's own folder, whose
-            name stands for data, recipes and seed.
-        titles: by key, what messages call the rules.
+        rules: the rules by key and learning rate, the longest training first.
+        shared: the TrainingTask, as `executor.share` returned it.
+        executor: runs the trainings.
+        folder: where the networks are kept for a later launch. It is in the search's folder, whose
+            name identifies data, recipes and seed.
+        titles: the titles of the rules in messages, by key.
 
     Returns:
-        dict: by key, the first of equals; a rule that diverges at every learning rate is left out
-        with a message.
+        dict: by key, the rule at the learning rate that is best on valid, the first of equals. A
+        rule that diverges at every learning rate is left out, with a logged warning.
 
     Raises:
-        RunFailedError: workers were lost again and again.
+        RunFailedError: workers were lost repeatedly.
     """
     jobs = {
         titles[key] if i == 0 else f"{titles[key]}, lr {lr:g}": (key, lr, rule)

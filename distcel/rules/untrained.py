@@ -1,7 +1,7 @@
-"""The consensus rules that train no network, in the order of the tables: a new one goes here.
+"""The consensus rules that train no network, in the order of the tables; add a new one here.
 
-What has to be fitted is fitted on `train`; what takes learners by how well they do is fitted on
-`valid`, which they have not seen.
+Parameters are fitted on `train`. Learners are selected by their accuracy on `valid`, which they
+have not seen.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from distcel.rules.rule import (
     Rule,
     RuleOptions,
     RunFacts,
-    differs,
-    everybody,
-    learners,
-    nobody,
-    one,
-    selected,
+    all_learners,
+    cost_of_learners,
+    k_learners,
+    no_learners,
+    one_learner,
+    unknown,
 )
 from distcel.rules.static import (
     INVERSE_PENALTIES,
@@ -69,8 +69,8 @@ CONSENSUS = (
         f"from one is chosen on valid among {_listed(SL_PENALTIES)}; L-BFGS has at most "
         f"{SuperLearner().max_iterations} iterations",
         fitted_on="train",
-        asked=everybody,
-        cost=learners(everybody),
+        n_used=all_learners,
+        cost=cost_of_learners(all_learners),
         build=lambda options: [super_learner(options.valid)],
         chosen="penalty",
     ),
@@ -79,8 +79,8 @@ CONSENSUS = (
         title="UA",
         about="the mean of all learners' outputs",
         fitted_on="nothing",
-        asked=everybody,
-        cost=learners(everybody),
+        n_used=all_learners,
+        cost=cost_of_learners(all_learners),
         build=lambda _: [UnweightedAverage()],
     ),
     Rule(
@@ -88,8 +88,8 @@ CONSENSUS = (
         title="PV",
         about="the class that most learners rank first",
         fitted_on="nothing",
-        asked=everybody,
-        cost=learners(everybody),
+        n_used=all_learners,
+        cost=cost_of_learners(all_learners),
         build=lambda _: [PluralityVote()],
     ),
     Rule(
@@ -98,8 +98,8 @@ CONSENSUS = (
         about="the mean output of learners drawn at random, as many as the smart ensemble takes: "
         f"the mean accuracy of {RANDOM_DRAWS} draws",
         fitted_on="nothing",
-        asked=selected,
-        cost=learners(selected),
+        n_used=k_learners,
+        cost=cost_of_learners(k_learners),
         build=lambda options: random_selections(options.k, options.seed),
     ),
     Rule(
@@ -107,8 +107,8 @@ CONSENSUS = (
         title="best learner",
         about="the one most accurate on valid",
         fitted_on="valid",
-        asked=one,
-        cost=learners(one),
+        n_used=one_learner,
+        cost=cost_of_learners(one_learner),
         build=lambda _: [TopLearners(1)],
     ),
     Rule(
@@ -116,8 +116,8 @@ CONSENSUS = (
         title="static top-k",
         about="the mean output of the most accurate on valid, as many as the smart ensemble takes",
         fitted_on="valid",
-        asked=selected,
-        cost=learners(selected),
+        n_used=k_learners,
+        cost=cost_of_learners(k_learners),
         build=lambda options: [TopLearners(options.k)],
     ),
     Rule(
@@ -125,8 +125,8 @@ CONSENSUS = (
         title="static top-k of its own k",
         about="the mean output of the k most accurate on valid, k chosen there as well",
         fitted_on="valid",
-        asked=_own_k,
-        cost=learners(_own_k),
+        n_used=_own_k,
+        cost=cost_of_learners(_own_k),
         build=lambda options: [
             BestOnValid(
                 tuple(TopLearners(k) for k in range(1, options.valid.probs_SNC.shape[1] + 1)),
@@ -140,8 +140,8 @@ CONSENSUS = (
         title="discrete SL",
         about="the one learner with the lowest cross entropy on valid",
         fitted_on="valid",
-        asked=one,
-        cost=learners(one),
+        n_used=one_learner,
+        cost=cost_of_learners(one_learner),
         build=lambda _: [DiscreteSuperLearner()],
     ),
     Rule(
@@ -150,8 +150,8 @@ CONSENSUS = (
         about="the mean output of learners added one at a time, with replacement, to be most "
         f"accurate on valid (Caruana et al. 2004): {GreedySelection().n_rounds} rounds, no bagging",
         fitted_on="valid",
-        asked=differs,
-        cost=differs,
+        n_used=unknown,
+        cost=unknown,
         build=lambda _: [GreedySelection()],
     ),
     Rule(
@@ -162,8 +162,8 @@ CONSENSUS = (
         f"{_listed(INVERSE_PENALTIES)}; L-BFGS has at most {LogisticStacking().max_iterations} "
         "iterations",
         fitted_on="train",
-        asked=everybody,
-        cost=learners(everybody, matrices=True),
+        n_used=all_learners,
+        cost=cost_of_learners(all_learners, matrices=True),
         build=lambda options: [
             BestOnValid(tuple(map(LogisticStacking, INVERSE_PENALTIES)), options.valid)
         ],
@@ -175,8 +175,8 @@ CONSENSUS = (
         about=f"a learner votes once for each of the {_COUNT} nearest images of valid that it gets "
         "right, by the pixels' distance (Ko et al. 2008)",
         fitted_on="valid",
-        asked=differs,
-        cost=differs,
+        n_used=unknown,
+        cost=unknown,
         build=lambda _: [KnoraUnion()],
     ),
     Rule(
@@ -185,8 +185,8 @@ CONSENSUS = (
         about=f"the learners that get all of the {_COUNT} nearest images of valid right vote, or "
         "of as many of the nearest as any gets right",
         fitted_on="valid",
-        asked=differs,
-        cost=differs,
+        n_used=unknown,
+        cost=unknown,
         build=lambda _: [KnoraEliminate()],
     ),
     Rule(
@@ -195,10 +195,9 @@ CONSENSUS = (
         about=f"the classes' shares of the {_COUNT} nearest training images by the pixels' "
         "distance, which means little for photographs; a multiply-add a pixel of each image kept",
         fitted_on="train",
-        asked=nobody,
+        n_used=no_learners,
         cost=_distances,
         build=lambda _: [NearestNeighbours()],
-        asks_learners=False,
     ),
     Rule(
         key="meta_des",
@@ -207,8 +206,8 @@ CONSENSUS = (
         f"{_COUNT} nearest images of valid and by similar outputs (Cruz et al. 2015); the mean "
         "output of those",
         fitted_on="valid",
-        asked=differs,
-        cost=differs,
+        n_used=unknown,
+        cost=unknown,
         build=_build_meta_des,
     ),
 )

@@ -4,7 +4,7 @@ from distcel.data.splits import Split
 from distcel.evaluate.launch import accuracies, learner_accuracies
 from distcel.experiment.types import learner_specs
 from distcel.rules.consensus import RANDOM_DRAWS
-from distcel.rules.registry import PAPERS, RULES, predict_rules
+from distcel.rules.registry import PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC
 from tests.cached_splits import made_split, split_of
 
@@ -35,7 +35,7 @@ def paper_rules(train: Split, test: Split) -> dict[str, ProbsDSC]:
     n_samples = len(test.labels_S)
     wrong = (test.labels_S + 1) % 3
     smart = np.eye(3)[np.where(np.arange(n_samples) < n_samples // 2, test.labels_S, wrong)][None]
-    rules = [RULES[key] for key in PAPERS[1:]]
+    rules = [RULES[key] for key in PAPER_RULES[1:]]
     return {"e2e_cel": smart, **predict_rules(rules, train, train, test, 2, seed=0)[0]}
 
 

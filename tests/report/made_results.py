@@ -6,7 +6,7 @@ import numpy as np
 
 from distcel.core.cost import MultiplyAdds
 from distcel.evaluate.metrics import measure
-from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPERS, RULES
+from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES
 from distcel.rules.rule import RunFacts
 from tests.cached_splits import split_of
 from tests.evaluate.test_metrics import sure
@@ -14,7 +14,7 @@ from tests.evaluate.test_metrics import sure
 TEST = split_of(0, n_samples=40)
 NAMES = ("cat", "dog", "a|b", "fish")
 KEYS = (
-    *PAPERS,
+    *PAPER_RULES,
     "stacking",
     "static_top_k",
     "single_network",
@@ -70,7 +70,7 @@ def launch(seed: int, facts: RunFacts) -> dict[str, Any]:
         },
         "accuracy": {
             "e2e_cel": 0.75,
-            **dict.fromkeys(PAPERS[1:], 0.5),
+            **dict.fromkeys(PAPER_RULES[1:], 0.5),
             "oracle": 1.0,
             "single_mean": 0.5,
         },
@@ -78,7 +78,7 @@ def launch(seed: int, facts: RunFacts) -> dict[str, Any]:
         "specialised": 0.9,
         "complementary": 0.4,
         "overall": 0.5,
-        "rules": {key: RULES[key].describe(facts) for key in PAPERS}
+        "rules": {key: RULES[key].describe(facts) for key in PAPER_RULES}
         | {ORACLE.key: ORACLE.describe(facts)},
         "seconds": {"base_learners": 60.0, "refit": 6.0},
         "versions": {"torch": "2"},

@@ -7,7 +7,7 @@ import pytest
 from distcel.report.document import launch_report, launch_tables, reproduction_report
 from distcel.report.notes import of_precision
 from distcel.report.tables import accuracy_within
-from distcel.rules.registry import PAPERS
+from distcel.rules.registry import PAPER_RULES
 from tests.report.made_results import (
     FEMALE,
     LEARNED,
@@ -122,7 +122,7 @@ def test_the_report_says_how_many_trials_and_samples_there_were() -> None:
 def test_fer2013s_private_test_has_a_row_of_its_own() -> None:
     found = made_results({})
     for seed, accuracy in zip(found["seeds"], (0.6, 0.7), strict=True):
-        rules = dict.fromkeys(PAPERS, 0.5) | {"e2e_cel": accuracy}
+        rules = dict.fromkeys(PAPER_RULES, 0.5) | {"e2e_cel": accuracy}
         own = {"n_samples": 20, "accuracy": rules, "specialised": 0.5}
         seed["launch"]["private_test"] = own | {"complementary": None, "overall": 0.25}
     text, title = reproduction_report(found), "distcel, PrivateTest alone (20)"

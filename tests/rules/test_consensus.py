@@ -58,7 +58,7 @@ def test_random_selections_differ_by_draw_and_by_run() -> None:
     assert draws[0].equal(RandomSelection(2, (0, 0)).fit(train)(test))
 
 
-def test_the_super_learner_finds_the_one_learner_that_knows_the_classes() -> None:
+def test_the_super_learner_finds_the_one_learner_that_is_correct() -> None:
     def noise_but_one(seed: int) -> Split:
         random = np.random.default_rng(seed)
         labels = random.integers(0, 4, 400)
@@ -71,8 +71,8 @@ def test_the_super_learner_finds_the_one_learner_that_knows_the_classes() -> Non
     assert accuracy(SuperLearner(), train, test) > 0.99
 
 
-def test_the_super_learners_penalty_draws_it_towards_ua_where_its_weights_are_of_no_use() -> None:
-    # The learners know the samples that the weights are fitted on, and no others.
+def test_the_super_learners_penalty_pulls_it_towards_ua_where_its_weights_are_useless() -> None:
+    # The learners are correct on the samples that the weights are fitted on, and on no others.
     train, valid = split_of(0, 60), split_of(1)
     known = train.probs_SNC.copy()
     known[:, 5] = 0.9 * np.eye(4)[train.labels_S] + 0.025  # the learner that is worst on valid
@@ -88,7 +88,7 @@ def test_the_super_learners_penalty_draws_it_towards_ua_where_its_weights_are_of
     )
 
 
-def test_the_oracle_needs_one_learner_to_be_right() -> None:
+def test_the_oracle_needs_one_correct_learner() -> None:
     probs = np.array([[[0.6, 0.4], [0.1, 0.9]], [[0.6, 0.4], [0.7, 0.3]]], np.float32)
     split = made_split(np.array([1, 1]), probs)
     assert oracle_accuracy(split) == 0.5

@@ -1,4 +1,4 @@
-"""What holds of every consensus rule."""
+"""Properties of every consensus rule."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ RULES: list[ConsensusRule] = [
     KnoraUnion(),
     KnoraEliminate(),
 ]
-# Their answer is some learner's own; a mean may answer what no learner does.
+# They predict the class of some learner; a mean may predict a class that no learner does.
 CHOOSING: list[ConsensusRule] = [
     PluralityVote(),
     TopLearners(k=1),
@@ -57,7 +57,7 @@ class TestEveryRule:
         assert (probs >= 0).all()
         np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-6)
 
-    def test_judges_each_sample_by_itself(self, rule: ConsensusRule) -> None:
+    def test_predicts_each_sample_independently(self, rule: ConsensusRule) -> None:
         vote, test = rule.fit(split_of(0)), split_of(1)
         chosen = np.zeros(200, bool)
         chosen[17:31] = True
@@ -67,7 +67,7 @@ class TestEveryRule:
         first, second = (rule.fit(split_of(0))(split_of(1)) for _ in range(2))
         assert first.equal(second)
 
-    def test_renamed_classes_give_renamed_answers(self, rule: ConsensusRule) -> None:
+    def test_renamed_classes_give_renamed_predictions(self, rule: ConsensusRule) -> None:
         order = np.array([2, 0, 3, 1])
 
         def renamed(split: Split) -> Split:
@@ -84,14 +84,14 @@ class TestEveryRule:
         probs[np.arange(40), :, labels] = 0.7
         images = np.random.default_rng(0).integers(0, 256, (40, 1, 2, 2), dtype=np.uint8)
         sure = made_split(labels, probs, images)
-        if isinstance(rule, NearestNeighbours):  # which asks no learner
+        if isinstance(rule, NearestNeighbours):  # which uses no learners
             assert accuracy(rule, sure, sure) < 1.0
         else:
             assert accuracy(rule, sure, sure) == 1.0
 
 
 @pytest.mark.parametrize("rule", CHOOSING, ids=lambda rule: type(rule).__name__)
-def test_no_rule_that_chooses_among_the_learners_answers_beats_the_oracle(
+def test_no_rule_that_chooses_among_the_learners_predictions_beats_the_oracle(
     rule: ConsensusRule,
 ) -> None:
     train, test = split_of(0, n_learners=3), split_of(1, n_learners=3)

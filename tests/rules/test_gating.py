@@ -83,7 +83,7 @@ def test_straight_through_is_the_hard_mask_forward_and_the_identity_backward() -
 
 
 @pytest.mark.parametrize("gate", [SoftGating, partial(StraightThrough, k=1)])
-def test_the_selection_net_learns_which_learner_to_ask(
+def test_the_selection_net_learns_which_learner_to_select(
     gate: Callable[[nn.Module], nn.Module],
 ) -> None:
     train, valid, net = specialists(0), specialists(1), selection_net()

@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Prepared:
     return prepared
 
 
-def test_it_searches_what_the_run_does_but_of_few_learners(run: Prepared) -> None:
+def test_it_has_the_runs_search_space_with_few_learners(run: Prepared) -> None:
     one = replace(run.search.first, k=1)
     own = _restricted(replace(run, search=replace(run.search, first=one)))
     assert own.search.space["k"] == IntDistribution(1, 2, log=True)
@@ -91,7 +91,7 @@ def test_what_is_found_is_kept(
     assert messages().count(": valid") == 1  # no trial before the refit
 
 
-def test_no_complete_trial_is_no_end_of_the_comparison(
+def test_the_comparison_continues_without_a_complete_trial(
     run: Prepared, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (0, 1):
@@ -100,7 +100,7 @@ def test_no_complete_trial_is_no_end_of_the_comparison(
     assert "no trial of the search is complete" in caplog.text
 
 
-def test_a_worker_that_is_lost_again_and_again_is_an_end_of_the_comparison(
+def test_a_worker_that_is_lost_repeatedly_ends_the_comparison(
     run: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:

@@ -23,13 +23,13 @@ def test_it_gives_class_probabilities_for_each_sample_by_itself() -> None:
     np.testing.assert_allclose(vote(test.where(chosen)), probs[17:31], rtol=1e-6)
 
 
-def test_it_asks_the_learner_that_is_competent_nearby() -> None:
+def test_it_selects_the_learner_that_is_competent_nearby() -> None:
     split = two_regions()
     assert accuracy(PluralityVote(), split, split) == 0
     assert accuracy(RULE, split, split) == 1
 
 
-def test_it_leaves_out_who_knows_nothing() -> None:
+def test_it_leaves_out_incompetent_learners() -> None:
     def noise_but_one(seed: int) -> Split:
         random = np.random.default_rng(seed)
         labels = random.integers(0, 4, 400)
@@ -42,7 +42,7 @@ def test_it_leaves_out_who_knows_nothing() -> None:
     assert accuracy(RULE, train, test) > 0.97
 
 
-def test_the_nearest_are_found_by_pixels_and_not_by_what_the_learners_say() -> None:
+def test_the_nearest_are_found_by_pixels_and_not_by_the_learners_outputs() -> None:
     split = two_regions()
     vote = RULE.fit(split)
     bright = np.full_like(split.images_SCHW, 250)

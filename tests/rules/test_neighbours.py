@@ -14,19 +14,19 @@ def test_with_fewer_samples_than_neighbours_all_are_near(rule: ConsensusRule) ->
 
 
 @pytest.mark.parametrize("rule", [KnoraUnion(), KnoraEliminate()])
-def test_knora_asks_the_learner_that_is_competent_nearby(rule: ConsensusRule) -> None:
+def test_knora_selects_the_learner_that_is_competent_nearby(rule: ConsensusRule) -> None:
     split = two_regions()
     assert accuracy(PluralityVote(), split, split) == 0
     assert accuracy(rule, split, split) == 1
 
 
-def test_knora_eliminate_leaves_out_the_farthest_until_someone_has_all_right() -> None:
+def test_knora_eliminate_leaves_out_the_farthest_until_a_learner_has_all_correct() -> None:
     fitted = two_regions()
-    # Nearer to the dark images, yet of the seven nearest four are bright: nobody has all right.
+    # Nearer to the dark images, but four of the seven nearest are bright: no learner has all.
     few = fitted.where(np.isin(np.arange(80), [0, 1, 2, 40, 41, 42, 43]))
-    asked = fitted.where(np.arange(80) == 3)
+    chosen = fitted.where(np.arange(80) == 3)
     np.testing.assert_array_equal(
-        KnoraEliminate().fit(few)(asked).argmax(-1).numpy(), asked.labels_S
+        KnoraEliminate().fit(few)(chosen).argmax(-1).numpy(), chosen.labels_S
     )
 
 
@@ -37,13 +37,13 @@ def test_neighbours_are_found_by_their_pixels() -> None:
 
 def test_neighbours_and_knora_give_shares_of_the_votes() -> None:
     split = two_regions()
-    asked = split.where(np.arange(80) == 3)
+    chosen = split.where(np.arange(80) == 3)
     first = split.where(np.arange(80) < 5)  # of classes 0, 1, 0, 1, 0
-    shares = NearestNeighbours(5).fit(first)(asked)
+    shares = NearestNeighbours(5).fit(first)(chosen)
     np.testing.assert_allclose(shares, [[3 / 5, 2 / 5]], atol=1e-6)
     two = split.where(np.isin(np.arange(80), [0, 3]))
-    shares = NearestNeighbours(2).fit(two)(asked)
+    shares = NearestNeighbours(2).fit(two)(chosen)
     assert shares.argmax() == 1  # the nearer one's
     np.testing.assert_allclose(shares, [[1 / 2, 1 / 2]], atol=1e-6)
-    # Of its five nearest learner 0 has all right and the others none.
-    np.testing.assert_allclose(KnoraUnion(5).fit(split)(asked), [[0, 1]], atol=1e-6)
+    # Of its five nearest learner 0 has all correct and the others none.
+    np.testing.assert_allclose(KnoraUnion(5).fit(split)(chosen), [[0, 1]], atol=1e-6)

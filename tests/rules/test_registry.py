@@ -1,4 +1,5 @@
 import ast
+import runpy
 from collections import Counter
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -9,9 +10,17 @@ import pytest
 import distcel
 from distcel.core.cost import MultiplyAdds
 from distcel.data.splits import Split
+from distcel.experiment.types import Published
 from distcel.rules import registry, untrained
 from distcel.rules.consensus import SuperLearner
-from distcel.rules.registry import MEAN_LEARNER, ORACLE, RULES, consensus_rules, predict_rules
+from distcel.rules.registry import (
+    MEAN_LEARNER,
+    ORACLE,
+    PAPER_RULES,
+    RULES,
+    consensus_rules,
+    predict_rules,
+)
 from distcel.rules.rule import ProbsDSC, Rule, RunFacts
 from distcel.rules.static import LogisticStacking, TopLearners
 from distcel.rules.trained import TRAINED
@@ -28,7 +37,7 @@ def predictions(
 
 
 def with_an_expert(split: Split, learner: int) -> Split:
-    """The split, with one learner that knows every class."""
+    """The split, with one learner whose predictions are all correct."""
     probs = split.probs_SNC.copy()
     probs[:, learner] = 0.99 * np.eye(4)[split.labels_S] + 0.0025
     return replace(split, probs_SNC=probs)
@@ -48,7 +57,7 @@ def test_what_is_chosen_on_valid_is_reported() -> None:
     np.testing.assert_allclose(probs["super_learner"][0], super_learner)
 
 
-def test_neighbours_are_no_rival_on_a_holdout() -> None:
+def test_neighbours_are_left_out_on_a_holdout() -> None:
     kept, held_out = (
         {rule.key for rule in consensus_rules(split)} for split in ("crossfit", "holdout")
     )
@@ -72,12 +81,12 @@ def test_learners_are_picked_on_valid_and_weights_are_fitted_on_train() -> None:
     sixth = test.probs_SNC[:, 5].argmax(-1)
     for key in ("best_learner", "static_top_k", "discrete_super_learner", "greedy_selection"):
         np.testing.assert_array_equal(probs[key][0].argmax(-1), sixth)
-    # Stacking trusts the fifth, which is always right on train and test.
+    # Stacking follows the fifth, which is always correct on train and test.
     assert (probs["stacking"][0].argmax(-1) == test.labels_S).mean() > 0.95
 
 
-def test_how_many_learners_each_rule_asks_and_what_that_costs() -> None:
-    found = {key: (rule.asked(FACTS), rule.cost(FACTS)) for key, rule in RULES.items()}
+def test_how_many_learners_each_rule_uses_and_its_cost() -> None:
+    found = {key: (rule.n_used(FACTS), rule.cost(FACTS)) for key, rule in RULES.items()}
     assert found == {
         "e2e_cel": (2, 1200),
         "super_learner": (6, 600),
@@ -104,13 +113,22 @@ def test_how_many_learners_each_rule_asks_and_what_that_costs() -> None:
     assert (ORACLE.cost(FACTS), MEAN_LEARNER.cost(FACTS)) == (None, None)
 
 
+def test_the_papers_rules_do_not_depend_on_the_order_of_the_registry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(untrained, "CONSENSUS", untrained.CONSENSUS[::-1])
+    assert runpy.run_path(registry.__file__)["PAPER_RULES"] == PAPER_RULES
+    published = {field.name for field in fields(Published)}
+    assert set(PAPER_RULES) == published & set(RULES)
+
+
 def test_every_rule_can_be_built_or_is_trained() -> None:
     assert all(rule.build for rule in untrained.CONSENSUS)
     assert not any(rule.build for rule in TRAINED)
     assert len(RULES) == 1 + len(untrained.CONSENSUS) + len(TRAINED)  # no key is there twice
 
 
-@pytest.mark.parametrize("lacking", ["cost", "asked", "fitted_on", "title", "about"])
+@pytest.mark.parametrize("lacking", ["cost", "n_used", "fitted_on", "title", "about"])
 def test_a_rule_that_lacks_a_fact_does_not_import(lacking: str) -> None:
     tree = ast.parse(Path(untrained.__file__).read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -123,7 +141,7 @@ def test_a_rule_that_lacks_a_fact_does_not_import(lacking: str) -> None:
 
 def test_what_a_report_needs_of_a_rule_has_no_default() -> None:
     without = {field.name for field in fields(Rule) if field.default is MISSING}
-    assert without == {"key", "title", "about", "fitted_on", "asked", "cost"}
+    assert without == {"key", "title", "about", "fitted_on", "n_used", "cost"}
 
 
 def test_a_title_is_written_once() -> None:

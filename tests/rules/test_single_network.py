@@ -64,7 +64,7 @@ def test_the_budget_is_rounded_up_to_whole_epochs() -> None:
     assert [epochs_of(passes, 100) for passes in (1, 100, 101, 250)] == [1, 1, 2, 3]
 
 
-def test_the_network_learns_the_images_and_asks_no_learner() -> None:
+def test_the_network_learns_the_images_and_uses_no_learner() -> None:
     network = trained(FIT, 40)
     assert [result.epoch for result in network.epochs] == list(range(1, 41))
     assert network.valid_accuracy > 0.95
@@ -75,7 +75,7 @@ def test_the_network_learns_the_images_and_asks_no_learner() -> None:
 
 
 def test_the_epoch_best_on_valid_is_kept() -> None:
-    # Of these labels the network has the fewer right the more it learns.
+    # Of these labels the network has the fewer correct the more it learns.
     other = replace(FIT.valid, labels_S=(FIT.valid.labels_S + 1) % 4)
     task = replace(FIT, splits=made_splits(FIT.train, other))
     network = trained(task, 6)
@@ -86,7 +86,8 @@ def test_the_epoch_best_on_valid_is_kept() -> None:
 
 
 def test_of_equally_good_epochs_the_earliest_is_kept() -> None:
-    missed = replace(FIT.valid, labels_S=np.full(160, 3))  # the untrained say it of all or of none
+    # An untrained network predicts this class for all samples or for none.
+    missed = replace(FIT.valid, labels_S=np.full(160, 3))
     one = missed.where(np.arange(160) < 1)
     few = replace(FIT, splits=made_splits(FIT.train, one))
     run = SingleNetwork(9, 1.0).begin(few, CPU)
@@ -131,7 +132,7 @@ def test_the_images_are_augmented_as_the_selection_nets_are() -> None:
     assert plain != flipped
 
 
-def test_a_training_that_goes_on_ends_as_if_there_had_been_no_break() -> None:
+def test_a_continued_training_ends_as_if_without_a_break() -> None:
     task = with_recipe(FIT, schedule="one_cycle", augmentation="crop")
     rule = SingleNetwork(4, 1.0)
     events = list(rule.train(task, CPU, None, seconds_between_states=0.0))

@@ -14,7 +14,7 @@ from tests.cached_splits import accuracy, made_split, split_of
 
 
 def test_the_best_learner_is_the_most_accurate_or_the_likeliest() -> None:
-    # The first has three of four right, but with little doubt where it errs; the second has two.
+    # The first has three of four correct, but is confident where it errs; the second has two.
     labels = np.array([0, 0, 1, 1])
     own = np.array([[0.6, 0.6], [0.6, 0.6], [0.6, 0.49], [0.001, 0.49]])
     probs = np.empty((4, 2, 2), np.float32)
@@ -61,7 +61,7 @@ def test_greedy_selection_is_caruanas() -> None:
         expected = test.probs_SNC[:, members].mean(1)
         np.testing.assert_allclose(GreedySelection().fit(fitted)(test), expected, rtol=1e-5)
         lengths.add((len(members) > 3, len(set(members)) < len(members), len(members) < 50))
-    assert (True, True, True) in lengths  # the examples tell all of it apart
+    assert (True, True, True) in lengths  # the examples distinguish all of it
 
 
 def test_the_top_learners_are_the_most_accurate_ones() -> None:
