@@ -154,7 +154,7 @@ class RunReader:
         except DamagedFileError as error:
             self._note(path, error.why)
         except (KeyError, TypeError, ValueError, IndexError):
-            self._note(path, "it does not say when the search was closed")
+            self._note(path, "it has no closings of the search")
         return None
 
     def results(

@@ -1,4 +1,5 @@
-"""A launch's choices, found valid, and the durable search: trials, their records, the refit.
+"""The checked options of a launch, and the durable search: trials, their records, the refit.
 
-It imports from `train` and the rooms below it; Ray Tune is used in `tune`, `recorder`, `ray_patch`.
+This room imports from `train` and the rooms below it. Only `tune`, `recorder` and `ray_patch`
+import Ray Tune.
 """

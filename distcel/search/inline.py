@@ -1,6 +1,6 @@
-"""The search's trials one after another in this process, without Ray.
+"""Runs the trials of a search one after another in this process, without Ray.
 
-The points, and the trials that are stopped, are those of Ray Tune with one worker.
+Points and stopped trials are the same as those of Ray Tune with one worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
 from distcel.train.task import TrainingTask
 
-_STOPPED_SHARE = 2 / 3  # of the trials that reach the rung, as ASHA with a reduction factor of 3
+_STOPPED_SHARE = 2 / 3  # share of trials stopped at the rung: ASHA with a reduction factor of 3
 
 
 def run_trials(
@@ -32,10 +32,10 @@ def run_trials(
     n_trials: int,
     seconds: float,
 ) -> bool:
-    """Run so many trials, interrupted ones first, or as many as end in time.
+    """Run `n_trials` trials, interrupted ones first, or as many as end within `seconds`.
 
     Returns:
-        bool: False; there are no workers to lose.
+        bool: False, as no worker can be lost here.
     """
     del executor, folder
     deadline = time.monotonic() + seconds
@@ -85,7 +85,7 @@ def _run_trial(
     at_rung: list[float],
     deadline: float,
 ) -> Failed | None:
-    """Train until the last epoch, the deadline or, on the rung, a value among the lower ones."""
+    """Train until the last epoch or the deadline, or stop at the rung if the accuracy is low."""
     params = store[number].params
     is_first = params == first_params(store.snapshot(), settings.first)
     training = task.begin(params, inline_device())

@@ -1,7 +1,7 @@
-"""Networks trained on a TrainingTask by an executor, each kept in a file of its own.
+"""Networks that an executor trains on a TrainingTask, each kept in a file of its own.
 
-`FOLDER/<title>-<key>.safetensors` is a rule's network, or `.failed` says why it has none; while it
-is trained, `.state` is what its training can go on from.
+`FOLDER/<title>-<key>.safetensors` is a rule's network; `.failed` has the reason if its training
+diverged. During a training, `.state` has the state from which it can continue.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from distcel.train.task import TrainingTask
 
 logger = logging.getLogger(__name__)
 
-# Part of every kept network's key. Raise it with any change after which a rule is trained to other
-# numbers from the same task and torch; what trials share with it has a version in train/selection.
+# Part of every kept network's key. Raise it with any change that trains a rule to other numbers
+# from the same task and torch; code that trials use too has its version in train/selection.
 CACHE_VERSION = 1
 
 
 class TrainableRule(Protocol):
-    """A rule that is a trained network; a frozen dataclass whose fields are JSON."""
+    """A rule that trains a network; a frozen dataclass whose fields can be written as JSON."""
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[Progress | TrainedNetwork]:
-        """Yields progress that brings a state to go on from, if any, and at its end the network.
+        """Train; yields progress, with a state to continue from or without, and last the network.
 
         Raises:
             DivergedError: a loss or a weight became NaN or infinite.
@@ -54,21 +54,21 @@ def train_missing(
     folder: Path,
     at_once: int | None = None,
 ) -> dict[str, TrainedNetwork | Failed]:
-    """Train the rules of which no intact network is kept; returns all of them.
+    """Train the rules that have no intact kept network; returns the networks of all rules.
 
     Args:
-        rules: by title, the longest training first.
-        shared: the TrainingTask that they are trained on, as `executor.share` returned it.
-        executor: where they are trained.
-        folder: where the networks are kept; its name answers for the task being the same.
-        at_once: how many are trained at once at most; None is as many as there are workers.
+        rules: the rules by title, the longest training first.
+        shared: the TrainingTask, as `executor.share` returned it.
+        executor: runs the trainings.
+        folder: where the networks are kept; its name has to identify the task.
+        at_once: the largest number of trainings at once; None is one for each worker.
 
     Returns:
-        dict: by title.
+        dict: the network, or why there is none, by title.
 
     Raises:
-        RunFailedError: workers were lost over and over with the same rule; the other rules are
-            trained and kept first.
+        RunFailedError: workers were lost repeatedly with the same rule; the other rules are trained
+            and kept first.
     """
     jobs = [
         _RuleJob(title, rule, folder / _file_name(title, rule)) for title, rule in rules.items()
@@ -111,7 +111,7 @@ class _RuleJob:
         write_sealed(self._state_path, state)
 
     def keep(self, result: TrainedNetwork | Failed) -> None:
-        """Keep the network, or why there is none: the training would diverge at every launch."""
+        """Keep the network, or the reason of a failure: it would diverge again at every launch."""
         if isinstance(result, Failed):
             reason = f"{self.title}: {result.reason}"
             write_checked(self._failed_path, lambda file: file.write(reason.encode()))

@@ -1,4 +1,4 @@
-"""What a launch chose, and its input read and found valid before anything is started."""
+"""Reads and checks the input of a launch before anything is started."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from distcel.train.task import TrainingTask
 
 @dataclass(frozen=True)
 class Prepared:
-    """A launch whose input is read and found valid; nothing of Ray has started yet.
+    """A launch whose input has been read and checked; Ray has not started yet.
 
     Attributes:
-        experiment: that is run.
-        options: of the launch.
+        experiment: the experiment.
+        options: the options of the launch.
         splits: the data; the learners that vote are trained on their `train`.
         specs: the base learners.
-        keys: of the learners that vote, in the cache.
-        folds: of `crossfit`, with the keys of the copies; else none.
-        plan: how networks are built.
-        search: what is searched.
-        commit: of the code, as `provenance.describe_commit` gives it.
+        keys: the cache keys of the learners that vote.
+        folds: the folds of `crossfit`, with the keys of the copies; empty otherwise.
+        plan: builds the networks.
+        search: the settings of the search.
+        commit: the code's commit, as `provenance.describe_commit` returns it.
     """
 
     experiment: Experiment
@@ -65,16 +65,16 @@ class Prepared:
 
     @property
     def copies_cache(self) -> PredictionCache:
-        """The predictions of the copies, each of its own fold alone."""
+        """The predictions of the copies, each for its own fold alone."""
         return PredictionCache(self.options.run_dir / "learners", ("holdout",))
 
     def learner_task(self, fold: Fold | None = None) -> TrainingTask:
-        """What the learners that vote are trained on, or their copies that do not see a fold."""
+        """The task of the learners that vote, or of their copies that do not see a fold."""
         splits = hold_out(self.splits, fold.held_out_S) if fold else self.splits
         return TrainingTask(self.experiment, self.plan, splits, self.options.seed)
 
     def selection_task(self) -> TrainingTask:
-        """What trials and rules are trained on: train and valid with predictions, without test."""
+        """The task of trials and rules: train and valid with predictions, without test."""
         by_name: dict[SplitName, Split] = {name: self.cached(name) for name in ("train", "valid")}
         splits = replace(self.splits, by_name=by_name)
         return TrainingTask(self.experiment, self.plan, splits, self.options.seed)
@@ -82,8 +82,8 @@ class Prepared:
     def cached(self, split: SplitName) -> Split:
         """One split with the predictions of all base learners.
 
-        Of `train`, what the selection net is to be trained on: with `holdout` the samples that are
-        held out, with `crossfit` all of them as the copies predict them.
+        `train` gives the samples that the selection net is trained on: with `holdout` those that
+        are held out, with `crossfit` all of them with the predictions of the copies.
         """
         selector_split = self.options.selector_split
         if split == "train" and selector_split == "crossfit":
@@ -93,7 +93,7 @@ class Prepared:
         return self.cache.load(self.specs, self.keys, self.splits[split], split)
 
     def facts(self) -> dict[str, Any]:
-        """The content of `run.json`: what the launch is, for whoever reads its directory."""
+        """The content of `run.json`, which describes the launch."""
         options, jobs = self.options, zip(self.specs, self.keys, strict=True)
         return {
             "dataset": self.experiment.dataset,
@@ -112,7 +112,7 @@ class Prepared:
 
     @property
     def title(self) -> str:
-        """What the run is called in MLflow and in its report."""
+        """The title of the run in MLflow and in its report."""
         options = self.options
         dataset, split = self.experiment.dataset, options.selector_split
         name = run_title(dataset, options.preset, split, options.fixed)
@@ -120,12 +120,12 @@ class Prepared:
 
     @property
     def search_folder(self) -> Path:
-        """Where the search keeps its trials."""
+        """The folder of the search's trials and networks."""
         return self.options.run_dir / "search" / self.search_key
 
     @cached_property
     def search_key(self) -> str:
-        """The digest of everything that determines a trial's result, but for its parameters."""
+        """The digest of everything but its parameters that determines a trial's result."""
         space = {name: distribution_to_json(d) for name, d in self.search.space.items()}
         recipe = self.experiment.selector_recipe.description()
         keys: list[object] = [*self.keys]
@@ -136,10 +136,10 @@ class Prepared:
 
 
 def prepare(experiment: Experiment, options: Options) -> Prepared:
-    """Read the data and check everything that the user gave.
+    """Read the data and check all of the user's input.
 
     Raises:
-        InvalidInputError: something of it is unusable.
+        InvalidInputError: a part of the input is unusable.
     """
     experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
     splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
@@ -163,7 +163,7 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     parts = held_out_parts(splits["train"].labels_S, options.selector_split, options.seed)
     if options.selector_split == "holdout":
         splits = hold_out(splits, parts.pop())
-    # A key asks for the digest alone: no copy of the images is made for it.
+    # A key needs the digest alone, so the images are not copied.
     folds = (Fold(p, keys(replace(splits, digest=digest_without(splits, p)))) for p in parts)
     return Prepared(
         experiment,

@@ -20,7 +20,7 @@ _ACTOR_ERRORS = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
 
 @contextmanager
 def memory_kills_are_actor_errors() -> Iterator[None]:
-    """Let Tune treat a trial that was killed for want of memory as one that lost its actor."""
+    """Let Tune treat a trial that was killed for lack of memory as one that lost its actor."""
     with (
         mock.patch.object(actor_manager, "RayActorError", _ACTOR_ERRORS),
         mock.patch.object(tune_controller, "RayActorError", _ACTOR_ERRORS),

@@ -1,4 +1,4 @@
-"""Writes down what Tune reports of its trials: the records outlive Tune's own state."""
+"""Records the trials that Tune reports; the records do not depend on Tune's own state."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from distcel.search.trials import TrialStore
 
 logger = logging.getLogger(__name__)
 
-OUTCOME = "outcome"  # of an epoch: an EpochResult or Failed
-# In Ray's words. A trial that has not begun is not to blame for its worker's death either.
+OUTCOME = "outcome"  # the key of an epoch's result, an EpochResult or Failed
+# Parts of Ray's messages. A trial that has not begun did not cause its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 _WORKER_LOST = (*_NODE_LOST, "worker process has died")
 
@@ -32,13 +32,13 @@ class NotKeptError(BaseException):
 
 
 class Recorder(tune.Callback):
-    """Writes what Tune reports into the trial store."""
+    """Writes Tune's reports to the trial store."""
 
     def __init__(self, store: TrialStore) -> None:
         self.store = store
         self.lost_a_trial = False
         self.numbers: dict[str, int] = {}
-        self.begun: set[int] = set()  # in this round: a record may be of an earlier one
+        self.begun: set[int] = set()  # in this round; a record may be from an earlier round
         # The searcher proposes the interrupted trials first; `trials` is in its order.
         self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
 
@@ -46,7 +46,7 @@ class Recorder(tune.Callback):
         return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Keep it as running, without what it did before its worker was lost."""
+        """Record the trial as running, without epochs from before its worker was lost."""
         number = self._number(trials, trial)
         self.begun.add(number)
         with _not_swallowed():
@@ -55,7 +55,7 @@ class Recorder(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """Keep an epoch, or how the trial diverged."""
+        """Record an epoch, or the reason of a trial that diverged."""
         number, outcome = self._number(trials, trial), result[OUTCOME]
         if isinstance(outcome, Failed):
             with _not_swallowed():
@@ -64,14 +64,14 @@ class Recorder(tune.Callback):
             self.store.add_epoch(number, outcome)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Acknowledge it."""
+        """Record the trial as complete."""
         number = self._number(trials, trial)
         if self.store[number].state == "RUNNING":
             with _not_swallowed():
                 self.store.complete(number)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Keep why it failed, unless its worker is to blame."""
+        """Record the trial's failure, unless it was caused by the loss of its worker."""
         number, error = self._number(trials, trial), _last_error(trial)
         not_its_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
         with _not_swallowed():
@@ -100,6 +100,6 @@ def _not_swallowed() -> Iterator[None]:
 
 
 def _last_error(trial: Any) -> str:
-    """What Ray says of the last failure; `trial.get_error()` does not have it yet."""
+    """Ray's message on the last failure; `trial.get_error()` does not have it yet."""
     text = Path(trial.error_file).read_text() if trial.error_file else "unknown reason"
     return text.rpartition("Failure # ")[2]

@@ -30,7 +30,7 @@ class SmartRule:
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
-        """Train for all epochs of the selection net; it keeps no state, so none is taken.
+        """Train for all epochs of the selection net, always from the start: no state is kept.
 
         Raises:
             DivergedError: a loss became NaN or infinite.
@@ -47,12 +47,12 @@ class SmartRule:
 def choose_k(
     task: TrainingTask, params: SelectionParams, trained: TrainedNetwork
 ) -> tuple[SelectionParams, list[float]]:
-    """Choose on valid with which k a trained smart ensemble votes.
+    """Choose on valid the k of a trained smart ensemble.
 
     Returns:
-        SelectionParams: with a number as k, the smallest of the best.
-        list: the accuracy on valid for k = 1..N of a network that was trained for every k; empty of
-        one that was trained for one.
+        SelectionParams: the parameters with the best k, the smallest of equals.
+        list: the accuracy on valid for k = 1..N of a network that was trained for every k; empty
+        for a network that was trained for one k.
     """
     if params.k != "any":
         return params, []
@@ -69,21 +69,21 @@ Refitted = tuple[TrainedNetwork, TrialRecord]
 def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path) -> Refitted:
     """Train the best trial's smart ensemble for all its epochs, on a worker.
 
-    A trial that ASHA stopped may diverge in a later epoch: it is FAILED then, and the next best
-    one takes its place.
+    A trial that ASHA stopped may diverge in a later epoch. It is then recorded as FAILED, and the
+    next best trial is trained.
 
     Args:
         shared: the TrainingTask, as `executor.share` returned it.
         store: the finished trials.
-        executor: where it is trained.
+        executor: runs the training.
         folder: where the result is kept, for a later launch.
 
     Returns:
-        TrainedNetwork, TrialRecord: its weights, and the trial with all its epochs.
+        TrainedNetwork, TrialRecord: the network, and the trial with all its epochs.
 
     Raises:
         NoCompleteTrialError: no trial is complete.
-        RunFailedError: workers were lost over and over.
+        RunFailedError: workers were lost repeatedly.
     """
     while True:
         best = best_trial(store.snapshot())

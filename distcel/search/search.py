@@ -1,8 +1,8 @@
 """The search: Optuna proposes points, trials train selection nets, ASHA stops weak trials.
 
-The trial records on disk are the truth. Every launch gives a fresh Optuna study what the records
-hold and begins with the trials that were interrupted. On a Ray cluster Ray Tune runs the trials
-(`tune.py`), in this process a loop does (`inline.py`).
+The trial records on disk are authoritative. Every launch adds them to a new Optuna study and begins
+with the trials that were interrupted. Ray Tune runs the trials on a Ray cluster (`tune.py`), or a
+loop runs them in this process (`inline.py`).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from distcel.search.trials import TrialRecord, TrialStore
 
 logger = logging.getLogger(__name__)
 
-_MAX_ROUNDS = 10  # of the search, each but the first because a trial was lost
+_MAX_ROUNDS = 10  # every round after the first repeats trials whose workers were lost
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What is searched, and for how long.
+    """The space and the budget of a search.
 
     Attributes:
         space: distribution of every hyperparameter, from `space.search_space`.
         first: the point of trial 0.
-        max_epochs: of a trial that ASHA does not stop.
-        seed: of the sampler.
-        num_samples: trials in all, earlier launches included.
-        time_budget: seconds for this launch's part of the search, which is not continued once the
-            store is closed; None sets no limit.
+        max_epochs: epochs of a trial that ASHA does not stop.
+        seed: seeds the sampler.
+        num_samples: trials in all, including those of earlier launches.
+        time_budget: seconds for the search of this launch; None sets no limit. Once the store is
+            closed, no launch continues the search.
     """
 
     space: dict[str, BaseDistribution]
@@ -52,10 +52,10 @@ class SearchSettings:
 
     @property
     def rung(self) -> int:
-        """The epoch after which ASHA may stop a trial: a third of all.
+        """The epoch after which ASHA may stop a trial, a third of all.
 
-        With OneCycleLR the order of trials after their first epochs is not that of the last one:
-        the learning rate has yet to rise and fall.
+        With OneCycleLR the ranking of trials after their first epochs is not the final one: the
+        learning rate has yet to rise and fall.
         """
         return -(-max(self.max_epochs, 2) // 3)
 
@@ -63,14 +63,14 @@ class SearchSettings:
 def run_search(
     shared: Any, settings: SearchSettings, store: TrialStore, executor: Executor, folder: Path
 ) -> list[TrialRecord]:
-    """Bring the store up to the wanted number of finished trials and return all records.
+    """Run trials until the store has the wanted number of finished ones; return all records.
 
     Args:
         shared: the TrainingTask that every trial trains on, as `executor.share` returned it.
-        settings: what is searched, and for how long.
+        settings: the space and the budget.
         store: finished and interrupted trials of earlier launches; the new ones are added.
-        executor: where the trials run.
-        folder: for Tune's own files, which nothing is read from again.
+        executor: runs the trials.
+        folder: the folder of Tune's own files, which are never read again.
 
     Raises:
         RunFailedError: workers were lost in each of ten rounds.
@@ -85,7 +85,7 @@ def run_search(
     if wanted < settings.num_samples:
         logger.warning(
             "the search ended with %d trials before the test split was read; "
-            "more --num-samples than were ever asked for add trials",
+            "a num_samples above that of all earlier launches adds trials",
             wanted,
         )
     deadline = time.monotonic() + (settings.time_budget or math.inf)
@@ -95,12 +95,12 @@ def run_search(
         if remaining <= 0 or seconds <= 0:
             break
         if not store.snapshot():
-            # Trials start in any order: a kill before this one has begun is not to lose it.
+            # Trials start in any order; the record keeps this one if the launch is killed early.
             store.keep(TrialRecord(store.next_number(), settings.first, "RUNNING"))
         if not run_trials(shared, settings, store, executor, folder, remaining, seconds):
             break
     else:
-        raise RunFailedError("workers were lost again and again: the same command carries on")
+        raise RunFailedError("workers were lost repeatedly: the same command continues the run")
     for record in store.running():  # the time budget ended while they ran
         if record.epochs:
             store.complete(record.number)
@@ -108,9 +108,9 @@ def run_search(
 
 
 def new_sampler(settings: SearchSettings, store: TrialStore) -> optuna.samplers.BaseSampler:
-    """TPE, whose points are random until ten trials are complete.
+    """A TPE sampler; its points are random until ten trials are complete.
 
-    A sampler of the same seed would propose the first launch's points again.
+    Its seed depends on the number of trials: the same seed would repeat the first launch's points.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = settings.seed + 1000 * (len(store.snapshot()) - 1)

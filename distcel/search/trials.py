@@ -30,18 +30,18 @@ class TrialRecord:
 
     def __post_init__(self) -> None:
         whole = type(self.number) is int and self.number >= 0
-        require(whole, "a whole number >= 0 as a trial's", self.number, "give its number")
-        require(isinstance(self.reason, str), "a reason in words", self.reason, "give a text")
+        require(whole, "a whole number >= 0 as number", self.number, "give the trial's number")
+        require(isinstance(self.reason, str), "a text as reason", self.reason, "give a text")
         require_choice("state", self.state, TrialState)
         epochs = [result.epoch for result in self.epochs]
         in_order = epochs == list(range(1, len(epochs) + 1))
-        require(in_order, "epochs in their order", epochs, "give every epoch once")
+        require(in_order, "epochs in order", epochs, "give every epoch once")
         ended = self.state != "COMPLETE" or bool(epochs)
-        require(ended, "an epoch of a trial that is complete", epochs, "give it")
+        require(ended, "at least one epoch of a complete trial", epochs, "give its epochs")
 
     @property
     def seconds(self) -> float:
-        """That its epochs took, on its worker."""
+        """Duration of its epochs on its worker."""
         return sum(epoch.seconds for epoch in self.epochs)
 
     @property
@@ -51,17 +51,17 @@ class TrialRecord:
 
 
 class NoCompleteTrialError(RunFailedError):
-    """A search has nothing to choose from."""
+    """No trial of a search is complete."""
 
 
 class TrialStore:
     """The trials of one search, in memory and in `FOLDER/<number>.json`.
 
-    A trial is on disk when it starts (RUNNING) and when it ends (COMPLETE or FAILED), whole or not
-    at all. Its epochs in between are in memory alone; a killed trial runs again from its start.
-    A damaged record is put aside, under its name with `.damaged`, and its trial is lost. Beside
-    the records, `closed` says with how many trials the search ended, and again after more were
-    added.
+    A record is written when its trial starts (RUNNING) and ends (COMPLETE or FAILED), whole or not
+    at all. Epochs in between are in memory alone, so a killed trial runs again from its start.
+    A damaged record is put aside, under its name with `.damaged`, and its trial is lost. The file
+    `closed` beside the records has the number of trials with which the search ended, one entry for
+    each time that it ended.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,32 +89,32 @@ class TrialStore:
         return number in self._records
 
     def snapshot(self) -> list[TrialRecord]:
-        """Every trial as it now stands, by number; safe to call from any thread."""
+        """The current records of all trials, by number; safe to call from any thread."""
         with self._lock:
             return [self._records[number] for number in sorted(self._records)]
 
     def finished(self) -> list[TrialRecord]:
-        """The trials that ended, COMPLETE or FAILED."""
+        """The trials that have ended, COMPLETE or FAILED."""
         return [record for record in self.snapshot() if record.state != "RUNNING"]
 
     def running(self) -> list[TrialRecord]:
-        """The trials that run; after opening the store, those that an earlier launch left."""
+        """The trials that run; in a newly opened store, those that were interrupted."""
         return [record for record in self.snapshot() if record.state == "RUNNING"]
 
     @property
     def seconds(self) -> float:
-        """That the epochs of all trials took, each on its own worker."""
+        """Duration of the epochs of all trials, each on its own worker."""
         return sum(record.seconds for record in self.snapshot())
 
-    def close(self, asked: int) -> None:
-        """Note, before the test split is read, with how many of the asked trials the search ended.
+    def close(self, num_samples: int) -> None:
+        """Record, before the test split is read, with how many of `num_samples` trials it ended.
 
-        From then on `wanted` asks for no more unless more are asked for.
+        From then on `wanted` returns no more than these, unless `num_samples` is raised.
         """
         last = self._closings[-1] if self._closings else None
-        if last is None or asked > last["asked"] or self.next_number() > last["next_number"]:
+        if last is None or num_samples > last["asked"] or self.next_number() > last["next_number"]:
             closing = {
-                "asked": max(asked, last["asked"]) if last else asked,
+                "asked": max(num_samples, last["asked"]) if last else num_samples,
                 "finished": len(self.finished()),
                 "next_number": self.next_number(),
             }
@@ -122,7 +122,7 @@ class TrialStore:
             write_record(self._closed, {"closings": self._closings})
 
     def closed_after(self) -> list[int]:
-        """How many trials had ended when the search was closed, and again after each addition."""
+        """The number of trials that had ended at each closing that followed new trials."""
         counts, next_number = [], -1
         for closing in self._closings:
             if closing["next_number"] > next_number:
@@ -130,36 +130,37 @@ class TrialStore:
                 next_number = closing["next_number"]
         return counts
 
-    def wanted(self, asked: int) -> int:
-        """How many trials the search is to have: those it was closed with, unless more are asked.
+    def wanted(self, num_samples: int) -> int:
+        """The number of trials that the search should have.
 
-        A note that was damaged is made again: that it was there says that the test split was read.
+        It is that of the last closing, unless `num_samples` was raised since. A damaged file of
+        closings is written again: its existence shows that the test split was read.
         """
         if not self._closings and self._closed.with_name("closed.damaged").exists():
-            self.close(asked)
-        if not self._closings or asked > self._closings[-1]["asked"]:
-            return asked
-        return min(asked, self._closings[-1]["finished"])
+            self.close(num_samples)
+        if not self._closings or num_samples > self._closings[-1]["asked"]:
+            return num_samples
+        return min(num_samples, self._closings[-1]["finished"])
 
     def next_number(self) -> int:
-        """The number after the highest one, those of damaged records included."""
+        """The number after the highest one, including those of damaged records."""
         damaged = (path.name.partition(".")[0] for path in self.folder.glob("[0-9]*.damaged"))
         numbers = [int(name) for name in damaged if name.isdecimal()]
         return max([*self._records, *numbers], default=-1) + 1
 
     def add_epoch(self, number: int, result: EpochResult) -> None:
-        """Add an epoch, in memory; of a trial that began again, in place of what it had."""
+        """Add an epoch in memory; it replaces the same and later epochs of an earlier attempt."""
         record = self._records[number]
         epochs = (*record.epochs[: result.epoch - 1], result)
         with self._lock:
             self._records[number] = replace(record, epochs=epochs)
 
     def begin(self, number: int, params: SelectionParams) -> None:
-        """Keep a trial as running, without what an earlier attempt did."""
+        """Record a trial as running, without epochs of an earlier attempt."""
         self.keep(TrialRecord(number, params, "RUNNING"))
 
     def complete(self, number: int) -> None:
-        """Acknowledge a trial: its record is on disk before its line is logged."""
+        """Record a trial as complete; the record is on disk before the line is logged."""
         record = replace(self._records[number], state="COMPLETE")
         self.keep(record)
         p, n_epochs = record.params, len(record.epochs)
@@ -168,12 +169,12 @@ class TrialStore:
         logger.info("trial %d: %s %s", number, accuracy, point)
 
     def fail(self, number: int, reason: str) -> None:
-        """Keep why a trial failed; it is not tried again."""
+        """Record a trial as failed, with the reason; it is not repeated."""
         self.keep(replace(self._records[number], state="FAILED", reason=reason))
         logger.warning("trial %d: failed, %s", number, reason)
 
     def keep(self, record: TrialRecord) -> None:
-        """Put the record on disk; one that is COMPLETE or FAILED is never lost or repeated."""
+        """Write the record to disk; a COMPLETE or FAILED trial is never lost or repeated."""
         write_record(self.folder / f"{record.number:05d}.json", asdict(record))
         with self._lock:
             self._records[record.number] = record
@@ -188,14 +189,14 @@ def best_trial(records: list[TrialRecord]) -> TrialRecord:
     complete = [r for r in records if r.state == "COMPLETE" and r.epochs]
     if not complete:
         reasons = {record.reason for record in records if record.reason}
-        mended = "once that is mended, a higher --num-samples adds trials"
-        why = f"{'; '.join(reasons)}: {mended}" if reasons else "give it more time"
+        remedy = "remove the cause and raise num_samples, which adds trials"
+        why = f"{'; '.join(reasons)}: {remedy}" if reasons else "give it more time"
         raise NoCompleteTrialError(f"no trial of the search is complete: {why}")
     return max(complete, key=lambda record: (record.valid_accuracy, -record.number))
 
 
 def first_params(records: list[TrialRecord], planned: SelectionParams) -> SelectionParams:
-    """What the search began with: what is planned, unless a launch that had another began it."""
+    """The parameters of trial 0: the planned ones, unless an earlier launch began with others."""
     return records[0].params if records and records[0].number == 0 else planned
 
 
@@ -218,4 +219,4 @@ def _read_closings(path: Path) -> list[dict[str, int]]:
     records = isinstance(closings, list) and all(isinstance(c, dict) for c in closings)
     if records and closings and all(set(closing) == known for closing in closings):
         return list(closings)
-    raise DamagedFileError(path, "it does not say when the search was closed")
+    raise DamagedFileError(path, "it has no closings of the search")

@@ -1,4 +1,4 @@
-"""The search's trials on a Ray cluster: Ray Tune runs them, nothing is read from its files."""
+"""Runs the trials of a search on a Ray cluster by Ray Tune, whose files are never read again."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def run_trials(
     n_trials: int,
     seconds: float,
 ) -> bool:
-    """Run so many trials, interrupted ones first, or as many as end in time.
+    """Run `n_trials` trials, interrupted ones first, or as many as end within `seconds`.
 
     Returns:
-        bool: whether a trial lost its worker and wants another round.
+        bool: whether a trial lost its worker and needs another round.
     """
     shutil.rmtree(folder, ignore_errors=True)
     recorder = Recorder(store)
     tuner = _tuner(task, settings, recorder, executor.pool, folder, n_trials, seconds)
     try:
-        with _as_we_want_tune(), memory_kills_are_actor_errors():
+        with _tune_settings(), memory_kills_are_actor_errors():
             tuner.fit()
     except NotKeptError as failure:
         raise failure.error from None
@@ -58,10 +58,10 @@ def run_trials(
 
 
 @contextmanager
-def _as_we_want_tune() -> Iterator[None]:
-    """Quiet; without loggers of its own; and Ctrl-C ends `fit`, which would end it as if done."""
-    # Tune logs tracebacks where it can't copy its own state, which nothing is read from again: a
-    # full disk is reported once, by the record that could not be kept.
+def _tune_settings() -> Iterator[None]:
+    """Tune prints nothing and has no loggers of its own, and Ctrl-C raises KeyboardInterrupt."""
+    # Tune logs a traceback when it cannot copy its own state, which is never read again. A full
+    # disk is reported once, by the record that could not be written.
     tunes_state = logging.getLogger("ray.tune.execution.experiment_state")
     level = tunes_state.level
     tunes_state.setLevel(logging.CRITICAL)
@@ -115,11 +115,10 @@ def _tuner(
 class StoppingRule(AsyncHyperBandScheduler):
     """ASHA, which may stop a trial after a third of its epochs; the next rung is the last epoch.
 
-    So that no search is worse on valid than the point that it begins with, that one has all its
-    epochs.
+    The first trial is never stopped, so that no search is worse on valid than its first point.
 
     Args:
-        settings: the epochs of a trial that is not stopped, and of one that is.
+        settings: has the rung and the number of epochs.
         first: the parameters of the trial that is never stopped.
     """
 
@@ -129,18 +128,18 @@ class StoppingRule(AsyncHyperBandScheduler):
         super().__init__(max_t=max_t, grace_period=settings.rung, reduction_factor=3)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """As Tune asks for it."""
+        """Let ASHA decide for every trial but the first, which continues."""
         action = super().on_trial_result(tune_controller, trial, result)
         return self.CONTINUE if trial.config == self._first else action
 
 
 class Searcher(OptunaSearch):
-    """Optuna behind Tune; a trial that diverged is FAIL at once, as a later launch has it."""
+    """Tune's Optuna searcher; a trial that diverged is FAIL, as in the study of a later launch."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """As Tune asks for it."""
+        """Add the result of a trial to the study."""
         diverged = result is not None and isinstance(result.get(OUTCOME), Failed)
         super().on_trial_complete(trial_id, None if diverged else result, error or diverged)
 
@@ -165,16 +164,16 @@ class SelectionTrial(tune.Trainable):
     """One trial: each Tune step is one epoch of the selection net."""
 
     def setup(self, config: dict[str, Any], task: TrainingTask) -> None:  # type: ignore[override]
-        """Take the first trial of this actor."""
+        """Begin the first trial of this actor."""
         torch.set_num_threads(1)
         self.device = worker_device()
         self.task = task
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial in the same process, which spares it the imports."""
+        """Begin the next trial in the same process, which saves the imports."""
         self.params = SelectionParams.from_dict(new_config)
-        self.selection: SelectionTraining | None = None  # Tune retries what fails in a step alone
+        self.selection: SelectionTraining | None = None  # built in a step: Tune retries only those
         return True
 
     def step(self) -> dict[str, Any]:
@@ -183,7 +182,7 @@ class SelectionTrial(tune.Trainable):
             self.selection = self.task.begin(self.params, self.device)
         try:
             result = self.selection.run_epoch()
-        except DivergedError as error:  # raised, it would be tried a second time
+        except DivergedError as error:  # if it were raised, Tune would retry the trial
             return {METRIC: 0.0, OUTCOME: Failed(str(error)), "done": True}
         last = result.epoch >= self.task.experiment.selector_recipe.epochs
         return {METRIC: result.valid_accuracy, OUTCOME: result, "done": last}

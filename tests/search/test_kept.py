@@ -1,4 +1,4 @@
-"""Networks that are trained on a selection task and kept, whatever the executor."""
+"""Networks that are trained on a selection task and kept, by either executor."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +19,12 @@ TASK, INLINE = task_of(epochs=2), InlineExecutor()
 
 
 def train(rules: dict[str, TrainableRule], folder: Path) -> dict[str, TrainedNetwork]:
-    """As `train_missing`, where none diverges."""
+    """`train_missing`, where no training diverges."""
     found = train_missing(rules, TASK, INLINE, folder)
     return {title: one for title, one in found.items() if isinstance(one, TrainedNetwork)}
 
 
-def test_a_damaged_file_alone_is_made_again(tmp_path: Path) -> None:
+def test_only_a_damaged_file_is_made_again(tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {
         "one": SingleNetwork(1, 1.0),
         "soft": GatedEnsemble("soft_gating", PARAMS),
@@ -59,7 +59,7 @@ def test_another_version_is_another_file(
     assert len(list(tmp_path.glob("soft-*.safetensors"))) == 2
 
 
-def test_an_interrupted_single_network_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_single_network_continues(tmp_path: Path) -> None:
     rules: dict[str, TrainableRule] = {"single": SingleNetwork(3, 1.0)}
     train_missing(rules, TASK, INLINE, tmp_path)
     (path,) = tmp_path.glob("single-*.safetensors")

@@ -28,7 +28,7 @@ def options(tmp_path: Path) -> Options:
 
 
 def keys(prepared: Prepared) -> tuple[str, str]:
-    """Of the first base learner and of the search."""
+    """The keys of the first base learner and of the search."""
     return prepared.keys[0], prepared.search_key
 
 
@@ -80,7 +80,7 @@ def test_auto_has_the_keys_of_the_precision_that_the_machine_gives_it(
         monkeypatch.setattr("distcel.train.precision.bfloat16_hardware", lambda has=hardware: has)
         automatic = prepared("auto")
         assert keys(automatic) == found[precision]
-        # What workers are sent.
+        # The task that is sent to workers.
         assert automatic.learner_task().experiment.learner_recipe.precision == precision
 
 
@@ -110,7 +110,7 @@ def test_a_first_trial_outside_the_space_is_refused_before_anything_is_trained(
         prepare(far, options)
 
 
-def test_a_title_says_what_is_asked_for() -> None:
+def test_a_title_has_the_split_and_the_fixed_values() -> None:
     assert run_title("digits", "quick", "train", {}) == "digits, preset quick"
     title = run_title("digits", "quick", "crossfit", {"k": 10, "gradient": "exact"})
     assert title == "digits, preset quick, selector split crossfit, k = 10, gradient = exact"

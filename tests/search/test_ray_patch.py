@@ -7,7 +7,7 @@ from ray.tune.execution import tune_controller
 from distcel.search.ray_patch import memory_kills_are_actor_errors
 
 
-def test_tune_takes_a_kill_for_want_of_memory_for_no_error_of_an_actor() -> None:
+def test_tune_does_not_count_a_kill_for_lack_of_memory_as_an_actors_error() -> None:
     error = ray.exceptions.OutOfMemoryError
     for module in (actor_manager, tune_controller):
         unpatched = module.RayActorError

@@ -10,7 +10,7 @@ PARAMS = SelectionParams(k=2, epsilon=0.1, m=4, lr=0.01, gradient="exact")
 
 
 class Created:
-    """What the recorder knows of one of Tune's trials."""
+    """The attributes of one of Tune's trials that the recorder uses."""
 
     def __init__(self, name: str, error_file: Path | None = None) -> None:
         self.trial_id, self.config, self.error_file = name, PARAMS.as_dict(), error_file
@@ -28,7 +28,7 @@ def test_a_trial_keeps_its_number_when_tune_moves_it_to_the_end(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("of_an_earlier_launch", [True, False])
-def test_a_trial_that_has_not_begun_is_not_to_blame_for_its_workers_death(
+def test_a_trial_that_has_not_begun_does_not_fail_by_its_workers_death(
     of_an_earlier_launch: bool, tmp_path: Path
 ) -> None:
     store, error = TrialStore(tmp_path / "trials"), tmp_path / "error.txt"

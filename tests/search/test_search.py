@@ -111,7 +111,7 @@ def test_a_kill_before_any_trial_has_begun_does_not_lose_the_papers_point(
     assert (kept.number, kept.params) == (0, EXPERIMENT.first_trial)
 
 
-def test_a_launch_adds_to_what_is_finished_and_repeats_what_was_interrupted(
+def test_a_launch_adds_to_finished_trials_and_repeats_interrupted_ones(
     task: TrainingTask, tmp_path: Path
 ) -> None:
     before = search(task, tmp_path, 2)
@@ -161,7 +161,9 @@ def test_a_trial_that_diverges_is_failed_for_the_record_and_for_optuna_at_once(
     records = search(replace(task, experiment=diverging), tmp_path, 2, executor)
     assert [record.state for record in records] == ["FAILED", "FAILED"]
     assert all("became" in record.reason for record in records)
-    with pytest.raises(RuntimeError, match=r"is complete: .*became.* a higher --num-samples"):
+    with pytest.raises(
+        RuntimeError, match=r"is complete: .*became.*: remove the cause and raise num_samples"
+    ):
         best_trial(records)
     assert json.loads((tmp_path / "trials" / "00000.json").read_text())["state"] == "FAILED"
     (used,) = studies
@@ -171,7 +173,7 @@ def test_a_trial_that_diverges_is_failed_for_the_record_and_for_optuna_at_once(
 
 
 @pytest.mark.parametrize(("where", "seconds"), [("inline", 3), ("ray", 15)])
-def test_a_time_budget_ends_the_search_with_what_exists(
+def test_a_time_budget_ends_the_search_with_the_trials_so_far(
     where: str, seconds: float, task: TrainingTask, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     executor = INLINE if where == "inline" else request.getfixturevalue("one_worker")
@@ -214,7 +216,7 @@ def test_a_failed_trial_counts_and_is_not_repeated(task: TrainingTask, tmp_path:
 
 
 @pytest.mark.parametrize("where", ["inline", "ray"])
-def test_a_new_study_has_what_earlier_launches_found(where: str, tmp_path: Path) -> None:
+def test_a_new_study_has_the_trials_of_earlier_launches(where: str, tmp_path: Path) -> None:
     store, params = TrialStore(tmp_path), replace(EXPERIMENT.first_trial, k=3)
     epoch = EpochResult(1, 1.0, 1.0, 0.625, 0.1, 1)
     store.keep(TrialRecord(0, params, "COMPLETE", (epoch,)))
@@ -244,8 +246,8 @@ def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: 
 
     def draw() -> list[SelectionParams]:
         study = inline.new_study(settings, store)
-        asked = (study.ask(settings.space).params for _ in range(4))
-        return [SelectionParams.from_dict(point) for point in asked]
+        points = (study.ask(settings.space).params for _ in range(4))
+        return [SelectionParams.from_dict(point) for point in points]
 
     store.keep(TrialRecord(0, settings.first, "RUNNING"))
     drawn = draw()

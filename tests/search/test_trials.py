@@ -55,7 +55,7 @@ def test_a_running_trial_of_a_killed_launch_is_interrupted_and_without_epochs(
     assert again.finished() == []
 
 
-def test_a_search_began_with_its_own_first_trial_whatever_is_planned_now(tmp_path: Path) -> None:
+def test_a_search_keeps_its_first_trial_when_another_is_planned(tmp_path: Path) -> None:
     planned = replace(PARAMS, m=PARAMS.m + 1)
     store = TrialStore(tmp_path)
     store.keep(finished(1, 0.5))
@@ -77,7 +77,7 @@ def test_a_damaged_record_is_put_aside(tmp_path: Path, caplog: pytest.LogCapture
     assert TrialStore(tmp_path).next_number() == 10  # no other trial takes a lost one's number
 
 
-def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> None:
+def test_an_intact_record_of_no_valid_trial_is_put_aside(tmp_path: Path) -> None:
     good = asdict(finished(0, 0.5))
     changes: tuple[dict[str, object], ...] = (
         {"state": "WON"},
@@ -97,7 +97,7 @@ def test_a_record_that_is_whole_but_no_trial_is_put_aside(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("*.damaged"))) == len(changes)
 
 
-def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path) -> None:
+def test_a_closed_search_wants_no_more_unless_num_samples_is_raised(tmp_path: Path) -> None:
     store = TrialStore(tmp_path)
     assert store.wanted(8) == 8
     assert store.closed_after() == []
@@ -106,13 +106,13 @@ def test_a_closed_search_wants_no_more_unless_more_are_asked_for(tmp_path: Path)
     store.close(8)  # a time budget ended it with one trial
     again = TrialStore(tmp_path)
     assert again.snapshot() == store.snapshot()
-    assert [again.wanted(asked) for asked in (1, 8, 9)] == [1, 1, 9]
-    again.keep(finished(2, 0.5))  # asked for nine, it has two
+    assert [again.wanted(number) for number in (1, 8, 9)] == [1, 1, 9]
+    again.keep(finished(2, 0.5))  # it has two of nine
     again.close(9)
-    assert [TrialStore(tmp_path).wanted(asked) for asked in (8, 9, 10)] == [2, 2, 10]
-    again.close(1)  # fewer asked for is no reason to forget it
-    assert [TrialStore(tmp_path).wanted(asked) for asked in (1, 9, 10)] == [1, 2, 10]
-    again.close(10)  # its time was over before it had one more
+    assert [TrialStore(tmp_path).wanted(number) for number in (8, 9, 10)] == [2, 2, 10]
+    again.close(1)  # a lower number does not replace it
+    assert [TrialStore(tmp_path).wanted(number) for number in (1, 9, 10)] == [1, 2, 10]
+    again.close(10)  # its time budget ended before another trial
     assert TrialStore(tmp_path).closed_after() == [1, 2]
 
 
@@ -132,7 +132,7 @@ def test_a_trial_in_place_of_a_damaged_one_is_an_addition(tmp_path: Path) -> Non
     "record",
     [{}, {"asked": 8, "finished": 1}, {"closings": []}, {"closings": [{}]}, {"closings": [8]}],
 )
-def test_a_search_stays_closed_whatever_became_of_the_note(
+def test_a_search_stays_closed_if_the_file_of_closings_is_damaged(
     record: dict[str, object], tmp_path: Path
 ) -> None:
     store = TrialStore(tmp_path)
