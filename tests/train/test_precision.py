@@ -147,7 +147,7 @@ def test_a_users_network_trains_in_bfloat16_where_its_recipe_says_so() -> None:
         (Architecture("lenet", (10, 20)), "float32"),
         (OwnArchitecture(lambda *_: nn.Flatten(), "1"), "float32"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_auto_is_bfloat16_for_wide_networks_where_the_hardware_has_it(
     architecture: Architecture | OwnArchitecture, expected: Precision
