@@ -1,4 +1,4 @@
-"""What a prediction costs."""
+"""The cost of a prediction in multiply-adds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from distcel.core.networks import NetworkPlan
 
 @dataclass(frozen=True)
 class MultiplyAdds:
-    """Of one image: the multiply-adds of the selection net and of one base learner.
+    """Multiply-adds of the parts of a prediction of one image.
 
     Attributes:
-        selection_net: of a forward pass.
-        learner: of a forward pass.
-        distance: to one other image, pixel by pixel and channel by channel.
+        selection_net: a forward pass of the selection net.
+        learner: a forward pass of one base learner.
+        distance: the distance to one other image, over all pixels and channels.
     """
 
     selection_net: int
@@ -26,16 +26,16 @@ class MultiplyAdds:
     distance: int
 
     def of_sub_ensemble(self, k: int) -> int:
-        """The smart ensemble's: the selection net and the k learners that it selects."""
+        """Multiply-adds of the smart ensemble: the selection net and k selected learners."""
         return self.selection_net + self.of_learners(k)
 
     def of_learners(self, count: int) -> int:
-        """A rule's that asks so many learners and no selection net."""
+        """Multiply-adds of `count` learners without a selection net."""
         return count * self.learner
 
 
 def multiply_adds(plan: NetworkPlan, n_learners: int, n_classes: int) -> MultiplyAdds:
-    """Count those of the convolutions and linear layers; the others have few or none."""
+    """Count the multiply-adds of convolutions and linear layers; other layers have few or none."""
     distance = math.prod(plan.image_shape)
     return MultiplyAdds(_of_network(plan, n_learners), _of_network(plan, n_classes), distance)
 

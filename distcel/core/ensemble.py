@@ -13,10 +13,10 @@ from distcel.core.knapsack import KnapsackLayer
 from distcel.core.networks import NetworkPlan
 from distcel.experiment.types import SelectionParams
 
-# Of a logarithm's argument: a learner that rules a class out does not silence all the others.
+# The least argument of a logarithm: a learner that excludes a class does not outvote all others.
 _LOWEST_PROBABILITY = 1e-4
-# Of an AnyKEnsemble's training, found on the digits and CIFAR-10 (docs/log.md): parts of a batch,
-# and the factor of the logits at k = 1, with which they are the paper's at k = 9.
+# Settings of AnyKEnsemble, found on the digits and CIFAR-10 (docs/log.md): the number of parts of a
+# batch, and the factor of the logits at k = 1; with 3 the logits at k = 9 are the paper's.
 _PARTS, _TEMPERED = 4, 3.0
 
 
@@ -35,11 +35,11 @@ class SummedVote(nn.Module):
 class LearnedVote(nn.Module):
     """sum_i b_i (log(y_i) A_i + a_i), with a matrix A_i (C, C) and a bias a_i (C,) a learner.
 
-    y_i is learner i's softmax output as a row, at least 1e-4, so that A_i is (its class,
-    class voted for). The paper does not have it. Matrices and biases are trained together with
-    the selection net. They begin as a logarithmic opinion pool of k learners: A_i = I / k, a_i = 0.
-    With k = N and a constant mask it is logistic stacking on the logarithms of all outputs; the k
-    learners that vote are the only ones asked.
+    y_i is learner i's softmax output as a row, at least 1e-4. The rows of A_i are the learner's
+    classes, the columns the classes that it votes for. The paper does not have this vote. Matrices
+    and biases are trained together with the selection net. Initially they are a logarithmic opinion
+    pool of k learners: A_i = I / k, a_i = 0. With k = N and a constant mask the vote is logistic
+    stacking on the logarithms of all outputs; with k < N only the k selected learners are used.
     """
 
     def __init__(self, n_learners: int, n_classes: int, k: int) -> None:
@@ -70,7 +70,7 @@ def _logarithm(probs: Tensor) -> Tensor:
 def build_vote(
     params: SelectionParams, n_learners: int, n_classes: int
 ) -> SummedVote | LearnedVote:
-    """The vote that the parameters ask for, untrained."""
+    """The untrained vote that the parameters name."""
     if params.vote == "sum":
         return SummedVote()
     return LearnedVote(n_learners, n_classes, params.chosen_k)
@@ -109,15 +109,16 @@ class AnyKEnsemble(SmartEnsemble):
     """A smart ensemble that is trained for every k at once; its vote is the sum.
 
     In training each quarter of a batch has a k of its own, drawn log-uniformly from a quarter of
-    1..n, so that every batch has small ones and large ones. The softmax of Eq. 11 sharpens with k,
-    as the sum of k outputs grows: the logits are divided by sqrt(k), lest a large k learn from its
-    few errors alone. In evaluation `layer.k` learners vote, as in any smart ensemble.
+    1..n, so that every batch has small and large ks. The softmax of Eq. 11 becomes sharper as k
+    grows, as it is of a sum of k outputs. The logits are divided by sqrt(k), so that a large k does
+    not learn from its few errors alone. In evaluation `layer.k` learners vote, as in any smart
+    ensemble.
 
     Args:
         selection_net: scores the n learners.
-        layer: selects them.
+        layer: selects learners by their scores.
         n_learners: n.
-        seed: of the draws.
+        seed: seeds the draws of k.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class AnyKEnsemble(SmartEnsemble):
         self.generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
-        """The logits of the vote, shape (B, C); in training those of the drawn ks, tempered."""
+        """The logits of the vote, shape (B, C); in training at the drawn ks, divided by sqrt(k)."""
         if not self.training:
             return super().forward(images_BCHW, probs_BNC)
         scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
@@ -136,7 +137,7 @@ class AnyKEnsemble(SmartEnsemble):
         return torch.cat([self._tempered(scores, probs, k) for scores, probs, k in parts])
 
     def draw_ks(self) -> list[int]:
-        """One k for each part of a batch, from its own part of the logarithm of 1..n."""
+        """Draw a k for each part of a batch, each from its own part of 1..n on a log scale."""
         uniform = (torch.arange(_PARTS) + torch.rand(_PARTS, generator=self.generator)) / _PARTS
         ks = (self.n_learners + 1) ** uniform.double()
         return [min(self.n_learners, int(k)) for k in ks.tolist()]
@@ -149,7 +150,7 @@ class AnyKEnsemble(SmartEnsemble):
 def sums_over_k(scores_BN: Tensor, probs_BNC: Tensor) -> Tensor:
     """The logits of the summed vote at every k, shape (B, N, C): entry k - 1 is that of k learners.
 
-    The mask of each k is a prefix of one sort of the scores, so that all cost one.
+    One sort of the scores gives the masks of all k, so that all k cost as much as one.
     """
     order_BN = scores_BN.argsort(-1, descending=True)
     return probs_BNC.gather(1, order_BN[:, :, None].expand_as(probs_BNC)).cumsum(1)
@@ -163,15 +164,15 @@ def smart_ensemble(
     generator: torch.Generator | None = None,
     seed: int = 0,
 ) -> SmartEnsemble:
-    """The smart ensemble that the parameters ask for, around a selection net with N outputs.
+    """The smart ensemble with these parameters and a selection net with N outputs.
 
     Args:
         selection_net: scores the learners.
-        params: of the layer and the vote.
+        params: the parameters of the layer and the vote.
         n_learners: N.
         n_classes: C.
-        generator: of the layer's noise, on the device where it is trained.
-        seed: of the draws of k, where it is `any`.
+        generator: the source of the layer's noise, on the device where it is trained.
+        seed: seeds the draws of k, if k is `any`.
 
     Raises:
         InvalidInputError: k is above N.
@@ -191,7 +192,7 @@ def trained_ensemble(
     params: SelectionParams,
     weights: Mapping[str, Tensor],
 ) -> SmartEnsemble:
-    """The smart ensemble of these weights, on the CPU."""
+    """The smart ensemble with these weights, on the CPU."""
     net = plan.build(n_learners, seed=0)
     ensemble = smart_ensemble(net, params, n_learners, n_classes)
     ensemble.load_state_dict(weights)
@@ -199,5 +200,5 @@ def trained_ensemble(
 
 
 def class_probabilities(logits_SC: Tensor) -> Tensor:
-    """The softmax of the logits (Eq. 11), in double precision: close logits stay apart."""
+    """The softmax of the logits (Eq. 11), in double precision to keep close logits distinct."""
     return logits_SC.double().softmax(-1)

@@ -21,7 +21,7 @@ from distcel.core.quadrature import exact_product
 from distcel.experiment.errors import require, require_choice, require_count, require_positive
 from distcel.experiment.types import Gradient
 
-_BLOCK_ELEMENTS = 1 << 20  # of noise at once: a few megabytes, which the allocator reuses
+_BLOCK_ELEMENTS = 1 << 20  # noise at once, a few megabytes, which the allocator reuses
 
 
 def top_k_mask(scores_BN: Tensor, k: int) -> Tensor:
@@ -52,7 +52,7 @@ class KnapsackLayer(nn.Module):
         m: noise samples a row; `exact` needs none and ignores it.
         gradient: `exact` (quadrature, no draws), `conditional` (Rao-Blackwellised draws) or
             `paper` (Eq. 7 with 1/epsilon and a baseline, as `paper_product` has it).
-        generator: source of the draws, torch's default one if None.
+        generator: source of the draws; None is torch's default generator.
 
     Raises:
         InvalidInputError: k or m below 1, epsilon not positive and finite, unknown gradient.
@@ -80,7 +80,7 @@ class KnapsackLayer(nn.Module):
         return self.mask(scores_BN, self.k)
 
     def mask(self, scores_BN: Tensor, k: int) -> Tensor:
-        """As `forward`, with another k than the layer's own."""
+        """The mask of `forward` for another k than the layer's own."""
         mask_BN: Tensor = _SmoothedTopK.apply(scores_BN, k, partial(self._jacobian_product, k))
         return mask_BN
 
@@ -122,9 +122,9 @@ def paper_product(
 ) -> Tensor:
     """J(c) g by Eq. 7: the mean over m draws of <g, K(c + epsilon z)> z / epsilon.
 
-    Contracted with g first, so no Jacobian is formed. The leave-one-out mean of <g, K> is
-    subtracted as a baseline: unbiased, and of less variance. Eq. 7 leaves the 1/epsilon
-    out; with it, epsilon is not tangled with the learning rate.
+    Contracting with g first avoids the Jacobian. The leave-one-out mean of <g, K> is subtracted as
+    a baseline, which lowers the variance and adds no bias. Eq. 7 omits the factor 1/epsilon; with
+    it, the learning rate need not depend on epsilon.
 
     Returns:
         Tensor: shape (B, N).
@@ -154,7 +154,7 @@ def conditional_product(
     """J(c) g from m draws with each learner's own noise integrated out (Rao-Blackwell).
 
     Given the other noises, learner i is selected when its score passes t_i, the k-th largest of
-    the other perturbed scores. Its rival j, the learner at t_i, is the (k+1)-th best for a selected
+    the other perturbed scores. Learner j, whose score is t_i, is the (k+1)-th best for a selected
     i and else the k-th. As J is symmetric, (J g)_i is the expectation of
 
         phi((c_i - t_i) / epsilon) / epsilon * (g_i - g_j).
@@ -182,9 +182,9 @@ def conditional_product(
 
 
 def _choose(selected_MBN: Tensor, last_in_and_first_out_MB2: Tensor) -> Tensor:
-    """The first out's value where the mask is 1, the last in's where it is 0.
+    """The value of the best unselected learner where the mask is 1, of the worst selected where 0.
 
-    As a product: with a mask as random as this one, `torch.where` takes several times as long.
+    It is computed as a product: with a mask this random, `torch.where` takes several times as long.
     """
     last_in_MB1, first_out_MB1 = last_in_and_first_out_MB2.split(1, dim=-1)
     chosen_MBN: Tensor = selected_MBN * (first_out_MB1 - last_in_MB1)

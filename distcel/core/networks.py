@@ -26,10 +26,10 @@ class Network(nn.Module):
 
     Args:
         body: maps standardised images to scores.
-        mean: of each channel, in [0, 1].
-        std: likewise.
-        in_bfloat16: whether it computes in bfloat16 in training mode. Weights, standardisation and
-            scores are float32 all the same.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
+        in_bfloat16: whether the body computes in bfloat16 in training mode. Weights,
+            standardisation and scores are float32 in any case.
     """
 
     mean: Tensor
@@ -62,13 +62,13 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """How every network of a run is built, but for its number of outputs and its seed.
+    """Builds every network of a run, given its number of outputs and its seed.
 
     Attributes:
-        architecture: family and widths, or a function of the user's.
+        architecture: family and widths, or a user's function.
         image_shape: channels, height, width.
-        mean: of each channel over the train split (or ImageNet's), in [0, 1].
-        std: likewise.
+        mean: mean of each channel over the train split, or ImageNet's, in [0, 1].
+        std: standard deviation of each channel, likewise.
         imagenet_weights: state dict of torchvision's resnet18 to start from, or None.
     """
 
@@ -79,7 +79,7 @@ class NetworkPlan:
     imagenet_weights: dict[str, Tensor] | None = None
 
     def description(self) -> dict[str, Any]:
-        """Everything that determines the networks, as JSON; the weights by their digest."""
+        """Everything that determines the networks, as JSON, with the digest of the weights."""
         digest = hashlib.blake2b(digest_size=12)
         for name, value in sorted((self.imagenet_weights or {}).items()):
             as_bytes = value.cpu().contiguous().reshape(-1).view(torch.uint8)  # of bfloat16 too
@@ -97,8 +97,8 @@ class NetworkPlan:
 
         Args:
             n_outputs: C for a base learner, N for a selection net.
-            seed: of the initial weights; torch's own generator is left as it was.
-            in_bfloat16: whether it is trained in bfloat16, as `Recipe.in_bfloat16` has it.
+            seed: seeds the initial weights; the state of torch's own generator is not changed.
+            in_bfloat16: whether it is trained in bfloat16, as in `Recipe.in_bfloat16`.
 
         Raises:
             InvalidInputError: the images or the ImageNet weights do not fit the architecture.
@@ -127,17 +127,17 @@ class NetworkPlan:
 def _fitting(
     body: nn.Module, image_shape: tuple[int, int, int], n_outputs: int, name: str
 ) -> nn.Module:
-    """The module, if it maps images to that many scores."""
+    """Return the module, after a check that it maps images to `n_outputs` scores."""
     rule = f"scores of shape (2, {n_outputs}) from {name} for two images of shape {image_shape}"
     was_training = body.training
     try:
         with torch.no_grad():
             found = body.eval()(torch.zeros(2, *image_shape))
     except Exception as error:  # whatever the user's function raises
-        raise invalid(rule, f"{type(error).__name__}: {error}", "mend the function") from None
+        raise invalid(rule, f"{type(error).__name__}: {error}", "correct the function") from None
     body.train(was_training)
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    require(shape == (2, n_outputs), rule, shape, "mend the function")
+    require(shape == (2, n_outputs), rule, shape, "correct the function")
     return body
 
 
@@ -214,7 +214,7 @@ def _resnet9(
 def _resnet18(
     image_shape: tuple[int, int, int], n_outputs: int, weights: dict[str, Tensor] | None
 ) -> nn.Module:
-    """Torchvision's ResNet18, the paper's UTKFace learner; its last layer is always fresh."""
+    """Torchvision's ResNet18, the paper's UTKFace learner; its last layer is always untrained."""
     from torchvision.models import resnet18
 
     require(image_shape[0] == 3, "3 channels for resnet18", image_shape[0], "give colour images")
@@ -239,7 +239,7 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
             safetensors or what torch.save wrote.
 
     Raises:
-        InvalidInputError: they cannot be had from there.
+        InvalidInputError: the weights cannot be loaded.
     """
     if source == "none":
         return None
@@ -256,7 +256,7 @@ def imagenet_weights(source: str) -> dict[str, Tensor] | None:
         else:
             weights = torch.load(source, map_location="cpu", weights_only=True)
         if not all(isinstance(value, Tensor) for value in dict(weights).values()):
-            raise ValueError("it is no state dict")
+            raise ValueError("it is not a state dict")
     except (
         OSError,
         RuntimeError,

@@ -11,10 +11,10 @@ import math
 import torch
 from torch import Tensor
 
-# Bounds the temporaries, half a megabyte each, so that the allocator reuses them.
+# Limits the temporaries to half a megabyte each, so that the allocator reuses them.
 _BLOCK_ELEMENTS = 1 << 17
-# Nodes t = centre + width sinh(a u) / a with u evenly spaced: dense where the integrand is, and a
-# long reach, since an extreme score's distribution is skewed.
+# Nodes t = centre + width sinh(a u) / a with u evenly spaced: dense where the integrand is large,
+# and far-reaching, since the distribution of an extreme score is skewed.
 _N_NODES, _NODE_SPACING, _STRETCH = 9, 0.7, 0.6
 
 
@@ -50,7 +50,7 @@ def exact_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float
 
 
 def _quadrature(scores_NB: Tensor, upstream_NB: Tensor, k: int, n_circle: int) -> Tensor:
-    """J g of one block of rows, scores in units of epsilon: a sum over nodes t."""
+    """J g of one block of rows as a sum over nodes t, with scores in units of epsilon."""
     centre_B, width_B = _threshold(scores_NB, k)
     steps_T = torch.arange(_N_NODES, dtype=scores_NB.dtype, device=scores_NB.device)
     steps_T = _STRETCH * _NODE_SPACING * (steps_T - (_N_NODES - 1) / 2)
@@ -118,7 +118,7 @@ def _circle_sum(
 
 
 def _threshold(scores_NB: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Where on the scale of t the ties for the last place lie: centre and width, each (B,).
+    """The centre and the width of the range of t with ties for the last place, each (B,).
 
     By Newton's method on logit(mean of s_l) = logit(k / N), then one step to the mode of
     log(sum of d_i d_j over i != j) minus half the squared standard score of the count.

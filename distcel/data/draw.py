@@ -1,4 +1,4 @@
-"""Which sample goes into which split, and which copies of an image are left out."""
+"""Draws the samples of each split, and leaves out copies of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distcel.data.readers import read_source
 from distcel.experiment.errors import invalid, require
 from distcel.experiment.types import Experiment, SplitName
 
-# The test split is the same whatever the seed, so that no seed ever trains on another's test.
+# The test split does not depend on the run's seed, so that no seed trains on another's test split.
 _TEST_SEED = 0
 
 
@@ -25,7 +25,7 @@ class SplitOverlapError(RuntimeError):
 def draw_splits(
     experiment: Experiment, data_dir: Path, seed: int
 ) -> tuple[tuple[str, ...], dict[SplitName, Pool]]:
-    """The class names and the samples of each split, duplicates included: no image is read yet.
+    """The class names and the samples of each split, with duplicates, as no image is read yet.
 
     Raises:
         InvalidInputError: the data are missing, unreadable or too few to split.
@@ -47,18 +47,18 @@ def draw_splits(
 
 
 def kept_of_each(images: Mapping[SplitName, Images]) -> dict[SplitName, Indices]:
-    """Which samples each split keeps, so that no image is in two splits or twice in train or valid.
+    """The samples that each split keeps: no image is in two splits, or twice in train or valid.
 
-    All of test stay, so that accuracies on it can be compared with others'. Valid keeps the first
-    of each image that test does not have, train the first of each that neither has, whatever label
-    its copies have. Networks see the images as they are here, resized: what is equal now is equal
-    to them.
+    Test keeps all samples, so that accuracies on it can be compared with published ones. Valid
+    keeps the first copy of each image that is not in test, train the first copy of each image that
+    is in neither, whatever the labels of the copies. Images are compared after they were resized,
+    as networks see them.
 
     Args:
-        images: of the splits `train`, `valid` and `test`, each (S, channels, H, W).
+        images: the images of the splits `train`, `valid` and `test`, each (S, channels, H, W).
 
     Returns:
-        dict: by split, the indices of the samples to keep, in their order.
+        dict: the indices of the samples to keep, in their order, by split.
     """
     seen: set[bytes] = set()
     kept: dict[SplitName, Indices] = {}
@@ -75,7 +75,7 @@ def kept_of_each(images: Mapping[SplitName, Images]) -> dict[SplitName, Indices]
 
 def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
     """Draw a share or a number of samples, by class, into the second part; both keep the order."""
-    from sklearn.model_selection import train_test_split  # a second, which no worker needs
+    from sklearn.model_selection import train_test_split  # the import takes a second
 
     indices = np.arange(len(pool.labels))
     try:
@@ -91,7 +91,7 @@ def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
 
 def _thin(pool: Pool, max_samples: int) -> Pool:
     n_classes = len(np.unique(pool.labels))
-    if len(pool.labels) < max_samples + n_classes:  # what is left could not hold every class
+    if len(pool.labels) < max_samples + n_classes:  # the rest could not have every class
         return pool
     return _divide(pool, max_samples, _TEST_SEED)[1]
 
@@ -103,10 +103,10 @@ def take(pool: Pool, indices: Indices) -> Pool:
 
 
 def require_every_class(class_names: tuple[str, ...], pools: Mapping[SplitName, Pool]) -> None:
-    """Refuse splits of which train or valid has no sample of a class.
+    """Check that train and valid have samples of every class.
 
     Raises:
-        InvalidInputError: a class has none.
+        InvalidInputError: a class has no samples there.
     """
     for c, class_name in enumerate(class_names):
         for name in ("train", "valid"):

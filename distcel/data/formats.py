@@ -1,6 +1,6 @@
-"""Samples as they are found: in IDX files, in FER2013's table, in folders of images.
+"""Samples in the formats of their data sets: IDX files, FER2013's table, folders of images.
 
-Nothing is extracted or unpickled; an image is decoded when it is asked for.
+Nothing is extracted or unpickled, and image files are decoded only when they are needed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _OTHER_SPLITS = {"val", "valid", "validation", "training", "testing"}
 
 @dataclass(frozen=True)
 class Pool:
-    """Samples before they are split: ids of length S, labels (S,) and how to read their images.
+    """Samples before they are split: S ids, labels of shape (S,) and a function that reads images.
 
     `read` takes indices of samples, shape (B,), and the side to resize to (None keeps it), and
-    gives images (B, channels, H, W): only what ends up in a split is decoded.
+    returns images (B, channels, H, W). Only images that are in a split are decoded.
     """
 
     sample_ids: tuple[str, ...]
@@ -40,7 +40,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it was found; `test` is None where it comes without a test split."""
+    """A data set as it is on disk; `test` is None if it comes without a test split."""
 
     class_names: tuple[str, ...]
     train: Pool
@@ -70,12 +70,12 @@ def file_pool(folder: Path, paths: list[Path], labels: Labels, mode: str) -> Poo
 
 
 def numbered(prefix: str, count: int) -> tuple[str, ...]:
-    """Sample ids of samples that have no names."""
+    """Ids for samples that have no names."""
     return tuple(f"{prefix}/{i:05d}" for i in range(count))
 
 
 def idx_reader(class_names: tuple[str, ...]) -> Callable[[Path], Source | None]:
-    """A reader of a folder of MNIST's four files, which gives None where one is missing."""
+    """A reader of a folder of MNIST's four files; it returns None if one is missing."""
 
     def read(folder: Path) -> Source | None:
         pools = []
@@ -119,7 +119,7 @@ def fer2013_csv(path: Path, class_names: tuple[str, ...]) -> Source:
     """Columns emotion, pixels (2,304 numbers) and Usage; sample ids are Usage_row.
 
     Raises:
-        InvalidInputError: a row is not of this kind, or none is of train or of test.
+        InvalidInputError: a row is invalid, or there are no rows of train or of test.
     """
     rows: dict[bool, list[tuple[str, int, Images]]] = {True: [], False: []}
     number = 0
@@ -163,13 +163,13 @@ def _fer2013_row(raw: dict[str, str], n_classes: int) -> tuple[str, int, Images]
 
 
 def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) -> Source | None:
-    """`{train,test}/<class>/*`; also `<class>/*` where the class names are not given.
+    """Read `{train,test}/<class>/*`, or `<class>/*` if the class names are not given.
 
     Returns:
-        Source: None where the folder has no such subfolders.
+        Source: the samples; None if the folder has no such subfolders.
 
     Raises:
-        InvalidInputError: a folder is of another class or split, or one is missing.
+        InvalidInputError: a folder has the name of another class or split, or one is missing.
     """
     children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
     _require_no_other_split(folder, set(children), class_names is None)
@@ -207,7 +207,7 @@ def _require_no_other_split(folder: Path, children: set[str], may_be_classes: bo
 
 
 def _files_by_class(folder: Path | None) -> dict[str, list[Path]]:
-    """The image files of each subfolder that has any."""
+    """The image files of each subfolder with image files, by its name."""
     if folder is None:
         return {}
     files = {child.name: image_files(child) for child in sorted(folder.iterdir())}

@@ -1,4 +1,4 @@
-"""Decodes and resizes image files, refusing what is unreadable or absurdly large."""
+"""Decodes and resizes image files; refuses unreadable and very large ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from distcel.experiment.errors import invalid, require
 
 Images = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")  # whatever the suffix of a file
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")  # tried for every file, whatever its suffix
 MAX_PIXELS = 64_000_000
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image file below the folder, sorted; none where the folder is missing."""
+    """Every image file below the folder, sorted; none if the folder is missing."""
     files = (Path(path, name) for path, _, names in folders_below(folder) for name in names)
     found = (p for p in files if p.suffix.lower() in SUFFIXES)
     return sorted(p for p in found if not p.name.startswith("."))
@@ -29,10 +29,10 @@ def image_files(folder: Path) -> list[Path]:
 def folders_below(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """The folder and all below it, with the names of their subfolders and of their files.
 
-    Each comes once, however many links lead to it; none where the folder is missing.
+    Each folder comes once, even if several links lead to it; none if the folder is missing.
 
     Raises:
-        InvalidInputError: one of them may not be read.
+        InvalidInputError: the permissions of a folder do not allow to read it.
     """
     seen = {os.path.realpath(folder)}
     for path, children, names in os.walk(folder, onerror=_refuse, followlinks=True):
@@ -45,7 +45,7 @@ def _refuse(error: OSError) -> None:
     on_any_disk = Path(error.filename).name == "lost+found"  # and root's alone
     if isinstance(error, PermissionError) and not on_any_disk:
         found = f"{error.filename!r} ({error.strerror})"
-        raise invalid("folders that may be read", found, "change who may read it, or remove it")
+        raise invalid("readable folders", found, "change its permissions, or remove it")
 
 
 def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> Images:
@@ -54,7 +54,7 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
     Args:
         paths: image files, at least one.
         mode: `RGB` or `L` (grey).
-        image_size: side that each is resized to; None keeps their own, which must then be equal.
+        image_size: side that images are resized to; None keeps their sizes, which must be equal.
 
     Raises:
         InvalidInputError: a file is unreadable or has more than MAX_PIXELS pixels.

@@ -1,7 +1,7 @@
-"""Reads every data set in the layouts that people have it in.
+"""Reads every data set in the layouts that it is distributed in.
 
-A reader takes the data directory and gives a Source. Nothing is downloaded, extracted or
-unpickled, but for torchvision's CIFAR-10 batches, whose MD5 sums torchvision checks first.
+A reader takes the data directory and returns a Source. Nothing is downloaded, extracted or
+unpickled, except torchvision's CIFAR-10 batches, whose MD5 sums torchvision checks first.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_source(dataset: str, data_dir: Path) -> Source:
 
     Args:
         dataset: a key of READERS.
-        data_dir: the folder that holds it, itself or in one of its usual subfolders.
+        data_dir: the folder of the data set, or of its usual subfolder.
 
     Raises:
         InvalidInputError: unknown data set, nothing found, or something unreadable.
@@ -71,7 +71,7 @@ def read_source(dataset: str, data_dir: Path) -> Source:
     require(dataset in READERS, f"dataset in {sorted(READERS)}", dataset, "choose one of these")
     reader = READERS[dataset]
     if dataset != "digits":
-        for _ in _walk(data_dir):  # refuses links that lead out, and what may not be read
+        for _ in _walk(data_dir):  # refuses links that lead out, and unreadable folders
             pass
     for folder in (data_dir / name for name in reader.folders):
         source = reader.read(folder) if folder.is_dir() or dataset == "digits" else None
@@ -82,13 +82,13 @@ def read_source(dataset: str, data_dir: Path) -> Source:
 
 
 def _walk(data_dir: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every folder with its file names, once each; no link may lead out of the directory."""
+    """Every folder once, with its file names; raises an error for links out of the directory."""
     root = os.path.realpath(data_dir)
     for folder, children, names in folders_below(data_dir):
         for path in (f"{folder}/{name}" for name in [*children, *names]):
             if os.path.islink(path):  # noqa: PTH114 -- a Path each takes five times as long
                 inside = os.path.commonpath([root, os.path.realpath(path)]) == root
-                remedy = "give --data-dir the folder that it leads to, or copy it"
+                remedy = "give --data-dir the folder that it leads to, or copy that"
                 require(inside, "links that stay in the data directory", path, remedy)
         yield folder, names
 
@@ -154,9 +154,9 @@ def _read_fer2013(folder: Path) -> Source | None:
 
 
 def _read_utkface(folder: Path) -> Source | None:
-    """Files named age_gender_race_date.jpg; the age class needs the first field alone.
+    """Read files named age_gender_race_date.jpg; the first field determines the age class.
 
-    Only those directly in the folder: an archive may hold every photograph in two subfolders.
+    Only files directly in the folder count: an archive may have every photograph in two subfolders.
     """
     files = [path for path in image_files(folder) if path.parent == folder]
     ages = {path: re.match(r"(\d{1,3})_", path.name) for path in files}
@@ -176,7 +176,7 @@ def _read_folder(folder: Path) -> Source | None:
 
 @dataclass(frozen=True)
 class Reader:
-    """How one data set is read, where it is looked for, and the remedy when it is missing."""
+    """The function that reads a data set, its usual folders, and the remedy if it is missing."""
 
     read: Callable[[Path], Source | None]
     folders: tuple[str, ...]

@@ -23,8 +23,8 @@ from distcel.experiment.types import SPLIT_NAMES, Experiment, SplitName
 from distcel.storage.files import DamagedFileError, content_key, put_aside
 from distcel.storage.provenance import source_digest
 
-# Part of the splits' key. Raise it with every change of what is read, decoded, drawn or left out:
-# anything in this room that gives other ids, labels or pixels from the same files and seed.
+# Part of the splits' key. Raise it with every change in this room of reading, decoding, drawing or
+# duplicates that gives other ids, labels or pixels from the same files and seed.
 CACHE_VERSION = 1
 
 Probabilities = NDArray[np.float32]
@@ -35,11 +35,11 @@ class Split:
     """The samples of one split; the arrays are read-only.
 
     Attributes:
-        sample_ids: one a sample.
-        labels_S: shape (S,).
-        images_SCHW: shape (S, channels, height, width).
-        probs_SNC: the base learners' softmax outputs, shape (S, N, C). N is 0 until the prediction
-            cache read them.
+        sample_ids: the S ids.
+        labels_S: the labels, shape (S,).
+        images_SCHW: the images, shape (S, channels, height, width).
+        probs_SNC: the base learners' softmax outputs, shape (S, N, C). N is 0 until they are read
+            from the prediction cache.
     """
 
     sample_ids: pa.StringArray
@@ -54,7 +54,7 @@ class Split:
         return correct_SN
 
     def where(self, chosen_S: NDArray[np.bool_]) -> Split:
-        """The samples that are chosen by a mask of shape (S,)."""
+        """The samples that a mask of shape (S,) selects."""
         return Split(
             self.sample_ids.filter(chosen_S),
             self.labels_S[chosen_S],
@@ -68,11 +68,11 @@ class Splits:
     """The splits of a data set.
 
     Attributes:
-        class_names: in the order of the labels.
-        by_name: train, valid and test, and holdout once `subsets.hold_out` drew it.
-        digest: of the samples that were drawn, and of which of them are held out.
-        n_duplicates: samples that were left out of train and valid, because their image is in
-            another split or an earlier one of the same split.
+        class_names: the names of the classes, in the order of the labels.
+        by_name: train, valid and test, and holdout after `subsets.hold_out`.
+        digest: the digest of the drawn samples, and of which of them are held out.
+        n_duplicates: number of samples that were left out of train and valid, because their image
+            is in another split or occurs earlier in the same split.
     """
 
     class_names: tuple[str, ...]
@@ -105,9 +105,9 @@ class Splits:
 def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int) -> Splits:
     """The train, valid and test splits; decoded once and then memory-mapped from `folder`.
 
-    A test split that the data set brings stays as it is; otherwise it is drawn by class, the same
-    for every seed. The valid split is drawn by class out of the rest, by the seed. No image is in
-    two splits: `kept_of_each` decides which one keeps it.
+    The test split of the data set is used as it is; if there is none, it is drawn by class, the
+    same for every seed. The valid split is drawn by class from the rest with the seed. No image is
+    in two splits: `kept_of_each` decides which of them keeps it.
 
     Raises:
         InvalidInputError: the data are missing, unreadable or too few to split.

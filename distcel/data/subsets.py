@@ -1,10 +1,11 @@
-"""Which training samples go where: what a base learner specialises on, what is held out of it.
+"""Subsets of the train split: those that base learners specialise on, and those held out.
 
-A base learner that memorises is better on its training samples than on others, and a selection net
-that is trained there relies on it. Hence two other ways: `holdout` keeps a part of the train split
-from the base learners and trains the selection net on that alone. `crossfit` predicts each part by
-copies of the learners that were trained on the rest, as the super learner does (van der Laan,
-Polley, Hubbard 2007; Wolpert 1992); the learners that vote are trained on all of it.
+A base learner that memorises is more accurate on its training samples than on others, and a
+selection net that is trained on the same samples relies on it. There are two alternatives.
+`holdout` keeps a part of the train split from the base learners and trains the selection net on
+that part alone. `crossfit` predicts each part by copies of the learners that were trained on the
+rest, as the super learner does (van der Laan, Polley, Hubbard 2007; Wolpert 1992); the learners
+that vote are trained on the whole split.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from distcel.experiment.errors import require
 from distcel.experiment.types import LearnerSpec, SelectorSplit, SplitName
 from distcel.storage.files import content_key
 
-# A fifth is held out. Three folds cost (3 - 1) + 1 = 3 times the training samples, whose copies see
-# two thirds of them: 2 would halve what a copy sees, 5 would cost 5 times for another 13 %.
+# `holdout` holds out a fifth. `crossfit` with 3 folds trains on (3 - 1) + 1 = 3 times the samples,
+# and its copies see two thirds of them. With 2 folds they would see half of them; with 5 folds they
+# would see four fifths, at 5 times the samples.
 _N_FOLDS = {"holdout": 5, "crossfit": 3}
 _N_HELD_OUT = {"holdout": 1, "crossfit": 3}
 
@@ -37,12 +39,12 @@ class Fold:
 def held_out_parts(
     labels_S: NDArray[np.int64], selector_split: SelectorSplit, seed: int
 ) -> list[NDArray[np.bool_]]:
-    """What is held out of the train split, drawn by class: nothing, a fifth, or thirds in turn.
+    """The held-out parts of the train split, drawn by class: none, a fifth, or three thirds.
 
     Args:
         labels_S: labels of the train split, shape (S,).
         selector_split: what the selection net is trained on.
-        seed: of the draw.
+        seed: seeds the draw.
 
     Returns:
         list: masks of shape (S,); the three of `crossfit` are a partition.
@@ -52,7 +54,7 @@ def held_out_parts(
     """
     if selector_split == "train":
         return []
-    from sklearn.model_selection import StratifiedKFold  # a second, which no worker needs
+    from sklearn.model_selection import StratifiedKFold  # the import takes a second
 
     n_folds = _N_FOLDS[selector_split]
     fewest = int(np.bincount(labels_S).min())
@@ -64,12 +66,12 @@ def held_out_parts(
 
 
 def digest_without(splits: Splits, held_out_S: NDArray[np.bool_]) -> str:
-    """The digest of the splits once a part of the train split is held out."""
+    """The digest of the splits with a part of the train split held out."""
     return content_key([splits.digest, "without", np.flatnonzero(held_out_S).tolist()])
 
 
 def hold_out(splits: Splits, held_out_S: NDArray[np.bool_]) -> Splits:
-    """The splits with a part of the train split, a mask (S,), as a split `holdout` of its own."""
+    """The splits with the part of train that the mask (S,) selects as a split `holdout`."""
     train = splits["train"]
     parts: dict[SplitName, Split] = {
         "train": train.where(~held_out_S),
@@ -82,16 +84,17 @@ def hold_out(splits: Splits, held_out_S: NDArray[np.bool_]) -> Splits:
 def specialised_indices(
     labels_S: NDArray[np.int64], spec: LearnerSpec, share: float, seed: int
 ) -> Indices:
-    """The training samples of one base learner: `share` of them belong to its classes.
+    """The training samples of one base learner, of which the fraction `share` is of its classes.
 
-    All samples of its classes and a random draw of the others; where the others are too few, all
-    of those and a random draw of its own. A learner of all classes takes all samples.
+    They are all samples of its classes and a random draw of the others. If there are too few
+    others, they are all others and a random draw of its classes. A learner of all classes has all
+    samples.
 
     Args:
         labels_S: labels of the train split, shape (S,).
         spec: the learner.
         share: the specialty share, in (0, 1).
-        seed: of the draw.
+        seed: seeds the draw.
 
     Returns:
         Indices: sorted, without repetition.

@@ -1,4 +1,4 @@
-"""Samples with their labels and one array each, as Arrow files that are memory-mapped.
+"""Arrow files of samples with their labels and one array each, which are memory-mapped.
 
 A file is Arrow IPC with the columns sample_id, label and one fixed-size list a sample, which
 `pyarrow.ipc.open_file` reads without this project.
@@ -25,7 +25,7 @@ _MANY_VALUES = pa.ipc.IpcWriteOptions(allow_64bit=True)  # 2^31 are 14,000 image
 class SampleTable:
     """One split's samples: ids, labels of shape (S,) and values of shape (S, ...).
 
-    The arrays are read-only views of the file; writing to them is a segmentation fault.
+    The arrays are read-only views of the file; writing to them causes a segmentation fault.
     """
 
     sample_ids: pa.StringArray
@@ -60,7 +60,7 @@ def read_samples(path: Path, column: str) -> SampleTable:
     """Memory-map a table that `write_samples` wrote; nothing is copied.
 
     Raises:
-        DamagedFileError: its bytes have changed since, or are of another kind of file.
+        DamagedFileError: its bytes have changed since, or it is another kind of file.
     """
     verify(path)
     try:

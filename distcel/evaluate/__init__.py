@@ -1,4 +1,4 @@
-"""What is measured on the test split, as plain dicts for `results.json`.
+"""Measurements on the test split, as plain dicts for `results.json`.
 
-Imports from `rules` and the rooms below it alone.
+This room imports from `rules` and the rooms below it.
 """

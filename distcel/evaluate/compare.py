@@ -1,4 +1,4 @@
-"""What the paper's evaluation needs of a finished run, and what a reviewer would ask next.
+"""The comparison of a finished run with every other rule: the paper's evaluation, and beyond it.
 
 Every rule predicts the test split from the same cached predictions.
 """
@@ -47,13 +47,14 @@ from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples
 from distcel.train.task import TrainingTask
 
-N_CURVE = 7  # values of k in Figure 2, spaced logarithmically; others are added
-_CONSTANT = ("unweighted_average", "plurality_vote", "super_learner")  # of Figure 2, for every k
+N_CURVE = 7  # number of logarithmically spaced values of k in Figure 2; others are added
+# The rules of Figure 2 that do not depend on k.
+_CONSTANT = ("unweighted_average", "plurality_vote", "super_learner")
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A finished run, and what its comparison trains with."""
+    """A finished run, with the task and the executor of its comparison."""
 
     prepared: Prepared
     task: TrainingTask
@@ -64,24 +65,24 @@ class _Run:
 
     @property
     def lrs(self) -> tuple[float, ...]:
-        """The learning rates that a trained rule is tried at."""
+        """The learning rates that rules are trained at."""
         return few_lrs(self.prepared.search.space["lr"], self.best.params.lr)
 
     @property
     def folder(self) -> Path:
-        """Where what is trained is kept."""
+        """The folder where trained networks are kept."""
         return self.prepared.search_folder / "rules"
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a comparison trains, and the titles of what diverged at every learning rate.
+    """The trained rules of a comparison.
 
     Attributes:
         over_k: the smart ensemble, by k.
-        rivals: by key.
-        vote_trial: of the learned vote, if it was searched.
-        diverged: titles.
+        rivals: the other trained rules, by key.
+        vote_trial: the trial of the learned vote, if it was searched.
+        diverged: titles of the rules that diverged at every learning rate.
     """
 
     over_k: Mapping[int, Chosen]
@@ -93,11 +94,11 @@ class _Trained:
 def compare_run(
     prepared: Prepared, executor: Executor, beyond: bool, gradients: bool
 ) -> dict[str, Any]:
-    """Compare what a finished run chose with every other rule, on the test split.
+    """Compare the smart ensemble of a finished run with every other rule, on the test split.
 
     Args:
         prepared: the run.
-        executor: trains on workers.
+        executor: runs the trainings.
         beyond: also train the rules that the paper does not have.
         gradients: also train the best trial with each gradient.
 
@@ -107,10 +108,10 @@ def compare_run(
         has them; `class_sizes`, `slice_sizes` and `against` as `metrics.measure` gives them;
         `over_k`: for each k of Figure 2 `k`, `multiply_adds`, `valid_accuracy` and `accuracy` by
         rule; `gradients`: as `study_gradients` gives them, or null; `diverged`: titles; `seconds`:
-        that the trainings took on their workers, by purpose.
+        durations of the trainings on their workers, by purpose.
 
     Raises:
-        RunFailedError: no trial is complete, or workers were lost again and again.
+        RunFailedError: no trial is complete, or workers were lost repeatedly.
     """
     store = TrialStore(prepared.search_folder / "trials")
     first = first_params(store.snapshot(), prepared.search.first)
@@ -135,13 +136,13 @@ def compare_run(
 
 
 def curve_ks(n_learners: int, chosen: int) -> list[int]:
-    """The values of k of Figure 2: spaced logarithmically, a third of all, and the chosen."""
+    """The values of k in Figure 2: logarithmically spaced ones, a third of n, and the chosen k."""
     spaced = np.geomspace(1, n_learners, N_CURVE).round().astype(int)
     return sorted({int(k) for k in spaced} | {third_of(n_learners), chosen})
 
 
 def _train(run: _Run, network: TrainedNetwork, valid_over_k: Sequence[float]) -> _Trained:
-    """What every comparison trains.
+    """Train the rules of every comparison.
 
     Args:
         run: the run.
@@ -168,7 +169,7 @@ def _train(run: _Run, network: TrainedNetwork, valid_over_k: Sequence[float]) ->
 
 
 def _train_beyond(run: _Run, trained: _Trained) -> _Trained:
-    """What the paper does not have, beside what is trained already."""
+    """Train the rules that the paper does not have as well."""
     experiment, best = run.prepared.experiment, run.best.params
     vote = search_learned_vote(run.prepared, run.shared, run.executor)
     brief = brief_single(experiment, run.lrs)
@@ -195,7 +196,7 @@ def _train_beyond(run: _Run, trained: _Trained) -> _Trained:
 def _seconds(
     trained: _Trained, study: Sequence[Mapping[str, Any]] | None, refitted: int
 ) -> dict[str, float]:
-    """That the trainings took on their workers; that of the refit's k is counted as the refit."""
+    """Durations of the trainings on their workers; the refit's own k is counted with the refit."""
     rivals = {key: chosen.seconds for key, chosen in trained.rivals.items()}
     return {
         "figure_2": sum(one.seconds for k, one in trained.over_k.items() if k != refitted),
@@ -240,15 +241,15 @@ def accuracy_over_k(
     test: Split,
     multiply_adds: MultiplyAdds,
 ) -> list[dict[str, Any]]:
-    """Figure 2: at each k the cost of the smart ensemble, and accuracies by rule.
+    """Figure 2: the cost of the smart ensemble at each k, and the accuracies of the rules.
 
     Args:
         smart_by_k: the smart ensemble's class probabilities at each k.
-        consensus: those of other rules by key; what depends on no k is the same at each.
-        valid_accuracy: the smart ensemble's on valid, by k.
-        task: its train split and seed are those of random selection.
+        consensus: class probabilities of other rules, by key; some do not depend on k.
+        valid_accuracy: accuracy of the smart ensemble on valid, by k.
+        task: has the train split and the seed of random selection.
         test: the samples.
-        multiply_adds: of the networks.
+        multiply_adds: multiply-adds of the networks.
     """
 
     def accuracy(draws: ProbsDSC) -> float:

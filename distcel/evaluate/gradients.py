@@ -20,14 +20,14 @@ from distcel.train.task import TrainingTask
 
 @dataclass(frozen=True)
 class Estimator:
-    """A gradient with its m, the noise samples that it draws; `exact` draws none."""
+    """A gradient with its number m of noise samples; `exact` draws none."""
 
     gradient: Gradient
     m: int
 
     @property
     def title(self) -> str:
-        """Its name in a table."""
+        """The name in tables."""
         return self.gradient if self.gradient == "exact" else f"{self.gradient}, m = {self.m:,}"
 
 
@@ -47,25 +47,26 @@ def study_gradients(
     folder: Path,
     estimators: Sequence[Estimator] = ESTIMATORS,
 ) -> list[dict[str, Any]]:
-    """Train a selection net with each estimator, all else alike, and measure the test split.
+    """Train a selection net with each estimator, all else equal, and measure the test split.
 
     They are trained one after another, each by one thread, so that their times can be compared.
 
     Args:
-        task: what they are trained on.
-        shared: the same, where the workers find it.
-        best: the trial whose k, epsilon and lr they have.
+        task: the task that they are trained on.
+        shared: the task, as `executor.share` returned it.
+        best: the trial that gives k, epsilon and lr.
         test: the test split.
-        executor: trains on workers.
-        folder: of its own, where the trainings are kept for a later launch.
-        estimators: that are compared; one that diverges is left out with a message.
+        executor: runs the trainings.
+        folder: where the networks are kept for a later launch; it has no other files.
+        estimators: the estimators to compare; those that diverge are left out, with a logged
+            warning.
 
     Returns:
         list: for each estimator `title`, `gradient`, `m`, `epochs` (with the seconds and the
         accuracy on valid of each, among others) and `test_accuracy` after the last, a fraction.
 
     Raises:
-        RunFailedError: workers were lost again and again, or all estimators diverged.
+        RunFailedError: workers were lost repeatedly, or all estimators diverged.
     """
     runs: list[dict[str, Any]] = []
     for estimator in estimators:
@@ -84,5 +85,6 @@ def study_gradients(
             }
         )
     if not runs:
-        raise RunFailedError("every gradient diverged at the best trial's lr: search it again")
+        reason = "every gradient diverged at the best trial's lr"
+        raise RunFailedError(f"{reason}: search smaller learning rates")
     return runs

@@ -1,4 +1,4 @@
-"""What a launch measures on the test split: the paper's Tables 1 and 2."""
+"""The measurements of a launch on the test split: the paper's Tables 1 and 2."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def measure_test(
 
     Args:
         prepared: the run.
-        task: what the selection net was trained on.
-        params: the smart ensemble's.
-        network: its weights.
+        task: the task that the selection net was trained on.
+        params: the parameters of the smart ensemble.
+        network: its trained network.
 
     Returns:
         dict: for `results.json`. `accuracy`, `specialised`, `complementary` and `overall`, as
@@ -71,7 +71,7 @@ def run_facts(
     chosen: Mapping[str, float],
     learned_k: int | None = None,
 ) -> RunFacts:
-    """What decides the cost of this run's rules; the arguments are those of `RunFacts`."""
+    """The `RunFacts` of this run, which determine the cost of its rules; arguments as there."""
     n_learners, n_classes = len(prepared.specs), len(prepared.splits.class_names)
     return RunFacts(
         n_learners=n_learners,

@@ -1,4 +1,4 @@
-"""What is measured of every rule on the test split, from its class probabilities."""
+"""Metrics of every rule on the test split, from its class probabilities."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from distcel.data.splits import Split
 from distcel.rules.registry import MEAN_LEARNER, ORACLE
 from distcel.rules.rule import ProbsDSC, correct
 
-Groups = Mapping[str, NDArray[np.bool_]]  # by name, whether a sample belongs to it, (S,)
+Groups = Mapping[str, NDArray[np.bool_]]  # by name, whether each sample belongs to it, (S,)
 
-BINS = 15  # of confidence
+BINS = 15  # number of bins of the confidence
 _RESAMPLES, _SEED = 10_000, 0
 _GENDERS = ("male", "female")
 _ETHNICITIES = ("White", "Black", "Asian", "Indian", "Others")  # UTKFace's own terms
@@ -34,9 +34,9 @@ def measure(
     Args:
         probs: the rules' class probabilities on `test`, by key.
         test: the samples.
-        class_names: of the C classes.
-        slices: of the samples.
-        leaders: rules, of one draw each, that are compared with all others.
+        class_names: the names of the C classes.
+        slices: the slices of the samples.
+        leaders: keys of rules with one draw each that are compared with all others.
 
     Returns:
         dict: `rules`: by key, as fractions and as the mean over the draws, `accuracy`,
@@ -82,7 +82,7 @@ def measure(
 
 
 def accuracy_by_group(correct_DS: NDArray[np.bool_], groups: Groups) -> dict[str, float]:
-    """The share that is correct within each group that has any sample."""
+    """The fraction that is correct in each group that has samples."""
     return {
         name: float(correct_DS[:, inside_S].mean())
         for name, inside_S in groups.items()
@@ -101,7 +101,7 @@ def expected_calibration_error(
     """Mean gap between accuracy and confidence over the bins, as a fraction (Guo et al. 2017).
 
     Confidence is the probability of the most probable class; it falls into one of 15 bins of equal
-    width, each with its upper end, and a bin weighs as much as the share of samples in it.
+    width, each including its upper end. A bin's weight is the share of the samples in it.
     """
     confidence_S, correct_S = probs_SC.max(1), probs_SC.argmax(1) == labels_S
     # Shares of votes lie on the bins' edges, lifted by a tie-break or rounded.
@@ -117,16 +117,16 @@ def difference(
 
     Returns:
         dict: `mean`: the first one's accuracy minus the second one's, as a fraction; `low` and
-        `high`: the 95 % percentile interval of the paired bootstrap; `p`: of McNemar's exact test,
-        how probable so uneven a count of samples that only one of the two has correct would be, if
-        both were equally good.
+        `high`: the 95 % percentile interval of the paired bootstrap; `p`: the p-value of McNemar's
+        exact test, that is, the probability of at least so uneven counts of samples that only one
+        of the rules has correct, if both are equally accurate.
     """
     from scipy.stats import binomtest
 
     n_samples = len(correct_S)
     only_first = int((correct_S & ~other_correct_S).sum())
     only_second = int((other_correct_S & ~correct_S).sum())
-    # A resample is a draw of how many of its samples only the one, only the other has correct.
+    # A resample is a draw of how many samples only the first, and only the second, has correct.
     shares = np.array([only_first, only_second, n_samples - only_first - only_second]) / n_samples
     draws = np.random.default_rng(_SEED).multinomial(n_samples, shares, _RESAMPLES)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n_samples, (0.025, 0.975))
@@ -137,10 +137,10 @@ def difference(
 
 
 def slices(dataset: str, sample_ids: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    """Which samples belong to each slice of the data set, (S,), by name; most have no slices.
+    """Whether each sample belongs to each slice of the data set, (S,), by the slice's name.
 
-    UTKFace's are by gender and by ethnicity, read from its file names `age_gender_race_date`. A
-    name that lacks a field belongs to no slice: it is unknown which of them it lacks.
+    Only UTKFace has slices, by gender and by ethnicity, from its file names `age_gender_race_date`.
+    A name that lacks a field belongs to no slice, as it is unknown which field it lacks.
     """
     if dataset != "utkface":
         return {}

@@ -78,12 +78,12 @@ class Recipe:
 
     @property
     def in_bfloat16(self) -> bool:
-        """Whether it trains in bfloat16; not to be asked while the precision is `auto`."""
+        """Whether it trains in bfloat16; fails while the precision is `auto`."""
         assert self.precision != "auto", "distcel.train.precision.resolved comes first"
         return self.precision == "bfloat16"
 
     def description(self) -> dict[str, Any]:
-        """Everything that determines a training, as JSON; not to be asked while it is `auto`.
+        """Everything that determines a training, as JSON; fails while the precision is `auto`.
 
         float32 is not named: a recipe that leaves the precision out and one that names float32
         are the same, and so are the keys of run directories from versions without a precision.

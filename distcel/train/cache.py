@@ -1,9 +1,9 @@
-"""The prediction cache: every base learner's prediction of every sample, one Arrow file each.
+"""The prediction cache: an Arrow file for each base learner and split, with all predictions.
 
 `FOLDER/<split>/<learner>-<key>.arrow` has the columns sample_id, label and probabilities (a
-fixed-size list of C float32). The key is the digest of everything that determines the content, so
-"what is still to be trained" is "which files are missing". A learner whose training was interrupted
-has the state of its last epochs in `FOLDER/unfinished`.
+fixed-size list of C float32). The key is the digest of everything that determines the content, so a
+learner has to be trained if its files are missing. `FOLDER/unfinished` has the state of a learner
+whose training was interrupted.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from distcel.train.checkpoint import Weights
 
 @dataclass(frozen=True)
 class TrainedLearner:
-    """What the training of a base learner leaves.
+    """The results of a base learner's training.
 
     Attributes:
-        probs_by_split: its softmax outputs for every sample, (S, C).
-        weights: of its network.
-        seconds: that its epochs took.
+        probs_by_split: its softmax outputs for the samples of each split, (S, C).
+        weights: the weights of its network.
+        seconds: duration of its epochs.
     """
 
     probs_by_split: Mapping[SplitName, Probabilities]
@@ -53,10 +53,10 @@ class TrainedLearner:
 
 @dataclass(frozen=True)
 class PredictionCache:
-    """Predictions and weights of base learners, by the key of what determines them.
+    """Predictions and weights of base learners, by the key of everything that determines them.
 
     Attributes:
-        folder: of all the files.
+        folder: the folder of all files.
         split_names: the splits whose predictions are kept.
     """
 
@@ -64,17 +64,17 @@ class PredictionCache:
     split_names: tuple[SplitName, ...] = SPLIT_NAMES
 
     def path(self, spec: LearnerSpec, key: str, split: SplitName) -> Path:
-        """Where the learner's predictions for one split are kept."""
+        """The file of the learner's predictions for one split."""
         return self.folder / split / f"{_file_name(spec)}-{key}.arrow"
 
     def weights_path(self, spec: LearnerSpec, key: str) -> Path:
-        """Where the learner's weights are kept, as safetensors."""
+        """The safetensors file of the learner's weights."""
         return self.folder / "weights" / f"{_file_name(spec)}-{key}.safetensors"
 
     def holds(self, spec: LearnerSpec, key: str) -> bool:
-        """Whether the learner's weights and all its predictions are there.
+        """Whether the cache has the learner's weights and all its predictions.
 
-        What is damaged is put aside, and so is not there.
+        Damaged files are put aside and count as missing.
         """
         intact = [is_intact(path) for path in self._paths(spec, key)]
         return all(intact)
@@ -84,19 +84,19 @@ class PredictionCache:
         return [*predictions, self.weights_path(spec, key)]
 
     def keep_state(self, spec: LearnerSpec, key: str, state: bytes) -> None:
-        """Keep what the learner's training can go on from, in place of an earlier state."""
+        """Keep the state of the learner's training, in place of an earlier state."""
         write_sealed(self._state_path(spec, key), state)
 
     def state(self, spec: LearnerSpec, key: str) -> bytes | None:
-        """The kept state; None where there is none or it was damaged and is put aside."""
+        """The kept state; None if there is none, or if it was damaged and put aside."""
         return read_sealed(self._state_path(spec, key))
 
     def _state_path(self, spec: LearnerSpec, key: str) -> Path:
         return self.folder / "unfinished" / f"{_file_name(spec)}-{key}.state"
 
     def write(self, spec: LearnerSpec, key: str, splits: Splits, trained: TrainedLearner) -> None:
-        """Keep one learner's weights and predictions; its training's state is dropped."""
-        for path in self._paths(spec, key):  # what is left of an earlier training
+        """Write one learner's weights and predictions, and delete its training's state."""
+        for path in self._paths(spec, key):  # those of an earlier training
             remove_checked(path)
         content = safetensors_bytes(trained.weights)
         write_checked(self.weights_path(spec, key), lambda file: file.write(content))
@@ -115,7 +115,7 @@ class PredictionCache:
         self._state_path(spec, key).unlink(missing_ok=True)
 
     def seconds(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> float:
-        """That the epochs of these learners took, each on its own worker.
+        """Duration of the epochs of these learners, each on its own worker.
 
         Raises:
             DamagedFileError: a file's bytes have changed.
@@ -144,7 +144,7 @@ class PredictionCache:
         """One split with the predictions of all learners, in the order of `specs`.
 
         Raises:
-            DamagedFileError: a file's bytes have changed, or it is about other samples.
+            DamagedFileError: a file's bytes have changed, or its samples are others.
         """
         probs_SNC: Probabilities | None = None
         for i, (spec, key) in enumerate(zip(specs, keys, strict=True)):
@@ -152,7 +152,7 @@ class PredictionCache:
             try:
                 table = read_samples(path, "probabilities")
                 if not table.sample_ids.equals(split.sample_ids):
-                    raise DamagedFileError(path, f"its samples are not the {name} split's")
+                    raise DamagedFileError(path, f"its samples are not those of the {name} split")
             except DamagedFileError as error:
                 put_aside(error)
                 raise
@@ -170,7 +170,7 @@ def cross_fitted(
     """The train split, each sample predicted by the copies that were trained without it.
 
     Raises:
-        DamagedFileError: a file's bytes have changed, or it is about other samples.
+        DamagedFileError: a file's bytes have changed, or its samples are others.
     """
     probs_SNC = np.empty(0, np.float32)
     for fold in folds:

@@ -1,7 +1,7 @@
-"""What a training leaves, as bytes of safetensors and JSON: nothing to unpickle.
+"""Results and states of trainings as bytes of safetensors and JSON, which need no unpickling.
 
-A network that was trained and measured epoch by epoch is a TrainedNetwork; a training between two
-epochs is the state that `save_training` gives and `load_training` resumes from.
+A TrainedNetwork is a network with the measurements of its epochs. `save_training` returns the state
+of a training between two epochs, from which `load_training` continues.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _PREFIX = "network/"
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch of a trial measured.
+    """The measurements of one epoch.
 
     Attributes:
         epoch: counted from 1.
         train_loss: mean cross entropy in nats.
-        valid_loss: the same on the valid split.
-        valid_accuracy: fraction of the valid split.
-        seconds: that it took.
+        valid_loss: mean cross entropy in nats on the valid split.
+        valid_accuracy: accuracy on the valid split, a fraction.
+        seconds: duration, including the measurement of the valid split.
         ended_ms: when it ended, in milliseconds since 1970, on the worker's clock.
     """
 
@@ -55,12 +55,12 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What a training leaves.
+    """A trained network with the measurements of its training.
 
     Attributes:
-        weights: of the network, after the epoch that counts.
-        valid_accuracy: of these weights on the valid split, as a fraction.
-        epochs: all of them.
+        weights: the network's weights after the selected epoch.
+        valid_accuracy: accuracy of these weights on the valid split, a fraction.
+        epochs: the measurements of all epochs.
     """
 
     weights: Weights
@@ -74,11 +74,11 @@ class TrainedNetwork:
 
     @property
     def seconds(self) -> float:
-        """That all epochs took."""
+        """Duration of all epochs."""
         return sum(epoch.seconds for epoch in self.epochs)
 
     def to_bytes(self) -> bytes:
-        """Everything, for `from_bytes`."""
+        """The network as bytes, for `from_bytes`."""
         facts = {"valid_accuracy": self.valid_accuracy, "epochs": [asdict(e) for e in self.epochs]}
         arrays = {f"{_PREFIX}{name}": value for name, value in self.weights.items()}
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
@@ -86,7 +86,7 @@ class TrainedNetwork:
 
     @staticmethod
     def from_bytes(content: bytes) -> TrainedNetwork:
-        """What `to_bytes` gave."""
+        """The network whose bytes `to_bytes` returned."""
         arrays = load_arrays(content)
         facts = json.loads(arrays.pop("facts").tobytes())
         weights = {name.removeprefix(_PREFIX): value for name, value in arrays.items()}
@@ -95,7 +95,7 @@ class TrainedNetwork:
 
 
 def save_training(training: Training) -> bytes:
-    """Everything that `load_training` needs to go on as if there had been no break."""
+    """The state from which `load_training` continues a training exactly."""
     optimizer = training.optimizer.state_dict()
     tensors: dict[str, Tensor] = {"generator": training.generator.get_state()}
     for name, value in training.network.state_dict().items():
@@ -116,7 +116,7 @@ def save_training(training: Training) -> bytes:
 
 
 def load_training(training: Training, content: bytes) -> None:
-    """Put a training of the same network and recipe where the saved one was."""
+    """Load the saved state into a training of the same network and recipe."""
     tensors = load(content)
     settings = json.loads(tensors.pop("settings").numpy().tobytes())
     training.generator.set_state(tensors.pop("generator"))

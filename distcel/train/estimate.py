@@ -149,7 +149,7 @@ def _seconds_per_sample(
     n_learners: int,
     device: torch.device,
 ) -> tuple[float, float, float]:
-    """Measured seconds a sample: a base learner trains, it predicts, a selection net trains."""
+    """Measure seconds a sample: a learner's training and prediction, a selection net's training."""
     torch.set_num_threads(1)
     n_classes, batch = 2, experiment.learner_recipe.batch_size
     images = torch.randint(0, 256, (batch, *plan.image_shape), dtype=torch.uint8, device=device)

@@ -1,4 +1,4 @@
-"""Trains the specialised base learners, and names by which key each one's results are cached."""
+"""Trains the specialised base learners, and computes the keys that their results are cached by."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment, predict, to_tensor
 from distcel.train.task import TrainingTask
 
-# Between two states of a learner that are kept: an interrupted one goes on from the last.
+# Time between two kept states of a learner; an interrupted training continues from the last one.
 _SECONDS_BETWEEN_STATES = 5.0
 
 # Part of every base learner's key. Raise it with every change that gives other numbers from equal
-# data, recipe, seed and libraries: of the networks, the training loop, a learner's own samples, or
-# the state that its training goes on from. tests/train/test_golden.py fails where it was forgotten.
+# data, recipe, seed and libraries: a change of the networks, the training loop, a learner's samples
+# or the state of a training. tests/train/test_golden.py fails if it was forgotten.
 CACHE_VERSION = 1
 
 
@@ -47,12 +47,12 @@ class LearnerJob:
 
     @property
     def title(self) -> str:
-        """The classes that it specialises in."""
+        """The names of the classes that the learner specialises in."""
         return self.spec.name
 
     @property
     def work(self) -> Work:
-        """As `train_learner`."""
+        """`train_learner` with this learner's arguments."""
         return partial(
             train_learner,
             self.spec,
@@ -61,22 +61,22 @@ class LearnerJob:
         )
 
     def is_kept(self) -> bool:
-        """Whether weights and predictions are in the cache."""
+        """Whether the learner's weights and predictions are in the cache."""
         return self.cache.holds(self.spec, self.key)
 
     def state(self) -> bytes | None:
-        """Of an interrupted training."""
+        """The kept state of an interrupted training, if any."""
         return self.cache.state(self.spec, self.key)
 
     def keep_state(self, state: bytes) -> None:
-        """Keep it in the cache."""
+        """Keep the state in the cache."""
         self.cache.keep_state(self.spec, self.key, state)
 
     def keep(self, result: Any) -> None:
-        """Put weights and predictions into the cache.
+        """Write weights and predictions to the cache.
 
         Raises:
-            DivergedError: the training diverged, and there is no ensemble without this learner.
+            DivergedError: the training diverged; the ensemble needs every learner.
         """
         if isinstance(result, Failed):
             raise DivergedError(f"learner {self.spec.name}: {result.reason}")
@@ -90,24 +90,24 @@ def train_learners(
     cache: PredictionCache,
     executor: Executor,
 ) -> int:
-    """Train the learners that are not in the cache; returns how many these were.
+    """Train the learners that are not in the cache; returns their number.
 
     Args:
-        task: what they are trained on.
+        task: the task that they are trained on.
         specs: the learners.
         keys: their keys in the cache, in the same order.
-        cache: where the results go.
-        executor: where they are trained.
+        cache: keeps the results.
+        executor: runs the trainings.
 
     Raises:
         DivergedError: a learner's loss became NaN or infinite.
-        RunFailedError: workers were lost over and over.
+        RunFailedError: workers were lost repeatedly.
     """
     jobs = [
         LearnerJob(spec, key, task.splits, cache) for spec, key in zip(specs, keys, strict=True)
     ]
     missing = [job for job in jobs if not job.is_kept()]
-    if not missing:  # the images are not shared for nothing
+    if not missing:  # then the images need not be shared
         return 0
     missing.sort(key=lambda job: -len(job.spec.classes))
     return executor.run(missing, executor.share(task), "base learner")
@@ -116,7 +116,7 @@ def train_learners(
 def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
-    """The digest of all that determines a base learner: data, recipe, seed and versions."""
+    """The digest of everything that determines a learner: data, recipe, seed and versions."""
     return content_key(
         {
             "splits": splits.digest,
@@ -140,15 +140,15 @@ def train_learner(
     predicted: Sequence[SplitName],
     seconds_between_states: float = math.inf,
 ) -> Iterator[Progress | TrainedLearner]:
-    """Train one base learner; yields its progress after every epoch, its results at the end.
+    """Train one base learner; yields progress after every epoch and, last, the results.
 
     Args:
         spec: the classes that it specialises in.
-        task: what it is trained on.
-        device: where it is trained.
-        state: of an earlier `Progress` of the same learner, to go on from it.
-        predicted: the splits whose predictions are wanted.
-        seconds_between_states: at least this long between two `Progress` that bring a state.
+        task: the task that it is trained on.
+        device: the device that it is trained on.
+        state: the state to continue from, of an earlier `Progress` of the same learner.
+        predicted: the splits to predict.
+        seconds_between_states: the least time between two `Progress` with a state.
 
     Raises:
         DivergedError: the loss became NaN or infinite.

@@ -1,7 +1,7 @@
-"""The one training loop, for base learners and selection nets alike.
+"""The training loop of all networks: base learners, selection nets and trained rules.
 
-Images live on the device as uint8; batches are index selections and augmentation happens there,
-so there are no loader processes. On a CPU every random number comes from the given seed.
+Images are on the device as uint8; batches are selected by index and augmented there, so there are
+no loader processes. On a CPU every random number comes from the given seed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class Training:
     """Trains one network, an epoch a call, on batches of sample indices.
 
     Args:
-        network: trained in place.
-        batch_loss: the mean loss of a batch, given its sample indices, shape (B,), and the source
-            of random numbers.
-        indices_S: the samples to train on, on the network's device.
+        network: the network, trained in place.
+        batch_loss: computes the mean loss of a batch from its sample indices, shape (B,), and the
+            source of random numbers.
+        indices_S: the indices of the samples to train on, on the network's device.
         recipe: optimizer, schedule, batch size and epochs.
-        seed: of every random number.
+        seed: seeds every random number.
 
     Attributes:
-        epoch: how many epochs are done.
-        seconds: that they took.
-        generator: the one source of random numbers, on the CPU.
+        epoch: number of epochs that are done.
+        seconds: duration of these epochs.
+        generator: the only source of random numbers, on the CPU.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Training:
         mean_loss = float(total) / len(shuffled_S)
         if not math.isfinite(mean_loss):
             raise DivergedError(f"the training loss became {mean_loss}: try a smaller lr")
-        # A hard mask of NaN scores is a mask like any other, so the loss alone does not tell.
+        # A hard mask of NaN scores is a mask like any other, so the loss alone does not show it.
         if not all(value.isfinite().all() for value in self.network.state_dict().values()):
             raise DivergedError("a weight became NaN or infinite: try a smaller lr")
         self.epoch += 1
@@ -129,7 +129,7 @@ def augment(images_BCHW: Tensor, augmentation: str, generator: torch.Generator) 
 
 
 def to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A tensor of the array on the device; on the CPU the memory is shared, so never write it."""
+    """A tensor of the array on the device; on the CPU it shares memory, so never write to it."""
     return from_dlpack(array).to(device)
 
 
@@ -139,8 +139,8 @@ def predict(network: nn.Module, *inputs: Tensor, batch_size: int = 256) -> Tenso
 
     Args:
         network: maps a batch of each of the inputs to its outputs.
-        inputs: images and what else it takes, each of shape (S, ...).
-        batch_size: samples at once.
+        inputs: images and further inputs, each of shape (S, ...).
+        batch_size: number of samples at once.
     """
     network.eval()
     batches = zip(*(values.split(batch_size) for values in inputs), strict=True)

@@ -14,35 +14,38 @@ import torch
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.types import Experiment, Precision, Recipe
 
-# Names of `torch.cpu.get_capabilities`, which is public and has no entry for what a processor of
-# another kind does not know. What oneDNN calls supported includes emulation, which gains nothing.
+# Names of `torch.cpu.get_capabilities`, which is public; processors of another kind have no such
+# entries. What oneDNN calls supported includes emulation, which gains nothing.
 _INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
-_WIDE = 32  # channels of the widest convolution
+_WIDE = 32  # least number of channels of the widest convolution
 
 
 def resolved(experiment: Experiment) -> Experiment:
-    """The experiment with float32 or bfloat16 in place of `auto`, by what this machine has.
+    """The experiment with float32 or bfloat16 in place of `auto`, as this machine supports it.
 
-    The driver resolves it once, before any key is made. Workers train in what it chose: without
-    such instructions they compute the same more slowly.
+    The driver resolves it once, before any key is made. Workers train in the precision that it
+    chose; without bfloat16 instructions they compute the same more slowly.
     """
     found = choose_precision(experiment.network, bfloat16_hardware())
 
-    def of(recipe: Recipe) -> Recipe:
+    def with_precision(recipe: Recipe) -> Recipe:
         return replace(recipe, precision=found) if recipe.precision == "auto" else recipe
 
-    learner_recipe, selector_recipe = of(experiment.learner_recipe), of(experiment.selector_recipe)
-    return replace(experiment, learner_recipe=learner_recipe, selector_recipe=selector_recipe)
+    return replace(
+        experiment,
+        learner_recipe=with_precision(experiment.learner_recipe),
+        selector_recipe=with_precision(experiment.selector_recipe),
+    )
 
 
 def choose_precision(
     architecture: Architecture | OwnArchitecture, hardware: str | None
 ) -> Precision:
-    """What `auto` stands for: float32 unless the networks are known to gain from bfloat16.
+    """The precision of `auto`: float32 unless the networks are known to gain from bfloat16.
 
     Args:
-        architecture: of all networks; a function of the user's may build anything.
-        hardware: what computes in bfloat16, as `bfloat16_hardware` gives it.
+        architecture: the architecture of all networks; a user's function gets float32.
+        hardware: the hardware with bfloat16, as `bfloat16_hardware` returns it.
     """
     if hardware is None or isinstance(architecture, OwnArchitecture):
         return "float32"
@@ -51,7 +54,7 @@ def choose_precision(
 
 
 def bfloat16_hardware() -> str | None:
-    """What computes in bfloat16 here: the GPU, or where there is none the CPU's instructions."""
+    """The hardware here with bfloat16: the GPU, or without one the CPU's instructions, if any."""
     if torch.cuda.is_available():
         has_it = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.cuda.get_device_name() if has_it else None
@@ -60,7 +63,7 @@ def bfloat16_hardware() -> str | None:
 
 
 def describe_precision(experiment: Experiment) -> str:
-    """One line for the log: what base learners and selection net are trained in, and by what."""
+    """One line for the log: the precisions of the trainings, and the hardware with bfloat16."""
     learner, selector = experiment.learner_recipe, experiment.selector_recipe
     line = f"trained in {learner.precision}: base learners"
     if selector.precision == learner.precision:

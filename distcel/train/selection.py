@@ -18,12 +18,12 @@ from distcel.experiment.types import Recipe
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 
-# Part of every search's key. Raise it with any change after which a trial comes out with other
-# numbers from the same predictions, recipe, point, seed and torch: of the knapsack layer, the
-# votes, the smart ensemble, the training loop, the folds' predictions, or of the scheduler that
-# stops trials. tests/train/test_golden.py fails where it was forgotten.
+# Part of every search's key. Raise it with any change that gives a trial other numbers from equal
+# predictions, recipe, point, seed and torch: a change of the knapsack layer, the votes, the smart
+# ensemble, the training loop, the folds' predictions or the scheduler that stops trials.
+# tests/train/test_golden.py fails if it was forgotten.
 CACHE_VERSION = 2
-_BATCH = 256  # samples whose votes at every k are in memory at once
+_BATCH = 256  # number of samples whose votes at every k are in memory at once
 
 
 class SelectionTraining:
@@ -31,12 +31,12 @@ class SelectionTraining:
 
     Args:
         ensemble: maps images and the learners' outputs (B, N, C) to logits (B, C); on `device`.
-            What else it has to train is trained together with its selection net.
+            All of its parameters are trained together with its selection net.
         train: the split it is trained on; its labels give the cross entropy of Eq. 14.
-        valid: the split that is reported after every epoch.
+        valid: the split that is measured after every epoch.
         recipe: optimizer, schedule, batch size, epochs and augmentation.
-        seed: of the order of the samples and of their augmentation.
-        device: that the arrays are put on.
+        seed: seeds the order of the samples and their augmentation.
+        device: the device of the arrays.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SelectionTraining:
         images_SCHW, probs_SNC, labels_S = _tensors(train, device)
 
         def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
-            # A mirrored image wants the same learners: its label and their votes stay.
+            # Augmentation changes the image alone: the label and the learners' outputs are kept.
             images = augment(images_SCHW[batch_B], recipe.augmentation, generator)
             # Not self.ensemble: such a cycle keeps the GPU's memory until Python collects it.
             return cross_entropy(ensemble(images, probs_SNC[batch_B]), labels_S[batch_B])
@@ -70,7 +70,7 @@ class SelectionTraining:
         return measured_epoch(self.training, self._valid_logits, self.valid_labels_S)
 
     def _valid_logits(self) -> Tensor:
-        """The ensemble's; those of its best k, where it has every k."""
+        """The ensemble's logits on valid, at its best k if it is trained for every k."""
         if isinstance(self.ensemble, AnyKEnsemble):
             images_SCHW, probs_SNC = self.valid_inputs
             over_k = accuracy_over_k(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
@@ -78,7 +78,7 @@ class SelectionTraining:
         return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
-        """Train for all epochs; the weights are the last one's.
+        """Train for all epochs; the weights are those after the last epoch.
 
         Raises:
             DivergedError: a loss became NaN or infinite.
@@ -122,12 +122,12 @@ def accuracy_over_k(
 
 
 def best_k(accuracy_by_k: Sequence[float]) -> int:
-    """The k of the highest accuracy, the smallest of equals."""
+    """The k with the highest accuracy, the smallest of equals."""
     return 1 + int(np.argmax(accuracy_by_k))
 
 
 def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
-    """As `accuracy_over_k`, of a split, on the CPU."""
+    """Compute `accuracy_over_k` of a split, on the CPU."""
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 

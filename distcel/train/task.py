@@ -1,4 +1,4 @@
-"""What networks are trained on: base learners, the trials of a search, and trained rules alike."""
+"""The task of every training: base learners, the trials of a search, and trained rules."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from distcel.train.selection import SelectionTraining
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What many trainings have in common, put into Ray's object store once.
+    """The data and settings that many trainings share, put into Ray's object store once.
 
     Attributes:
         experiment: the recipes, and the base learners' specialty share.
-        plan: how networks are built.
-        splits: `train`, and what else the trainings use. Base learners predict other splits, test
-            among them; trials and trained rules have train and valid alone, as the base learners
-            predict them.
-        seed: of every random number, a base learner's together with its name.
+        plan: builds the networks.
+        splits: `train` and the other splits of the trainings. Base learners predict all of them,
+            test included. Trials and trained rules have train and valid alone, with the base
+            learners' predictions.
+        seed: seeds every random number, for a base learner together with its name.
     """
 
     experiment: Experiment
@@ -34,21 +34,21 @@ class TrainingTask:
 
     @property
     def train(self) -> Split:
-        """What is trained on."""
+        """The split to train on."""
         return self.splits["train"]
 
     @property
     def valid(self) -> Split:
-        """What is measured after every epoch of a selection net."""
+        """The split that is measured after every epoch of a selection net."""
         return self.splits["valid"]
 
     def selection_net(self, device: torch.device) -> nn.Module:
-        """An untrained one; the same seed gives the same."""
+        """An untrained selection net; the same seed gives the same weights."""
         n_learners, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
         return self.plan.build(n_learners, self.seed, recipe.in_bfloat16).to(device)
 
     def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
-        """A fresh smart ensemble and its training; the same seed gives the same start."""
+        """The training of a new smart ensemble; the same seed gives the same initial weights."""
         _, n_learners, n_classes = self.train.probs_SNC.shape
         generator = torch.Generator(device).manual_seed(self.seed)
         net = self.selection_net(device)

@@ -1,4 +1,4 @@
-"""One selection net for every k: how it draws k, what it votes at each, and which k is chosen."""
+"""One selection net for every k: the draws of k, the votes at each k, and the chosen k."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_batch_has_a_k_from_each_quarter_and_all_are_log_uniform() -> None
         assert [k.bit_length() for k in ks] == [1, 2, 3, 4]
 
 
-def test_the_seed_decides_the_draws() -> None:
+def test_the_draws_depend_on_the_seed() -> None:
     first, same, other = (any_ensemble(15, seed=seed) for seed in (0, 0, 1))
     draws = [[one.draw_ks() for _ in range(9)] for one in (first, same, other)]
     assert draws[0] == draws[1] != draws[2]
@@ -130,8 +130,8 @@ def test_the_smallest_of_equal_ks_is_chosen_and_a_trained_one_stays() -> None:
     assert choose_k(task, one, network) == (one, [])
 
 
-def test_it_learns_to_select_the_one_learner_that_knows() -> None:
-    """Learner i alone knows class i: at k = 1 the right one must be found, at k = n none can be."""
+def test_it_learns_to_select_the_one_learner_that_is_correct() -> None:
+    """Learner i alone is correct for class i: k = 1 has to find it, k = n selects nothing."""
     net = task_of(1).selection_net(CPU)
     ensemble = any_ensemble(4, net)
     split = specialists(0)

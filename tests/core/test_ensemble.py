@@ -24,7 +24,7 @@ RECIPE = Recipe("adadelta", lr=1.0, epochs=12, batch_size=20, schedule="step")
 
 
 def specialists(seed: int, n_classes: int = 4, per_class: int = 40) -> Split:
-    """Learner i knows class i alone; of other samples it is sure that they are anything else."""
+    """Learner i is correct for class i alone; on other samples its outputs are random."""
     labels = data.balanced(n_classes, per_class)
     random = np.random.default_rng(seed)
     probs = random.dirichlet(np.full(n_classes, 0.1), (len(labels), n_classes)).astype(np.float32)
@@ -51,7 +51,7 @@ def selection_net(n_learners: int = 4) -> nn.Module:
 
 
 class Scores(nn.Module):
-    """A selection net that scores every image as it is told to."""
+    """A selection net with given scores for every image."""
 
     def __init__(self, scores_BN: torch.Tensor) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def training(
     recipe: Recipe = RECIPE,
     seed: int = 0,
 ) -> SelectionTraining:
-    """Of the small selection net's smart ensemble."""
+    """A training of the smart ensemble with a small selection net."""
     generator = torch.Generator().manual_seed(seed)
     _, n_learners, n_classes = train.probs_SNC.shape
     ensemble = smart_ensemble(selection_net(), params, n_learners, n_classes, generator)
@@ -120,7 +120,7 @@ def test_selecting_all_is_the_unweighted_average() -> None:
 
 
 @pytest.mark.parametrize("gradient", ["exact", "conditional", "paper"])
-def test_the_selection_net_learns_whom_to_ask(gradient: Gradient) -> None:
+def test_the_selection_net_learns_which_learner_to_select(gradient: Gradient) -> None:
     params = replace(PARAMS, gradient=gradient, m=100)
     train, valid = specialists(0), specialists(1)
     selection = training(train, valid, params)
@@ -132,7 +132,7 @@ def test_the_selection_net_learns_whom_to_ask(gradient: Gradient) -> None:
     assert results[-1].train_loss < results[0].train_loss
 
 
-def test_a_selection_net_that_saw_mirrored_images_knows_them() -> None:
+def test_a_selection_net_learns_mirrored_images() -> None:
     def accuracy_on_mirrored(recipe: Recipe) -> float:
         train, valid = specialists(0), specialists(1)
         mirrored = replace(valid, images_SCHW=valid.images_SCHW[..., ::-1].copy())
@@ -165,11 +165,11 @@ def test_the_same_seed_gives_bitwise_the_same_training() -> None:
     assert run(0) == run(0) != run(1)
 
 
-def test_a_training_that_is_over_frees_its_memory_at_once() -> None:
+def test_a_finished_training_frees_its_memory_at_once() -> None:
     selection = training(specialists(0), specialists(1))
     selection.run_epoch()
     gone = weakref.ref(selection)
-    gc.disable()  # on a GPU the next trial wants the memory before Python looks for cycles
+    gc.disable()  # on a GPU the next trial needs the memory before Python collects cycles
     try:
         del selection
         assert gone() is None

@@ -58,7 +58,7 @@ def dense_product(scores_BN: Tensor, upstream_BN: Tensor, k: int, epsilon: float
             x = (c - t) / epsilon
             above = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
             density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) / epsilon
-            # How probable 0, ..., k - 1 of the learners so far above t are, without each pair.
+            # The probability of 0, ..., k - 1 learners so far above t, without each pair.
             counts = np.zeros((len(first), k))
             counts[:, 0] = 1
             for learner, chance in enumerate(above):
@@ -220,7 +220,7 @@ class TestEveryGradient:
         assert torch.equal(layer(scores), top_k_mask(scores, 3))
         assert torch.equal(layer.generator.get_state(), before)
 
-    def test_it_is_the_gradient_that_was_asked_for(self, gradient: Gradient) -> None:
+    def test_it_is_the_gradient_of_that_name(self, gradient: Gradient) -> None:
         scores, upstream = scores_and_upstream(5, 9)
         drawn = 20, torch.Generator().manual_seed(5)
         expected = {

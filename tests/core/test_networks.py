@@ -50,7 +50,7 @@ def test_images_are_standardised_by_channel() -> None:
     torch.testing.assert_close(seen, expected)
 
 
-def test_the_seed_decides_the_weights_and_leaves_torchs_own_generator_alone() -> None:
+def test_the_weights_depend_on_the_seed_and_torchs_own_generator_is_not_changed() -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -133,7 +133,7 @@ def own_network(n_outputs: int, image_shape: tuple[int, int, int]) -> torch.nn.M
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(n_pixels, n_outputs))
 
 
-def test_a_function_of_the_users_builds_the_networks() -> None:
+def test_a_users_function_builds_the_networks() -> None:
     own = OwnArchitecture(own_network, "1")
     plan = NetworkPlan(own, (3, 5, 7), (0.5,) * 3, (0.25,) * 3)
     network = plan.build(4, seed=0)

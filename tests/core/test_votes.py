@@ -40,14 +40,16 @@ def test_the_learned_vote_is_the_sum_over_the_selected_of_their_matrices() -> No
 
 
 @pytest.mark.parametrize("vote", [SummedVote(), random_vote(k=2)])
-def test_the_vote_is_what_the_selected_add_one_by_one(vote: SummedVote | LearnedVote) -> None:
+def test_the_vote_is_the_sum_of_the_selected_learners_contributions(
+    vote: SummedVote | LearnedVote,
+) -> None:
     one_by_one = torch.zeros(len(MASKS), C)
     for i in range(N):
         one_by_one += MASKS[:, i : i + 1] * vote.of_learner(i, PROBS[:, i])
     torch.testing.assert_close(vote(MASKS, PROBS), one_by_one)
 
 
-def test_it_begins_as_the_geometric_mean_of_the_selected() -> None:
+def test_it_is_initially_the_geometric_mean_of_the_selected() -> None:
     probs = torch.rand(PROBS.shape, generator=torch.Generator().manual_seed(0)) + 0.1
     probs /= probs.sum(-1, keepdim=True)
     found = LearnedVote(N, C, k=N)(torch.ones(len(probs), N), probs).softmax(-1)
@@ -55,19 +57,19 @@ def test_it_begins_as_the_geometric_mean_of_the_selected() -> None:
 
 
 @pytest.mark.parametrize("vote", [SummedVote(), random_vote(k=2)])
-def test_who_is_not_selected_is_not_heard(vote: SummedVote | LearnedVote) -> None:
+def test_a_learner_that_is_not_selected_has_no_influence(vote: SummedVote | LearnedVote) -> None:
     changed = torch.where(MASKS[:, :, None] == 0, torch.rand_like(PROBS), PROBS)
     assert torch.equal(vote(MASKS, changed), vote(MASKS, PROBS))
 
 
-def test_the_parameters_say_which_vote() -> None:
+def test_the_parameters_choose_the_vote() -> None:
     params = SelectionParams(2, 0.5, 1, 1.0, "exact")
     for name, kind in (("sum", SummedVote), ("learned", LearnedVote)):
         chosen = replace(params, vote=name)  # type: ignore[arg-type]
         assert type(smart_ensemble(selection_net(), chosen, N, C).vote) is kind
 
 
-def test_it_understands_learners_that_call_every_class_by_another_name() -> None:
+def test_it_learns_from_learners_whose_classes_are_permuted() -> None:
     def renamed(seed: int) -> Split:
         split = specialists(seed)
         return replace(split, probs_SNC=np.roll(split.probs_SNC, 1, axis=-1))

@@ -9,7 +9,7 @@ from distcel.data.images import decode_images
 from distcel.experiment.errors import InvalidInputError
 
 
-def test_photographs_are_turned_as_their_camera_says(tmp_path: Path) -> None:
+def test_photographs_are_rotated_by_their_exif_orientation(tmp_path: Path) -> None:
     upright = np.zeros((8, 8, 3), np.uint8)
     upright[:4] = 200
     image = Image.fromarray(np.rot90(upright).copy())
@@ -38,7 +38,7 @@ def test_transparency_and_palettes_become_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["ours", "Pillow's"])
-def test_an_absurdly_large_image_is_refused_by_name(
+def test_a_very_large_image_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     Image.new("L", (60, 60)).save(tmp_path / "huge.png")

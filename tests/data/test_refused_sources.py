@@ -16,7 +16,7 @@ from tests import made_data as data
 
 @pytest.mark.parametrize("dataset", sorted(set(READERS) - {"digits"}))
 @pytest.mark.parametrize("exists", [False, True])
-def test_missing_data_are_answered_with_where_to_get_them_and_where_to_put_them(
+def test_the_error_of_missing_data_names_their_source_and_their_folder(
     dataset: str, exists: bool, tmp_path: Path
 ) -> None:
     folder = tmp_path / "nothing"
@@ -29,7 +29,7 @@ def test_missing_data_are_answered_with_where_to_get_them_and_where_to_put_them(
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_data_set_is_answered_with_the_list(tmp_path: Path) -> None:
+def test_the_error_of_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"\['cifar10', .*'utkface'\].* got 'cifar100'"):
         read_source("cifar100", tmp_path)
 
@@ -61,7 +61,7 @@ def test_a_published_data_set_without_its_test_split_is_refused(
         read_source(dataset, tmp_path)
 
 
-def test_a_row_of_a_fer2013_csv_that_breaks_off_is_named(tmp_path: Path) -> None:
+def test_an_incomplete_row_of_a_fer2013_csv_is_named(tmp_path: Path) -> None:
     data.write_fer2013_csv(tmp_path / "fer2013.csv", "pixels,Usage,emotion")
     with (tmp_path / "fer2013.csv").open("a") as file:
         file.write("1 2 3,Training\n")
@@ -69,7 +69,7 @@ def test_a_row_of_a_fer2013_csv_that_breaks_off_is_named(tmp_path: Path) -> None
         read_source("fer2013", tmp_path)
 
 
-def test_a_fer2013_csv_that_may_not_be_read_is_refused(
+def test_an_unreadable_fer2013_csv_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidding(path: Path, *_: object, **__: object) -> None:  # root may read any file
@@ -81,13 +81,11 @@ def test_a_fer2013_csv_that_may_not_be_read_is_refused(
         read_source("fer2013", tmp_path)
 
 
-def test_a_folder_that_may_not_be_read_is_not_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data.write_images(tmp_path, ("ant", "bee", "cow"), 2, 3, 20, 0)
     scandir = os.scandir
 
-    def forbidding(path: str) -> object:  # root may read what nobody may
+    def forbidding(path: str) -> object:  # root may read any folder
         if Path(path).name in closed:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scandir(path)
@@ -97,7 +95,7 @@ def test_a_folder_that_may_not_be_read_is_not_left_out(
     (tmp_path / "lost+found").mkdir()
     assert read_source("folder", tmp_path).class_names == ("ant", "bee", "cow")
     closed.add("cow")
-    with pytest.raises(InvalidInputError, match=r"folders that may be read, .*cow' \(Permission"):
+    with pytest.raises(InvalidInputError, match=r"readable folders, .*cow' \(Permission"):
         read_source("folder", tmp_path)
 
 

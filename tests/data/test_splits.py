@@ -46,7 +46,7 @@ def test_the_seed_moves_the_valid_split_and_never_the_test_split(tmp_path: Path)
     assert first.digest == again.digest != other.digest
 
 
-def test_a_test_split_that_comes_with_the_data_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_test_split_that_comes_with_the_data_is_used_as_it_is(tmp_path: Path) -> None:
     data.write_cifar10(tmp_path / "data")
     experiment = load_experiment("cifar10", "paper")
     splits = load_splits(experiment, tmp_path / "data", tmp_path / "cache", seed=0)
@@ -80,7 +80,9 @@ def test_images_are_decoded_once_and_again_when_the_data_change(tmp_path: Path) 
     [{"image_size": 12}, {"valid_share": 0.3}, {"test_share": 0.4}, {"max_samples": 300}, {}],
     ids=str,
 )
-def test_other_images_or_splits_are_no_old_ones(tmp_path: Path, changes: dict[str, float]) -> None:
+def test_other_sizes_or_shares_do_not_use_the_kept_splits(
+    tmp_path: Path, changes: dict[str, float]
+) -> None:
     before = load_splits(DIGITS, tmp_path, tmp_path / "cache", seed=0)
     other = replace(DIGITS, **changes)  # type: ignore[arg-type]
     after = load_splits(other, tmp_path, tmp_path / "cache", seed=0 if changes else 1)

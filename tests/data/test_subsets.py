@@ -28,7 +28,7 @@ def ids(split: Split) -> list[str]:
 
 
 def members(parts: list[NDArray[np.bool_]], labels: NDArray[np.int64]) -> list[list[int]]:
-    """By part, how many samples of each class it holds."""
+    """The number of samples of each class in each part."""
     return [np.bincount(labels[part], minlength=labels.max() + 1).tolist() for part in parts]
 
 
@@ -50,7 +50,7 @@ def test_nothing_is_held_out_of_train() -> None:
 
 
 @pytest.mark.parametrize("selector_split", ["holdout", "crossfit"])
-def test_the_draw_is_the_seeds(selector_split: SelectorSplit) -> None:
+def test_the_draw_depends_on_the_seed(selector_split: SelectorSplit) -> None:
     first, again, other = (held_out_parts(balanced(3, 20), selector_split, s) for s in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -66,7 +66,7 @@ def test_a_class_with_too_few_samples_is_refused(
         held_out_parts(labels, selector_split, 0)
 
 
-def test_what_is_held_out_is_no_longer_in_train_and_the_rest_is_as_it_was(splits: Splits) -> None:
+def test_held_out_samples_leave_train_and_nothing_else_changes(splits: Splits) -> None:
     whole = splits["train"]
     (held_out,) = held_out_parts(whole.labels_S, "holdout", seed=0)
     found = hold_out(splits, held_out)
@@ -81,7 +81,7 @@ def test_what_is_held_out_is_no_longer_in_train_and_the_rest_is_as_it_was(splits
     assert found["test"] is splits["test"]
 
 
-def test_the_digest_tells_what_is_held_out_of_which_data(splits: Splits) -> None:
+def test_the_digest_depends_on_the_data_and_the_held_out_part(splits: Splits) -> None:
     labels = splits["train"].labels_S
     parts = held_out_parts(labels, "crossfit", 0) + held_out_parts(labels, "holdout", 0)
     digests = [hold_out(splits, part).digest for part in parts]

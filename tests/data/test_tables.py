@@ -34,14 +34,14 @@ def test_more_than_2_to_the_31_values_are_a_table_too(
 
     monkeypatch.setattr(pa.ipc, "new_file", noting)
     write_samples(tmp_path / "few", "image", pa.array(["a"]), np.zeros(1, int), np.ones((1, 4)), {})
-    # Of no memory, unlike so many pixels.
+    # An array without memory of its own, unlike as many pixels.
     lists = pa.FixedSizeListArray.from_arrays(pa.nulls(2**31 + 2**16), 2**16)
     many = pa.table({"image": lists})
     with new_file(pa.BufferOutputStream(), many.schema, options=options[0]) as writer:
         writer.write_table(many)
 
 
-def test_a_table_comes_back_as_it_was_without_a_copy(tmp_path: Path) -> None:
+def test_a_table_is_read_back_without_a_copy(tmp_path: Path) -> None:
     path = tmp_path / "images.arrow"
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
     write_samples(path, "image", pa.array(list("abcde")), np.arange(5), images, {"seed": "1"})

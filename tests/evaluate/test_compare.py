@@ -27,7 +27,7 @@ from tests.rules.test_gating import task_of
 TEST = split_of(2, n_samples=100)
 
 
-def test_the_values_of_k_span_all_and_hold_the_chosen() -> None:
+def test_the_values_of_k_span_all_and_have_the_chosen() -> None:
     assert curve_ks(55, chosen=17) == [1, 2, 4, 7, 14, 17, 18, 28, 55]
     assert curve_ks(3, chosen=2) == [1, 2, 3]
 
@@ -64,7 +64,7 @@ def test_random_selection_of_all_is_the_unweighted_average() -> None:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
-    """A finished run on made-up faces of nobody."""
+    """A finished run on made-up faces."""
     data.write_utkface(tmp_path / "data", per_class=40)
     options = Options(
         preset="smoke",
@@ -81,7 +81,7 @@ def prepared(tmp_path: Path) -> Prepared:
     return found
 
 
-def test_rivals_are_trained_and_chosen_on_valid_before_test_is_read(
+def test_rules_are_trained_and_chosen_on_valid_before_test_is_read(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels = {name: prepared.cached(name).labels_S for name in ("train", "valid", "test")}

@@ -19,7 +19,7 @@ def sure(classes_S: np.ndarray) -> ProbsDSC:
     return 0.9 * np.eye(4)[None, classes_S] + 0.025
 
 
-# Four samples of three learners: one always right, one wrong of the last class, one always class 0.
+# Four samples; one learner is always correct, one wrong on the last class, one always class 0.
 LABELS = np.array([0, 0, 1, 3])
 PREDICTED = np.array([[0, 0, 0], [0, 0, 0], [1, 1, 0], [3, 2, 0]])
 TEST = made_split(LABELS, 0.9 * np.eye(4)[PREDICTED] + 0.025)
@@ -57,7 +57,7 @@ def test_accuracy_by_class_and_slice_by_hand() -> None:
     assert FOUND["slice_sizes"] == {"odd": 2, "none": 0}
 
 
-def test_only_rules_of_one_draw_are_set_against_the_smart_ensemble() -> None:
+def test_only_rules_of_one_draw_are_compared_with_the_smart_ensemble() -> None:
     assert {leader: set(others) for leader, others in FOUND["against"].items()} == {
         "e2e_cel": {"constant"}
     }
@@ -65,7 +65,7 @@ def test_only_rules_of_one_draw_are_set_against_the_smart_ensemble() -> None:
 
 
 def test_calibration_by_hand() -> None:
-    # Everyone is 0.925 sure.
+    # Every confidence is 0.925.
     expected = {
         "e2e_cel": 0.075,
         "constant": 0.425,
@@ -80,13 +80,13 @@ def both(confidence: float) -> list[float]:
 
 
 def test_over_and_under_confidence_add_up_in_different_bins_and_cancel_in_one() -> None:
-    apart = np.array([both(0.95), both(0.65)])  # sure and wrong, unsure and right
+    apart = np.array([both(0.95), both(0.65)])  # confident and wrong, not confident and correct
     assert expected_calibration_error(apart, np.array([1, 0])) == pytest.approx((0.95 + 0.35) / 2)
     together = np.array([both(0.95), both(0.95)])
     assert expected_calibration_error(together, np.array([1, 0])) == pytest.approx(0.45)
 
 
-def test_a_bin_holds_its_upper_end_and_certainty_has_one() -> None:
+def test_a_bin_includes_its_upper_end_and_certainty_has_a_bin() -> None:
     # The twelfth of fifteen bins is from 0.7333, without it, to 0.8.
     labels = np.array([1, 0])
     for other in (0.81, 0.73):
@@ -98,7 +98,7 @@ def test_a_bin_holds_its_upper_end_and_certainty_has_one() -> None:
 
 
 def test_a_share_of_the_votes_is_in_its_own_bin_whatever_its_rounding() -> None:
-    # Fourteen of fifteen learners agree, rightly; all agree, wrongly: two bins, two gaps.
+    # Fourteen of fifteen learners agree on the correct class, all on a wrong one: two bins.
     votes = np.array([[14.0, 1.0], [15.0, 0.0]])
     shares = vote_shares(votes, np.array([0, 0])).numpy()
     error = expected_calibration_error(shares, np.array([0, 1]))
@@ -125,7 +125,7 @@ def correct_samples(
 def test_a_difference_by_hand() -> None:
     found = difference(*correct_samples(80, 10, 2, 8))
     assert found["mean"] == pytest.approx(0.08)
-    # Twelve samples that only one has right, ten of them the first: 2 (C(12,10) + 12 + 1) / 2^12.
+    # Twelve samples that only one has correct, ten of them the first: 2 (C(12,10) + 12 + 1) / 2^12.
     assert found["p"] == pytest.approx(2 * 79 / 4096)
     assert found["low"] < 0.08 < found["high"]
 
@@ -147,7 +147,7 @@ def test_equal_rules_do_not_differ() -> None:
     assert (found["mean"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1)
 
 
-def test_swapped_rules_turn_the_sign() -> None:
+def test_swapped_rules_change_the_sign() -> None:
     one, other = correct_samples(50, 20, 10, 20)
     found, turned = difference(one, other), difference(other, one)
     assert turned["mean"] == -found["mean"]

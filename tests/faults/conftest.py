@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """One launch for all that look at what it leaves open, writes down and imports."""
+    """One launch for the tests of its open ports, its files and its imports."""
     return observe(*(tmp_path_factory.mktemp(name) for name in ("launch", "home", "checkout")))
 
 

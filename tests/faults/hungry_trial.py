@@ -1,4 +1,4 @@
-"""A search one of whose trials takes more memory than Ray lets it have.
+"""A search with a trial that takes more memory than Ray allows.
 
     python -m tests.faults.hungry_trial FOLDER
 
@@ -34,7 +34,7 @@ ALLOWED, TAKEN = 5_000_000_000, 9_000_000_000
 
 
 def main() -> None:
-    """Search."""
+    """Run the search."""
     folder = Path(sys.argv[1])
 
     @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One launch whose code is edited while it runs, for all tests that look at it."""
+"""One launch whose code is edited while it runs, for all tests that observe it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EDIT = "raise RuntimeError('edited')\n"
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of one launch while it ran and afterwards.
+    """Observations of one launch, while it ran and afterwards.
 
     Attributes:
         submission: status of a job that was sent to the dashboard without a token.
@@ -67,7 +67,7 @@ def observe(folder: Path, home: Path, checkout: Path) -> Seen:
     lines = [process.stdout.readline()]
     for package in ("distcel", "launch", "search_spaces"):
         for file in (checkout / package).rglob("[!.]*.py"):
-            file.write_text(EDIT)  # from now on whoever imports it, here or on a worker, fails
+            file.write_text(EDIT)  # from now on an import of it fails, here and on workers
     found = re.search(r"http://127\.0\.0\.1:(\d+)", lines[0])
     assert found, lines[0] + process.stdout.read()
     submission = _submit_a_job(int(found[1]))
@@ -80,7 +80,7 @@ def observe(folder: Path, home: Path, checkout: Path) -> Seen:
 
 
 def _ray_session(process: psutil.Process) -> Path:
-    """The folder that Ray's own processes of this launch were given."""
+    """The session folder of Ray's processes for this launch."""
     commands = [" ".join(child.cmdline()) for child in process.children(recursive=True)]
     found = re.search(r"/tmp/ray/session_[\w-]+", " ".join(commands))
     assert found, commands

@@ -61,7 +61,7 @@ class Noted:
 
 @contextmanager
 def killing(workers: Path, kills: int) -> Iterator[list[int]]:
-    """Kill now and then one of the processes whose numbers are file names in the folder."""
+    """Kill, at random times, one of the processes whose numbers are file names in the folder."""
     over, moments, killed = threading.Event(), random.Random(0), list[int]()
 
     def kill_now_and_then() -> None:

@@ -1,4 +1,4 @@
-"""Anything at all where input is expected: refused in one line, or taken for what it is."""
+"""Arbitrary input is either valid or refused in one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ JSON = st.recursive(
 
 
 def or_refused(make: Callable[[], Any]) -> Any:
-    """What `make` gives; None where it refuses in one line."""
+    """The result of `make`; None if it refuses in one line."""
     try:
         return make()
     except InvalidInputError as error:
@@ -90,7 +90,7 @@ def test_any_recipe_and_architecture(lr: Any, epochs: Any, momentum: Any, channe
 
 
 @given(st.lists(st.text(max_size=12), max_size=6))
-def test_any_fixed_value_is_taken_or_refused_in_one_line(
+def test_any_fixed_value_is_accepted_or_refused_in_one_line(
     pairs: list[str],
 ) -> None:
     for prefix in ("", "k=", "epsilon=", "gradient="):

@@ -102,7 +102,7 @@ def test_damaged_images_are_decoded_again(
         tally(f"{fault} of images", same and path.with_name(path.name + ".damaged").exists())
 
 
-def test_a_damaged_record_is_never_believed(tmp_path: Path, times: Times, tally: Tally) -> None:
+def test_a_damaged_record_is_never_used(tmp_path: Path, times: Times, tally: Tally) -> None:
     path = tmp_path / "00000.json"
     record = {"number": 3, "params": {"k": 3, "epsilon": 0.1}, "epochs": [{"valid_loss": 1.5}] * 9}
     write_record(path, record)
@@ -116,8 +116,6 @@ def test_a_damaged_record_is_never_believed(tmp_path: Path, times: Times, tally:
         tally(f"{fault} of record", held)
 
 
-def test_a_table_that_is_whole_but_another_kind_is_refused(
-    cache: PredictionCache, splits: Splits
-) -> None:
+def test_an_intact_table_of_another_kind_is_refused(cache: PredictionCache, splits: Splits) -> None:
     with pytest.raises(DamagedFileError, match="is not a table of image"):
         read_samples(cache.path(SPEC, "key", "valid"), "image")

@@ -30,7 +30,7 @@ SHORT = [("inline", 1, nan), ("inline", 3, nan), ("ray", 2, inf)]
 
 
 @pytest.mark.parametrize(("where", "epoch", "value"), EVERY)
-def test_the_trial_fails_with_its_reason_and_the_search_goes_on(
+def test_the_trial_fails_with_its_reason_and_the_search_continues(
     where: str,
     epoch: int,
     value: float,

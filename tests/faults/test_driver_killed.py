@@ -58,7 +58,7 @@ class Launch:
 
 
 def finished(run_dir: Path) -> dict[str, str]:
-    """The records of the trials that are acknowledged, as they lie on the disk."""
+    """The records on disk of the trials that are acknowledged."""
     paths = run_dir.glob("search/*/trials/*.json")
     texts = {path.name: path.read_text() for path in paths}
     return {name: text for name, text in texts.items() if json.loads(text)["state"] != "RUNNING"}

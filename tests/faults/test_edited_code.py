@@ -1,4 +1,4 @@
-"""Somebody edits distcel's files while a launch runs."""
+"""The files of distcel are edited while a launch runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import distcel
 from tests.faults.observed import Seen
 
 
-def test_a_launch_goes_on_with_the_code_that_it_began_with(seen: Seen) -> None:
+def test_a_launch_continues_with_the_code_that_it_began_with(seen: Seen) -> None:
     assert seen.status == 0, seen.output
     assert "edited" not in seen.output
     assert "55 base learners trained" in seen.output

@@ -1,4 +1,4 @@
-"""A run directory on a file system that runs full."""
+"""A run directory on a file system that becomes full."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def fill(disk: Path) -> None:
 @pytest.mark.parametrize(
     "fill_at", ["base learner 1/", "base learner 30/", "55 base", "trial 1", "refit of", "Table 3"]
 )
-def test_a_full_disk_is_one_line_and_the_same_command_carries_on(
+def test_a_full_disk_is_one_line_and_the_same_command_continues(
     fill_at: str,
     small_disk: Path,
     times: Callable[[int, int], int],
@@ -75,9 +75,9 @@ def test_a_full_disk_is_one_line_and_the_same_command_carries_on(
     status, out, errors = launch(small_disk, fill_at=fill_at)
     partial = list(small_disk.rglob(".partial-*"))
     one_line = errors.startswith("error: ") and errors.count("\n") == 1
-    told = "No space left on device" in errors
+    reported = "No space left on device" in errors
     print(status, errors)
-    tally("disk full", status == 1 and one_line and told and not partial)
+    tally("disk full", status == 1 and one_line and reported and not partial)
     resize(small_disk, ENOUGH * 1024)
     status, out, errors = launch(small_disk, "--executor", "inline")
     assert (status, errors) == (0, "")

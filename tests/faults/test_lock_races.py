@@ -1,4 +1,4 @@
-"""Launches that reach for one run directory at the same moment."""
+"""Launches that lock one run directory at the same moment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_of_two_launches_at_once_exactly_one_runs_and_is_named(
     tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, bool], None]
 ) -> None:
     races = times(10, 50)
-    for race in range(races):  # what a launch that died on this machine has left
+    for race in range(races):  # left by a launch that died on this machine
         (tmp_path / str(race)).mkdir()
         dead = {"pid": 2**22 + 1, "host": socket.gethostname()}
         (tmp_path / str(race) / "lock").write_text(json.dumps(dead))

@@ -1,4 +1,4 @@
-"""A tracking server that refuses, dies, is slow, answers 500 or loses its answers."""
+"""A tracking server that refuses, dies, is slow, returns 500 or loses its responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A real MLflow server, which can be killed and started again on what it had."""
+    """A real MLflow server, which can be killed and restarted with its database."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -74,7 +74,7 @@ class Server:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes requests on to the server, or does what its mode says."""
+    """A proxy that passes requests on to the server, or fails according to its mode."""
 
     daemon_threads = True
 
@@ -86,7 +86,7 @@ class Proxy(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, *_: object) -> None:
-        """Quiet: a launch that has ended does not wait for its answers."""
+        """Report no errors: a launch that has ended does not wait for responses."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +152,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Search:
-    """Trials that come to their results one after another, watched by MLflow behind a proxy."""
+    """Trials that end one after another and are tracked by MLflow behind a proxy."""
 
     def __init__(
         self, server: Server, identity: SearchIdentity, records: list[TrialRecord]

@@ -32,7 +32,7 @@ def test_the_work_of_a_lost_node_is_done_by_the_others(
     assert any(": worker lost, another one takes its place" in line for line in lines)
 
 
-def test_a_trial_that_takes_too_much_memory_is_tried_twice_and_harms_no_other(
+def test_a_trial_with_too_much_memory_is_tried_twice_and_harms_no_other(
     tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, bool], None]
 ) -> None:
     for number in range(times(1, 5)):

@@ -1,4 +1,4 @@
-"""What a launch leaves open, and what it writes down."""
+"""The open ports of a launch, and passwords in its files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from distcel.cli.search import how_to_compare
 from tests.faults.observed import PLANTED, ROOT, Seen
 
 
-def test_a_job_without_the_token_is_turned_away(seen: Seen) -> None:
+def test_a_job_without_the_token_is_refused(seen: Seen) -> None:
     assert seen.submission == 401
     assert "sign in with what `ray get-auth-token` prints" in seen.output
 
 
-def test_the_token_is_the_owners_alone(seen: Seen) -> None:
+def test_only_the_owner_can_read_the_token(seen: Seen) -> None:
     assert seen.token_mode == 0o600
 
 
-def test_the_documents_name_what_listens_on_all_interfaces(seen: Seen) -> None:
+def test_the_documents_name_the_processes_that_listen_on_all_interfaces(seen: Seen) -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     everywhere = {name for name, hosts in seen.listening.items() if hosts & {"0.0.0.0", "::"}}
     assert {"gcs_server", "raylet"} <= everywhere

@@ -1,4 +1,4 @@
-"""A cluster of three nodes that loses one, without grace, while it works.
+"""A cluster of three nodes of which one is killed while it works.
 
     python -m tests.faults.three_nodes TIMES FOLDER STAGE...
 
@@ -37,7 +37,7 @@ from tests.search import test_search
 from tests.train import learners
 
 N_LEARNERS, N_TRIALS = 8, 6
-# Ray takes a node for lost after two seconds without a sign of it, not after fifteen.
+# Ray counts a node as lost after two seconds without a heartbeat instead of fifteen.
 NOTICED_SOON = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 500,
@@ -49,7 +49,7 @@ NOTICED_SOON = {
 def lose_a_node(
     cluster: Cluster, work: Callable[[], object], begun: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Remove a node once the work has begun, and time what is left of it."""
+    """Remove a node once the work has begun, and time the rest of the work."""
     node = next(iter(cluster.worker_nodes))
     lost: list[float] = []
     over = threading.Event()
@@ -72,14 +72,14 @@ def lose_a_node(
 
 
 def complete(cluster: Cluster) -> None:
-    """Bring the cluster up to two nodes beside its head."""
+    """Add nodes until the cluster has two beside its head."""
     while len(cluster.worker_nodes) < 2:
         cluster.add_node(num_cpus=1, object_store_memory=2 * 10**8)
     cluster.wait_for_nodes()
 
 
 def executor() -> RayExecutor:
-    """Of the nodes that the cluster now has."""
+    """An executor on the current nodes of the cluster."""
     return RayExecutor(cluster_pool(1.0))
 
 
@@ -99,7 +99,7 @@ def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
 
 
 def selection_task(epochs: int) -> TrainingTask:
-    """Trials of so many epochs of some milliseconds."""
+    """Trials with the given number of epochs of a few milliseconds."""
     recipe = replace(test_search.EXPERIMENT.selector_recipe, epochs=epochs)
     experiment = replace(test_search.EXPERIMENT, selector_recipe=recipe)
     plan = NetworkPlan(experiment.network, (1, 16, 16), (0.5,), (0.25,))
@@ -123,14 +123,14 @@ def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class MarkedRule(SmartRule):
-    """Leaves a file that bears the name of the node it is trained on."""
+    """Writes a file with the name of the node that it is trained on."""
 
     marks: str
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
     ) -> Iterator[TrainedNetwork]:
-        """As `SmartRule.train`."""
+        """Write the file, then train as `SmartRule.train`."""
         Path(self.marks, ray.get_runtime_context().get_node_id()).touch()
         yield from super().train(task, device, state)
 
@@ -156,7 +156,7 @@ def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Lose nodes as the command line says."""
+    """Run the stages that the command line names, each with the loss of a node."""
     count, folder, stages = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("distcel").setLevel(logging.INFO)

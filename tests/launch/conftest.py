@@ -1,4 +1,4 @@
-"""Launches that are run once for all the tests that look at what they leave."""
+"""Launches that run once for all tests that use their results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LEFT_BY_A_KILL = Path("runs/digits-quick-seed0/learners/weights/.partial-of-a-ki
 
 
 def command_line(script: str, *arguments: object) -> list[str]:
-    """One of the two commands, as a user types it."""
+    """One of the two scripts, as a user runs it."""
     return [sys.executable, str(ROOT / "launch" / script), *map(str, arguments)]
 
 
 def launch(
     script: str, *arguments: object, folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, in the folder."""
+    """Run the command to its end in the folder."""
     command = command_line(script, *arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=folder)
 

@@ -42,7 +42,7 @@ def test_the_smart_ensemble_beats_the_unweighted_average(
     assert accuracy["e2e_cel"] > accuracy["unweighted_average"]
 
 
-def test_what_a_killed_launch_left_half_written_is_removed(
+def test_half_written_files_of_a_killed_launch_are_removed(
     launched: tuple[Path, list[str]],
 ) -> None:
     assert (launched[0] / "learners" / "weights").is_dir()
@@ -143,7 +143,7 @@ def test_a_selector_split_is_a_run_of_its_own(
     assert parent.info.run_name == title
 
 
-def test_a_signal_stops_the_launch_and_the_same_command_carries_on(tmp_path: Path) -> None:
+def test_a_signal_stops_the_launch_and_the_same_command_continues_it(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     arguments = ["--run-dir", run_dir, "--preset", "smoke", "--num-samples", 6]
     for done, number, n_cached in (
@@ -170,7 +170,7 @@ def test_a_signal_stops_the_launch_and_the_same_command_carries_on(tmp_path: Pat
 
 
 def stop_at(done: str, number: signal.Signals, *arguments: object) -> None:
-    """Launch, and send a signal at the line that begins so."""
+    """Launch, and send a signal at the first line that begins with the given text."""
     process = subprocess.Popen(
         command_line("cluster.py", *arguments),
         stdout=subprocess.PIPE,

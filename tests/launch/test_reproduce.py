@@ -162,7 +162,7 @@ def test_a_selector_split_is_a_reproduction_of_its_own(cross_fitted: CrossFitted
     assert rules["super_learner"]["accuracy"] == pytest.approx(accuracy["super_learner"])
 
 
-def test_what_the_paper_does_not_have_is_in_the_report(cross_fitted: CrossFitted) -> None:
+def test_rules_beyond_the_paper_are_in_the_report(cross_fitted: CrossFitted) -> None:
     folder = cross_fitted.runs / "reproduce-digits-smoke-crossfit"
     report, comparison = (folder / "report.md").read_text(), only_seed(folder)["comparison"]
     rules, against = comparison["rules"], comparison["against"]

@@ -1,4 +1,4 @@
-"""Numbers of tiny trainings, which change with any change of what is trained.
+"""Numbers of tiny trainings, which change with any change of the training code.
 
 python -m tests.train.golden      records them in golden.json beside this file
 
@@ -46,7 +46,7 @@ TOLERANCE = 2e-5
 CPU = torch.device("cpu")
 N_CLASSES, N_LEARNERS = 3, 6
 Numbers = dict[str, list[float] | str]
-# Where each stage has its CACHE_VERSION.
+# The module with the CACHE_VERSION of each stage.
 MODULES = {
     "splits": data_splits,
     "base learners": learner,
@@ -74,14 +74,14 @@ RESNET = replace(
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage's results are kept under, and numbers that depend on what decides them."""
+    """The version of a stage's results, and numbers of its trainings."""
 
     cache_version: int
     numbers: Numbers
 
 
 def measure() -> dict[str, Stage]:
-    """The stages as they are now, by name."""
+    """The current stages, by name."""
     task = selection_task(EXPERIMENT)
     numbers = {
         "splits": split_numbers(),
@@ -146,7 +146,7 @@ def rule_numbers(task: TrainingTask) -> Numbers:
 
 
 def of_training(trained: TrainedNetwork) -> list[float]:
-    """Its losses, and the last layer's biases: while masks stay the same, so does the loss."""
+    """The losses of a training, and the last layer's biases, which change though masks do not."""
     losses = [loss for epoch in trained.epochs for loss in (epoch.train_loss, epoch.valid_loss)]
     *_, biases = (value for name, value in trained.weights.items() if name.endswith(".bias"))
     return [*losses, *biases.tolist()]
@@ -163,19 +163,19 @@ def selection_task(experiment: Experiment) -> TrainingTask:
 
 
 def made_predictions(seed: int) -> Split:
-    """Of learners that know some classes and guess at others."""
+    """The outputs of learners that are correct for some classes and guess the others."""
     labels = balanced(N_CLASSES, 20)
     probs = np.random.default_rng(seed).dirichlet(np.ones(N_CLASSES), (len(labels), N_LEARNERS))
     right: NDArray[np.float64] = np.eye(N_CLASSES)[labels]
     for i in range(N_LEARNERS):
-        knows = labels == i % N_CLASSES
-        probs[knows, i] = 0.5 * probs[knows, i] + 0.5 * right[knows]
+        is_known = labels == i % N_CLASSES
+        probs[is_known, i] = 0.5 * probs[is_known, i] + 0.5 * right[is_known]
     images = pictures(labels, 1, 16, seed)
     return made_split(labels, probs, images)
 
 
 def same(found: Numbers, expected: Numbers) -> bool:
-    """Whether the numbers are equal but for the rounding of different instructions."""
+    """Whether the numbers are equal up to the rounding of different instructions."""
     if found.keys() != expected.keys():
         return False
     for name, values in found.items():
@@ -188,7 +188,7 @@ def same(found: Numbers, expected: Numbers) -> bool:
 
 
 def complaints(found: Mapping[str, Stage], recorded: Mapping[str, Stage]) -> list[str]:
-    """What is to be done about each stage that is not as recorded."""
+    """The necessary step for each stage that is not as recorded."""
     lines = []
     for name, stage in found.items():
         golden, version = recorded.get(name), f"{MODULES[name].__name__}.CACHE_VERSION"
@@ -207,7 +207,7 @@ def read() -> dict[str, Stage]:
 
 
 def record(found: Mapping[str, Stage]) -> list[str]:
-    """Write the numbers down, unless a stage has others under a version that it had before."""
+    """Write the numbers, unless a stage has other numbers under the same version."""
     lines = complaints(found, read()) if PATH.exists() else []
     refused = [line for line in lines if "numbers changed" in line]
     if not refused:

@@ -1,4 +1,4 @@
-"""Some base learners of the digits with a cache of their own."""
+"""A few base learners of the digits, with a cache of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPERIMENT = load_experiment("digits", "smoke")
 
 
 class Learners:
-    """The first learners of an experiment, and where their results go."""
+    """The first learners of an experiment, and the cache of their results."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ def probabilities(splits: Splits, seed: int) -> dict[SplitName, Probabilities]:
     }
 
 
-def test_what_was_written_is_stacked_in_the_order_of_the_learners(
+def test_predictions_are_stacked_in_the_order_of_the_learners(
     splits: Splits, tmp_path: Path
 ) -> None:
     cache = PredictionCache(tmp_path)
@@ -82,10 +82,10 @@ def test_a_learner_with_any_file_missing_or_damaged_is_not_held(
     assert ("is damaged" in caplog.text) == (damage == "flipped")
 
 
-def test_predictions_about_other_samples_are_refused(splits: Splits, tmp_path: Path) -> None:
+def test_predictions_of_other_samples_are_refused(splits: Splits, tmp_path: Path) -> None:
     cache = PredictionCache(tmp_path)
     cache.write(SPEC, "key", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0))
-    with pytest.raises(DamagedFileError, match="its samples are not the valid split's"):
+    with pytest.raises(DamagedFileError, match="its samples are not those of the valid split"):
         cache.load([SPEC], ["key"], splits["test"], "valid")
 
 
@@ -98,15 +98,15 @@ def test_each_sample_is_predicted_by_the_copies_of_its_own_fold(
         folds.append(Fold(part, (f"a{number}", f"b{number}")))
         rest = hold_out(splits, part)
         for i, (spec, key) in enumerate(zip(specs, folds[-1].keys, strict=True)):
-            told = np.full((part.sum(), 10), 10 * i + number, np.float32)
-            cache.write(spec, key, rest, TrainedLearner({"holdout": told}, {}, 1.0))
+            probs = np.full((part.sum(), 10), 10 * i + number, np.float32)
+            cache.write(spec, key, rest, TrainedLearner({"holdout": probs}, {}, 1.0))
     found = cross_fitted(cache, specs, folds, splits["train"])
     assert found.probs_SNC.dtype == np.float32
     np.testing.assert_array_equal(found.labels_S, splits["train"].labels_S)
     for number, fold in enumerate(folds):
         assert (found.probs_SNC[fold.held_out_S, 0] == number).all()
         assert (found.probs_SNC[fold.held_out_S, 1] == 10 + number).all()
-    # Another fold's predictions are of other samples, and refused.
+    # The predictions of another fold are of other samples and are refused.
     swapped = [Fold(folds[0].held_out_S, folds[1].keys), *folds[1:]]
-    with pytest.raises(DamagedFileError, match="its samples are not the holdout split's"):
+    with pytest.raises(DamagedFileError, match="its samples are not those of the holdout split"):
         cross_fitted(cache, specs, swapped, splits["train"])

@@ -1,4 +1,4 @@
-"""A change of what is trained is a change of its stage's CACHE_VERSION."""
+"""A change of the training code needs a change of its stage's CACHE_VERSION."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def raised(stage: Stage) -> Stage:
     return replace(stage, cache_version=stage.cache_version + 1)
 
 
-def test_other_numbers_want_a_version_and_a_version_wants_its_numbers(
+def test_other_numbers_need_a_version_and_a_version_needs_its_numbers(
     found: dict[str, Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(golden, "PATH", tmp_path / "golden.json")

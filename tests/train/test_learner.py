@@ -46,7 +46,7 @@ def train(splits: Splits, experiment: Experiment, index: int, seed: int) -> Trai
     return trained
 
 
-def test_it_predicts_what_is_kept_alone(splits: Splits) -> None:
+def test_it_predicts_the_kept_splits_alone(splits: Splits) -> None:
     task = TrainingTask(EXPERIMENT, plan_of(splits), splits, seed=0)
     spec = learner_specs(splits.class_names)[0]
     *_, trained = train_learner(spec, task, CPU, predicted=["valid"])
@@ -87,7 +87,9 @@ def test_learners_of_the_same_seed_begin_differently(splits: Splits) -> None:
     assert not any(np.allclose(first[name], second[name]) for name in first if "weight" in name)
 
 
-def test_a_learner_is_trained_on_augmented_images_where_its_recipe_says_so(splits: Splits) -> None:
+def test_a_learner_is_trained_on_augmented_images_if_its_recipe_has_augmentation(
+    splits: Splits,
+) -> None:
     flipping = replace(EXPERIMENT.learner_recipe, augmentation="flip")
     plain, flipped = (
         train(splits, replace(EXPERIMENT, learner_recipe=recipe), 0, 0).weights
@@ -128,15 +130,15 @@ def test_the_key_changes_with_everything_that_determines_a_learner(splits: Split
         key(replace(EXPERIMENT, architecture=Architecture("lenet", (6, 17)))),
     ]
     assert len(set(keys)) == len(keys)
-    # What only the search uses leaves trained learners as they are.
+    # Settings of the search alone do not change the learners.
     assert key(replace(EXPERIMENT, num_samples=99, note="x")) == key()
 
 
 @pytest.mark.parametrize("n_workers", [0, 1, 2])
-def test_learners_are_trained_once_and_alike_wherever_they_are_trained(
+def test_learners_are_trained_once_and_alike_by_every_executor(
     n_workers: int, splits: Splits, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """With 0 workers in this process, else on Ray."""
+    """0 workers stand for this process, other numbers for Ray."""
     inline = Learners(splits, tmp_path / "inline")
     assert inline.train(InlineExecutor()) == inline.train(InlineExecutor()) + 4 == 4
     if n_workers == 0:
@@ -156,7 +158,7 @@ def test_learners_are_trained_once_and_alike_wherever_they_are_trained(
     np.testing.assert_array_equal(on_ray.probs(), inline.probs())
 
 
-def test_an_interrupted_learner_goes_on_from_its_last_kept_epoch(
+def test_an_interrupted_learner_continues_from_its_last_kept_epoch(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "_SECONDS_BETWEEN_STATES", 0.0)
@@ -191,7 +193,7 @@ def test_a_learner_that_diverges_ends_the_training(splits: Splits, tmp_path: Pat
         diverging.train(InlineExecutor())
 
 
-def test_the_images_are_not_shared_for_nothing(
+def test_the_images_are_not_shared_if_no_learner_is_missing(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = Learners(splits, tmp_path, n_learners=1)

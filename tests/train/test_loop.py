@@ -64,7 +64,7 @@ def test_every_optimizer_learns_a_separable_problem(recipe: Recipe) -> None:
     ],
     ids=lambda value: getattr(value, "optimizer", ""),
 )
-def test_the_optimizer_has_what_the_recipe_says(recipe: Recipe, expected: dict[str, float]) -> None:
+def test_the_optimizer_has_the_recipes_settings(recipe: Recipe, expected: dict[str, float]) -> None:
     run, _, _ = training(recipe)
     (group,) = run.optimizer.param_groups
     assert {name: group[name] for name in expected} == expected
@@ -103,7 +103,7 @@ def test_an_epoch_sees_every_sample_once_in_batches_of_nearly_one_size() -> None
     assert torch.cat(seen[3:]).tolist() != first
 
 
-def test_the_mean_loss_weighs_every_sample_alike() -> None:
+def test_the_mean_loss_weights_every_sample_alike() -> None:
     network = nn.Linear(1, 1)
     values = torch.arange(7.0)
 

@@ -62,7 +62,7 @@ def test_a_learner_in_bfloat16_is_a_little_different(
     assert 1e-5 < (half - full).abs().max() < 0.1 * full.abs().max()
 
 
-def test_predictions_are_those_of_float32_whatever_a_learner_was_trained_in(
+def test_predictions_are_float32_for_learners_of_any_precision(
     learners: Mapping[Precision, TrainedLearner],
 ) -> None:
     learner = learners["bfloat16"]
@@ -111,7 +111,7 @@ def test_the_single_network_has_the_selection_nets_precision() -> None:
     assert found[0] == pytest.approx(found[1], rel=0.1)
 
 
-def test_a_users_network_trains_in_bfloat16_where_its_recipe_says_so() -> None:
+def test_a_users_network_trains_in_bfloat16_if_its_recipe_has_it() -> None:
     seen = []
 
     class Noting(nn.Linear):
@@ -165,7 +165,7 @@ def test_auto_is_bfloat16_for_wide_networks_where_the_hardware_has_it(
         ({"architecture": "arm64", "neon": True, "bf16": True}, None),
     ],
 )
-def test_auto_asks_the_processor(
+def test_auto_depends_on_the_processor(
     capabilities: dict[str, object], hardware: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -180,7 +180,7 @@ def test_auto_asks_the_processor(
 
 
 @pytest.mark.parametrize("emulated", [False, True])
-def test_auto_asks_the_gpu_where_there_is_one(
+def test_auto_depends_on_the_gpu_where_there_is_one(
     emulated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def supported(including_emulation: bool = True) -> bool:
@@ -195,13 +195,13 @@ def test_auto_asks_the_gpu_where_there_is_one(
 @pytest.mark.skipif(
     not Path("/proc/cpuinfo").is_file() or torch.cuda.is_available(), reason="wants Linux, no GPU"
 )
-def test_this_machines_processor_has_what_linux_says() -> None:
+def test_this_machines_processor_has_the_flags_of_linux() -> None:
     flags = Path("/proc/cpuinfo").read_text().split()
     named = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
     assert bfloat16_hardware() == next((named[flag] for flag in named if flag in flags), None)
 
 
-def test_the_log_says_what_is_trained_in_which_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_has_the_precision_of_each_training(monkeypatch: pytest.MonkeyPatch) -> None:
     place = "distcel.train.precision.bfloat16_hardware"
     monkeypatch.setattr(place, lambda: "AMX")
     assert describe_precision(in_precision("float32", "float32")) == (

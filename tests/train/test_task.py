@@ -12,7 +12,7 @@ from distcel.train.task import TrainingTask
 EXPERIMENT = load_experiment("digits", "smoke")
 
 
-def test_whoever_reads_a_shared_task_reads_the_arrays_in_place(tmp_path: Path) -> None:
+def test_a_worker_reads_the_arrays_of_a_shared_task_in_place(tmp_path: Path) -> None:
     # Ray keeps these buffers in its object store, which all workers of a node map.
     data = load_splits(EXPERIMENT, tmp_path, tmp_path, seed=0)
     train = data["train"]
