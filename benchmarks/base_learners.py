@@ -33,7 +33,7 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 N_TRAIN, EPOCHS, LOOP_SECONDS = 36_000, 6, 40.0
 CLASSES = tuple(str(c) for c in range(10))

@@ -36,7 +36,7 @@ from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import train_learner
 from distcel.train.loop import Training, accuracy
 from distcel.train.precision import bfloat16_hardware, choose_precision
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 SEEDS, K = (0, 1, 2), 3

@@ -27,7 +27,7 @@ from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import train_learner
 from distcel.train.precision import resolved
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 
 def alternatives(dataset: str) -> Mapping[str, Experiment]:

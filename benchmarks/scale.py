@@ -49,7 +49,7 @@ from distcel.search.trials import TrialStore
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import EpochResult, Weights
 from distcel.train.learner import LearnerJob
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 N_LEARNERS, N_TRIALS, N_NODES, CORES_EACH = 1000, 500, 8, 2
 LEARNER_SECONDS, EPOCH_SECONDS = 3.0, 1.5

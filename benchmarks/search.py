@@ -32,7 +32,7 @@ from distcel.experiment.space import search_space
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialStore
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.cached_splits import made_split, made_splits
 
 N_LEARNERS, N_CLASSES = 55, 10

@@ -38,7 +38,7 @@ from distcel.search.prepare import Prepared, prepare
 from distcel.search.search import run_search
 from distcel.search.trials import TrialStore
 from distcel.search.tune import METRIC, SelectionTrial
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 SECONDS, SEEDS, MAX_SAMPLES = 60.0, (0, 1, 2), 6000
 # Seconds since the start and valid accuracy, of every epoch of every trial.

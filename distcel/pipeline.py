@@ -32,7 +32,7 @@ from distcel.tracking.track import track_reproduction, tracked
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.precision import describe_precision
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 logger = logging.getLogger(__name__)
 

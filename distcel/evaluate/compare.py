@@ -45,7 +45,7 @@ from distcel.search.refit import SmartRule, choose_k, refit_best
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 N_CURVE = 7  # number of logarithmically spaced values of k in Figure 2; others are added
 # The rules of Figure 2 that do not depend on k.

@@ -15,7 +15,7 @@ from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialRecord
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 
 @dataclass(frozen=True)

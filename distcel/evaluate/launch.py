@@ -17,7 +17,7 @@ from distcel.rules.rule import ProbsDSC, RunFacts, correct
 from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 
 def measure_test(

@@ -20,8 +20,7 @@ from distcel.core.knapsack import top_k_mask
 from distcel.data.splits import Split
 from distcel.experiment.types import SelectionParams
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import SelectionTraining, predict_split
-from distcel.train.task import TrainingTask
+from distcel.train.selection import SelectionTraining, TrainingTask, predict_split
 
 
 class SoftGating(nn.Module):

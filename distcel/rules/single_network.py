@@ -24,8 +24,7 @@ from distcel.experiment.types import Experiment, Recipe
 from distcel.train.checkpoint import EpochResult, TrainedNetwork, load_training, save_training
 from distcel.train.estimate import SampleCounts
 from distcel.train.loop import Training, augment, predict, to_tensor
-from distcel.train.selection import measured_epoch
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask, measured_epoch
 
 SECONDS_BETWEEN_STATES = 30.0  # a lost worker loses at most these; keeping a state takes 0.5 s
 

@@ -32,7 +32,7 @@ from distcel.search.kept import TrainableRule, train_missing
 from distcel.search.refit import SmartRule
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import SampleCounts
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 RulesByLr = Mapping[float, TrainableRule]
 

@@ -18,7 +18,7 @@ from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 _STOPPED_SHARE = 2 / 3  # share of trials stopped at the rung: ASHA with a reduction factor of 3
 

@@ -20,7 +20,7 @@ from distcel.data.splits import Split
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.storage.files import content_key, is_intact, read_sealed, write_checked, write_sealed
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from distcel.train import selection
 from distcel.train.cache import PredictionCache, cross_fitted
 from distcel.train.learner import learner_key
 from distcel.train.precision import resolved
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import best_k, predict_split, split_accuracy_over_k
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask, best_k, predict_split, split_accuracy_over_k
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,7 @@ from distcel.search.ray_patch import memory_kills_are_actor_errors
 from distcel.search.recorder import OUTCOME, NotKeptError, Recorder
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
-from distcel.train.selection import SelectionTraining
-from distcel.train.task import TrainingTask
+from distcel.train.selection import SelectionTraining, TrainingTask
 
 METRIC = "valid_accuracy"
 

@@ -17,9 +17,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from distcel.data.splits import Probabilities, Split, Splits
+from distcel.data.splits import Probabilities, Split, Splits, read_samples, write_samples
 from distcel.data.subsets import Fold
-from distcel.data.tables import read_samples, write_samples
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import (
     DamagedFileError,

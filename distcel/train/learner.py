@@ -25,7 +25,7 @@ from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment, predict, to_tensor
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 # Time between two kept states of a learner; an interrupted training continues from the last one.
 _SECONDS_BETWEEN_STATES = 5.0

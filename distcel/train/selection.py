@@ -1,20 +1,28 @@
-"""The training of a selection net on cached predictions (Algorithm 1)."""
+"""What all trainings have in common, and how a selection net is trained (Algorithm 1)."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from distcel.core.ensemble import AnyKEnsemble, SmartEnsemble, class_probabilities, sums_over_k
-from distcel.data.splits import Split
+from distcel.core.ensemble import (
+    AnyKEnsemble,
+    SmartEnsemble,
+    class_probabilities,
+    smart_ensemble,
+    sums_over_k,
+)
+from distcel.core.networks import NetworkPlan
+from distcel.data.splits import Split, Splits
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Recipe
+from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 
@@ -24,6 +32,54 @@ from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 # tests/train/test_golden.py fails if it was forgotten.
 CACHE_VERSION = 2
 _BATCH = 256  # number of samples whose votes at every k are in memory at once
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """The data and settings that many trainings share, put into Ray's object store once.
+
+    Attributes:
+        experiment: the recipes, and the base learners' specialty share.
+        plan: builds the networks.
+        splits: `train` and the other splits of the trainings. Base learners predict all of them,
+            test included. Trials and trained rules have train and valid alone, with the base
+            learners' predictions.
+        seed: seeds every random number, for a base learner together with its name.
+    """
+
+    experiment: Experiment
+    plan: NetworkPlan
+    splits: Splits
+    seed: int
+
+    @property
+    def train(self) -> Split:
+        """The split to train on."""
+        return self.splits["train"]
+
+    @property
+    def valid(self) -> Split:
+        """The split that is measured after every epoch of a selection net."""
+        return self.splits["valid"]
+
+    def selection_net(self, device: torch.device) -> nn.Module:
+        """An untrained selection net; the same seed gives the same weights."""
+        n_learners, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
+        return self.plan.build(n_learners, self.seed, recipe.in_bfloat16).to(device)
+
+    def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
+        """The training of a new smart ensemble; the same seed gives the same initial weights."""
+        _, n_learners, n_classes = self.train.probs_SNC.shape
+        generator = torch.Generator(device).manual_seed(self.seed)
+        net = self.selection_net(device)
+        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator, self.seed)
+        ensemble.to(device)
+        return self.begin_with(ensemble, params.lr, device)
+
+    def begin_with(self, ensemble: nn.Module, lr: float, device: torch.device) -> SelectionTraining:
+        """The training of any ensemble, by the selection net's recipe."""
+        recipe = replace(self.experiment.selector_recipe, lr=lr)
+        return SelectionTraining(ensemble, self.train, self.valid, recipe, self.seed, device)
 
 
 class SelectionTraining:

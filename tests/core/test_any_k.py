@@ -16,8 +16,7 @@ from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import SelectionParams
 from distcel.search.refit import SmartRule, choose_k
 from distcel.train.loop import accuracy, predict
-from distcel.train.selection import SelectionTraining, accuracy_over_k, best_k
-from distcel.train.task import TrainingTask
+from distcel.train.selection import SelectionTraining, TrainingTask, accuracy_over_k, best_k
 from tests.cached_splits import made_splits
 from tests.core.test_ensemble import CPU, RECIPE, specialists, tensors
 from tests.search.test_search import EXPERIMENT

@@ -18,7 +18,7 @@ from distcel.rules.registry import consensus_rules, predict_rules
 from distcel.rules.rule import ProbsDSC
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests import made_data as data
 from tests.cached_splits import made_splits, split_of
 from tests.evaluate.test_metrics import sure

@@ -23,8 +23,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
-from distcel.train.selection import SelectionTraining
-from distcel.train.task import TrainingTask
+from distcel.train.selection import SelectionTraining, TrainingTask
 from tests.cached_splits import made_splits
 from tests.core.test_ensemble import specialists
 from tests.search.test_search import EXPERIMENT, search

@@ -25,7 +25,7 @@ from torch import nn
 from distcel.cli.search import fixed_values
 from distcel.data.images import decode_images
 from distcel.data.readers import read_source
-from distcel.data.tables import read_samples
+from distcel.data.splits import read_samples
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import Gradient, Recipe, SelectionParams, VoteName

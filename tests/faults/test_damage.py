@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcel.data.splits import Splits, load_splits
-from distcel.data.tables import read_samples
+from distcel.data.splits import Splits, load_splits, read_samples
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec
 from distcel.storage.files import DamagedFileError, read_record, write_record

@@ -16,8 +16,7 @@ from distcel.execute.jobs import Executor
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import best_trial
-from distcel.train.selection import SelectionTraining
-from distcel.train.task import TrainingTask
+from distcel.train.selection import SelectionTraining, TrainingTask
 from tests.search.test_search import search, task  # noqa: F401
 
 EVERY = [

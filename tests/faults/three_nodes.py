@@ -30,7 +30,7 @@ from distcel.search.kept import train_missing
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialStore
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.cached_splits import made_splits
 from tests.core.test_ensemble import specialists
 from tests.search import test_search

@@ -15,8 +15,7 @@ from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble, SoftGating, StraightThrough
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.selection import SelectionTraining
-from distcel.train.task import TrainingTask
+from distcel.train.selection import SelectionTraining, TrainingTask
 from tests.cached_splits import made_splits
 from tests.core.test_ensemble import (
     CPU,

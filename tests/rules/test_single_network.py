@@ -10,7 +10,7 @@ from distcel.experiment.types import Augmentation, Recipe, Schedule, learner_spe
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests import made_data as data
 from tests.cached_splits import made_splits
 from tests.core.test_ensemble import CPU

@@ -20,7 +20,7 @@ from distcel.rules.trained import (
 from distcel.search.refit import SmartRule
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.estimate import count_samples
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.core.test_ensemble import PARAMS
 from tests.rules.test_gating import task_of
 

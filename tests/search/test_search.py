@@ -22,7 +22,7 @@ from distcel.search.refit import refit_best
 from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import EpochResult
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.cached_splits import made_splits
 from tests.core.test_ensemble import specialists
 

@@ -36,7 +36,7 @@ from distcel.train import learner, selection
 from distcel.train.cache import TrainedLearner
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import train_learner
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.cached_splits import made_split, made_splits
 from tests.made_data import balanced, pictures
 

@@ -11,7 +11,7 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, learner_specs
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import learner_key, train_learners
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 EXPERIMENT = load_experiment("digits", "smoke")
 

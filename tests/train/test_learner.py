@@ -19,7 +19,7 @@ from distcel.train import learner
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import learner_key, train_learner
 from distcel.train.loop import Training
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.train.learners import Learners
 
 EXPERIMENT = load_experiment("digits", "smoke")

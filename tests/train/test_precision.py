@@ -22,7 +22,7 @@ from distcel.train.precision import (
     describe_precision,
     resolved,
 )
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 from tests.train.golden import CPU, N_CLASSES, RESNET, plan, selection_task
 
 SPEC = LearnerSpec("0+1", (0, 1))

@@ -7,7 +7,7 @@ import numpy as np
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import load_splits
 from distcel.experiment.loading import load_experiment
-from distcel.train.task import TrainingTask
+from distcel.train.selection import TrainingTask
 
 EXPERIMENT = load_experiment("digits", "smoke")
 
