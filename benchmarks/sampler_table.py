@@ -16,7 +16,7 @@ import argparse
 import json
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,17 @@ def grid(experiment: Experiment, n_learners: int) -> list[SelectionParams]:
     ]
 
 
-def prepared_run(dataset: str, data_dir: Path, run_dir: Path) -> Prepared:
-    """The run with its base learners trained.
+def prepared_run(dataset: str, data_dir: Path, run_dir: Path, epochs: int | None) -> Prepared:
+    """The run with its base learners trained; None leaves the selection net the preset's epochs.
 
     Raises:
         InvalidInputError: they are missing, and another process holds the run directory.
     """
     options = Options(PRESET, data_dir, run_dir.absolute(), SEED, None, None, "none")
-    prepared = prepare(load_experiment(dataset, PRESET), options)
+    experiment = load_experiment(dataset, PRESET)
+    recipe = experiment.selector_recipe
+    recipe = replace(recipe, epochs=epochs or recipe.epochs)
+    prepared = prepare(replace(experiment, selector_recipe=recipe), options)
     learners = zip(prepared.specs, prepared.keys, strict=True)
     if not all(prepared.cache.holds(spec, key) for spec, key in learners):
         with run_lock(options.run_dir):
@@ -169,13 +172,16 @@ def main() -> None:
     flags.add_argument("--data-dir", type=Path, default=Path("data"))
     flags.add_argument("--run-dir", type=Path, required=True)
     flags.add_argument("--part", default="0/1", help="i/n: every n-th point, from the i-th (0/1)")
+    flags.add_argument("--epochs", type=int, help="of a selection net (the preset's)")
     arguments = flags.parse_args()
     part, n_parts = (int(number) for number in arguments.part.split("/"))
     if not 0 <= part < n_parts:
         flags.error(f"--part i/n with 0 <= i < n, not {arguments.part}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with one_thread():
-        prepared = prepared_run(arguments.dataset, arguments.data_dir, arguments.run_dir)
+        prepared = prepared_run(
+            arguments.dataset, arguments.data_dir, arguments.run_dir, arguments.epochs
+        )
         points = grid(prepared.experiment, len(prepared.specs))
         # The key of a search: other predictions, recipes, ranges or versions have another folder.
         folder = prepared.options.run_dir / "table" / prepared.search_key
