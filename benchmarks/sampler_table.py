@@ -36,7 +36,7 @@ from distcel.search.prepare import Prepared, prepare
 from distcel.storage.files import write_atomically, write_json
 from distcel.storage.lock import run_lock
 from distcel.storage.provenance import describe_machine
-from distcel.train.selection import SelectionTask
+from distcel.train.selection import TrainingTask
 
 PRESET, SEED = "quick", 0
 N_K, N_LR, N_EPSILON = 7, 4, 3
@@ -82,6 +82,13 @@ def grid(experiment: Experiment, n_learners: int) -> list[SelectionParams]:
     ]
 
 
+def searched_k(dataset: str) -> Experiment:
+    """Preset quick with a k for each trial, as preset paper has it, beginning with the paper's."""
+    experiment = load_experiment(dataset, PRESET)
+    first = load_experiment(dataset, "paper").first_trial
+    return replace(experiment, k="searched", first_trial=replace(experiment.first_trial, k=first.k))
+
+
 def prepared_run(dataset: str, data_dir: Path, run_dir: Path, epochs: int | None) -> Prepared:
     """The run with its base learners trained; None leaves the selection net the preset's epochs.
 
@@ -89,7 +96,7 @@ def prepared_run(dataset: str, data_dir: Path, run_dir: Path, epochs: int | None
         InvalidInputError: they are missing, and another process holds the run directory.
     """
     options = Options(PRESET, data_dir, run_dir.absolute(), SEED, None, None, "none")
-    experiment = load_experiment(dataset, PRESET)
+    experiment = searched_k(dataset)
     recipe = experiment.selector_recipe
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
     prepared = prepare(replace(experiment, selector_recipe=recipe), options)
@@ -100,7 +107,7 @@ def prepared_run(dataset: str, data_dir: Path, run_dir: Path, epochs: int | None
     return prepared
 
 
-def measured_point(task: SelectionTask, params: SelectionParams) -> dict[str, Any]:
+def measured_point(task: TrainingTask, params: SelectionParams) -> dict[str, Any]:
     """One point: its parameters, the valid accuracy of each epoch, and the seconds of all.
 
     The epochs of a training that diverged end before it did. Where all learners are selected, what
@@ -152,7 +159,7 @@ def write_table(prepared: Prepared, points: list[SelectionParams], folder: Path)
         "preset": PRESET,
         "seed": SEED,
         "n_learners": len(prepared.specs),
-        "n_samples": {name: len(prepared.splits[name].labels) for name in ("train", "valid")},
+        "n_samples": {name: len(prepared.splits[name].labels_S) for name in ("train", "valid")},
         "recipe": asdict(recipe),
         "torch": torch.__version__,
         "machine": describe_machine(),

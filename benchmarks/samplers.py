@@ -25,9 +25,8 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.measure import table as markdown
 from benchmarks.sampler_replay import N_WORKERS, Replayed, Table, regret, replay
-from benchmarks.sampler_table import table_path
+from benchmarks.sampler_table import searched_k, table_path
 from distcel.execute.inline import one_thread
-from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import first_point
 from distcel.search.search import SearchSettings
@@ -85,7 +84,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 def settings_of(dataset: str, facts: dict[str, Any], n_trials: int) -> SearchSettings:
     """The search of the data set's preset, with so many trials."""
-    experiment, n_learners = load_experiment(dataset, facts["preset"]), facts["n_learners"]
+    experiment, n_learners = searched_k(dataset), facts["n_learners"]
     return SearchSettings(
         space=search_space(experiment, n_learners, {}),
         first=first_point(experiment, n_learners, {}),
