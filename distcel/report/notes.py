@@ -58,6 +58,13 @@ _GRADIENTS = (
 )
 
 
+_ANY_K = (
+    "k: one selection net is trained for every k, and the k that is best on valid is chosen; Figure "
+    "2 shows that net at each k. Rules with the smart "
+    "ensemble's k, and the gradients, have a net for the chosen k alone."
+)
+
+
 def of_precision(found: Sequence[Results]) -> str:
     """A sentence about what was trained in bfloat16; empty if nothing was or none is recorded."""
     precisions = [launch.get("precision", {}) for launch in found]
@@ -77,6 +84,8 @@ def of_reproductions(shown: Sequence[Results]) -> str:
     splits = dict.fromkeys(launch["selector_split"] for r in shown for launch in launches(r))
     points = [f"{rule['title']}: {rule['about']}." for rule in rules.values()]
     points += [_SEARCH, _CALIBRATION]
+    if any(launch.get("valid_accuracy_over_k") for r in shown for launch in launches(r)):
+        points.append(_ANY_K)
     if any("training" in rule for rule in rules.values()):
         points.append(_LRS)
     points += [_SEEN if split == "train" else _HELD_OUT.format(split) for split in splits]

@@ -178,6 +178,13 @@ def test_the_notes_say_what_samples_the_rules_are_fitted_on() -> None:
         assert [part in with_split(split) for part in (seen, held_out)] == expected
 
 
+def test_the_notes_say_that_one_net_was_trained_for_every_k() -> None:
+    found, note = one_seed(), "- k: one selection net is trained for every k"
+    assert note not in reproduction_report(found)
+    found["seeds"][0]["launch"]["valid_accuracy_over_k"] = [0.5, 0.75]
+    assert note in reproduction_report(found)
+
+
 def test_the_report_says_what_other_choices_of_k_would_have_given() -> None:
     text = reproduction_report(made_results({}))
     on_valid = "on its valid split, it would have been 2, 3, and e2e-CEL 80.00 ± 0.00 on test."
