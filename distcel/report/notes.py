@@ -59,9 +59,9 @@ _GRADIENTS = (
 
 
 _ANY_K = (
-    "k: one selection net is trained for every k, and the k that is best on valid is chosen; Figure "
-    "2 shows that net at each k. Rules with the smart "
-    "ensemble's k, and the gradients, have a net for the chosen k alone."
+    "k: one selection net is trained for every k, and the k that is best on valid is chosen; "
+    "Figure 2 shows that net at each k. Rules with the smart ensemble's k, and the gradients, have "
+    "a net for the chosen k alone."
 )
 
 
