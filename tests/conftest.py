@@ -78,6 +78,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: process_of(item.nodeid) != "launches")
 
 
+@pytest.fixture(autouse=True)
+def _log_is_as_before() -> Iterator[None]:
+    """A command that is run in this process has its log on a stream that ends with its test."""
+    logger = logging.getLogger("distcel")
+    handlers, level = [*logger.handlers], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data beside the checkout; tests that want it are skipped where there is none."""
