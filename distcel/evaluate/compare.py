@@ -214,8 +214,7 @@ def _measured(run: _Run, test: Split, trained: _Trained) -> dict[str, Any]:
     probs = {SMART.key: smart[k], **consensus}
     probs |= {key: one.predict(task, test).numpy()[None] for key, one in trained.rivals.items()}
     vote_k = trained.vote_trial.params.chosen_k if trained.vote_trial else None
-    first_k = k if run.first.k == "any" else run.first.k
-    facts = run_facts(prepared, task, k, first_k, chosen, vote_k)
+    facts = run_facts(prepared, task, k, run.first.k, chosen, vote_k)
     dataset, ids = prepared.experiment.dataset, prepared.splits["test"].sample_ids.to_pylist()
     leaders = [key for key in (SMART.key, "learned_vote") if key in probs]
     names = prepared.splits.class_names

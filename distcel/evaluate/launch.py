@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
-from distcel.experiment.types import LearnerSpec, SelectionParams
+from distcel.experiment.types import AnyK, LearnerSpec, SelectionParams
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RunFacts, correct
@@ -51,9 +51,7 @@ def measure_test(
     if private_S.any() and not private_S.all():
         inside = {key: draws[:, private_S] for key, draws in probs.items()}
         private = accuracies(inside, test.where(private_S), prepared.specs)
-    first = prepared.search.first.k
-    first_k = params.chosen_k if first == "any" else first
-    facts = run_facts(prepared, task, params.chosen_k, first_k, chosen)
+    facts = run_facts(prepared, task, params.chosen_k, prepared.search.first.k, chosen)
     whole = accuracies(probs, test, prepared.specs)
     return {
         **{name: value for name, value in whole.items() if name != "n_samples"},
@@ -67,7 +65,7 @@ def run_facts(
     prepared: Prepared,
     task: TrainingTask,
     k: int,
-    first_k: int,
+    first_k: int | AnyK,
     chosen: Mapping[str, float],
     learned_k: int | None = None,
 ) -> RunFacts:
@@ -78,7 +76,7 @@ def run_facts(
         n_classes=n_classes,
         n_train=len(task.train.labels_S),
         k=k,
-        first_k=first_k,
+        first_k=k if first_k == "any" else first_k,
         multiply_adds=multiply_adds(prepared.plan, n_learners, n_classes),
         learned_k=learned_k,
         chosen=chosen,

@@ -118,7 +118,7 @@ def learner_specs(class_names: tuple[str, ...]) -> tuple[LearnerSpec, ...]:
 class SelectionParams:
     """A point of the search space.
 
-    k learners vote; `any` trains one selection net for every k, drawn anew for each batch, of which
+    k learners vote; `any` trains one selection net for every k, drawn for each part of a batch, and
     valid then chooses one (`distcel.core.ensemble.AnyKEnsemble`). epsilon is the temperature and m
     the count of noise samples of the smoothed gradient (`exact` draws none and ignores m); lr is
     the selection net's learning rate; vote combines the outputs of the selected: the paper's sum,

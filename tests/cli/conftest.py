@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ class _Run:
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """In place of the façade: it trains nothing, logs a line and leaves results.json."""
     calls = Calls(tmp_path / "made" / "run")
     logger = logging.getLogger("distcel.made")
@@ -63,10 +62,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
 
     monkeypatch.setattr(facade_fit, "fit", fit)
     monkeypatch.setattr(facade_reproduce, "reproduce", reproduce)
-    yield calls
-    package = logging.getLogger("distcel")
-    package.handlers.clear()
-    package.setLevel(logging.NOTSET)
+    return calls
 
 
 @pytest.fixture
