@@ -154,7 +154,7 @@ def test_learners_are_trained_once_and_alike_by_every_executor(
         return
     request.getfixturevalue("pool")
     on_ray = Learners(splits, tmp_path / "ray")
-    assert on_ray.train(RayExecutor(WorkerPool(n_workers, 1.0, 0.0))) == 4
+    assert on_ray.train(RayExecutor(lambda: WorkerPool(n_workers, 1.0, 0.0))) == 4
     np.testing.assert_array_equal(on_ray.probs(), inline.probs())
 
 
