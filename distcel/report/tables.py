@@ -22,8 +22,20 @@ from distcel.report.frame import (
     seed_titles,
     show,
 )
+from distcel.report.claims import SMART, Claim, claims, gain_from_learners, t_interval
 from distcel.report.pareto import cost_points, front_of_all
 
+# The rules of the first table, in its order.
+IN_SUMMARY = (
+    SMART,
+    "constant_control",
+    "shuffled_control",
+    "single_network",
+    "stacking",
+    "unweighted_average",
+    "prior_corrected_pool",
+)
+GAIN = "gain from the learners"
 _LEARNERS = ("specialised", "complementary", "overall")
 _PARAMS = ("k", "epsilon", "m", "lr", "gradient", "vote")
 
@@ -105,6 +117,23 @@ def leaders(results: Results) -> dict[str, str]:
     return {key: titles[key] for key in against[0] if all(key in leads for leads in against)}
 
 
+def summary(results: Results) -> pd.DataFrame:
+    """E2e-CEL beside its controls and a few rivals, with intervals over the seeds."""
+    found, titles, leads = accuracies(results), rule_titles(results), claims(results, SMART)
+    rows = {}
+    for key in (key for key in IN_SUMMARY if key in titles):
+        rows[titles[key]] = [str(t_interval(list(found.loc[key]))), *_claimed(leads.get(key))]
+    gain = gain_from_learners(results)
+    if gain:
+        rows[GAIN] = [gain.lead.text("+"), "-", gain.verdict]
+    columns = ["accuracy", f"{titles[SMART]} minus it", "so it is"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("rule")
+
+
+def _claimed(claim: Claim | None) -> list[str]:
+    return [claim.lead.text("+"), claim.verdict] if claim else ["-", "-"]
+
+
 def every_rule(results: Results) -> pd.DataFrame:
     """Table 4: the split that each rule is fitted on, its accuracy, calibration error and leads."""
     rules = comparisons(results)[0]["rules"]
@@ -135,21 +164,21 @@ def _titled(columns: Mapping[str, Sequence[str]], results: Results) -> pd.DataFr
 
 
 def leads_by_seed(results: Results, leader: str) -> pd.DataFrame:
-    """Table 5: the leader's lead over each rule, with its interval and its p."""
-    titles = rule_titles(results)
-    rows = {
-        titles[key]: [_lead(found["against"][leader][key]) for found in comparisons(results)]
-        for key in titles
-        if key in comparisons(results)[0]["against"][leader]
-    }
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=seed_titles(results))
+    """Table 5: the leader's lead over each rule by seed, over the seeds, and what it says."""
+    titles, rows = rule_titles(results), {}
+    for key, claim in claims(results, leader).items():
+        leads = [found["against"][leader][key] for found in comparisons(results)]
+        cells = [_lead(lead, p) for lead, p in zip(leads, claim.p, strict=True)]
+        rows[titles[key]] = [*cells, *_claimed(claim)]
+    columns = [*seed_titles(results), "over the seeds", f"{titles[leader]} is"]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return frame.rename_axis(f"{titles[leader]} minus")
 
 
-def _lead(difference: Mapping[str, float]) -> str:
+def _lead(difference: Mapping[str, float], corrected: float) -> str:
     interval = f"[{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
     # An exact test's p is never 0, though it may be too small for a float.
-    p = "p < 1e-12" if difference["p"] < 1e-12 else f"p {difference['p']:.2g}"
+    p = "p < 1e-12" if corrected < 1e-12 else f"p {corrected:.2g}"
     return f"{100 * difference['mean']:+.2f} {interval} {p}"
 
 
@@ -179,7 +208,8 @@ def _lr_and_accuracy(rule: Mapping[str, Any] | None) -> str:
     if rule is None:
         return "-"
     training = rule["training"]
-    return f"{training['lr']:.3g} ({mean([training['valid_accuracy']])})"
+    text = f"{training['lr']:.3g} ({mean([training['valid_accuracy']])})"
+    return f"{text}, k {training['k']}" if "k" in training else text
 
 
 def accuracy_by_group(results: Results, groups: str) -> pd.DataFrame:
@@ -192,6 +222,27 @@ def accuracy_by_group(results: Results, groups: str) -> pd.DataFrame:
         ]
         columns[title] = [mean(by_name.get(name) for by_name in found) for name in sizes]
     return pd.DataFrame(columns, index=list(sizes)).T.rename_axis("rule")
+
+
+def calibration(results: Results) -> pd.DataFrame:
+    """Temperature and calibration of e2e-CEL at each k of Figure 2; empty where not measured."""
+    by_seed = [
+        {point["k"]: point["calibration"] for point in found["over_k"] if "calibration" in point}
+        for found in comparisons(results)
+    ]
+    rows = {}
+    for k in sorted(set.intersection(*map(set, by_seed))):
+        found = [points[k] for points in by_seed]
+        rows[str(k)] = [
+            mean_and_deviation([one["temperature"] for one in found], scale=1.0),
+            *(
+                mean_and_deviation([one[when][what] for one in found], scale)
+                for what, scale in (("calibration_error", 100), ("negative_log_likelihood", 1))
+                for when in ("before", "after")
+            ),
+        ]
+    columns = ["temperature", "error before", "error after", "NLL before", "NLL after"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("k")
 
 
 def figure_2(results: Results) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_p
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
+from distcel.storage.ledger import ledger_path, record_reading
 from distcel.storage.provenance import describe_commit
 from distcel.train import selection
 from distcel.train.cache import PredictionCache, cross_fitted
@@ -91,6 +92,23 @@ class Prepared:
         if split == "train" and selector_split == "holdout":
             split = "holdout"
         return self.cache.load(self.specs, self.keys, self.splits[split], split)
+
+    def read_test(self, purpose: str) -> tuple[Split, int]:
+        """The test split with all predictions, once the ledger of the data set has the reading.
+
+        Args:
+            purpose: what it is read for, for the ledger.
+
+        Returns:
+            Split: the samples.
+            int: how often the same samples have been read by any run beside this one, this time
+            included.
+        """
+        dataset, run_dir = self.experiment.dataset, self.options.run_dir
+        split = content_key([dataset, self.splits["test"].sample_ids.to_pylist()])
+        reader = {"key": self.search_key, "run": run_dir.name, "for": purpose}
+        count = record_reading(ledger_path(run_dir, dataset), split, reader)
+        return self.cached("test"), count
 
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`, which describes the launch."""
