@@ -53,8 +53,8 @@ def compare_run(
         has them; `class_sizes`, `slice_sizes` and `against` as `metrics.measure` gives them;
         `over_k`: for each k of Figure 2 `k`, `multiply_adds`, `valid_accuracy`, `accuracy` by rule
         and the smart ensemble's `calibration`; `test_readings`: how often the test split has been
-        read, by the ledger; `gradients`: as `study_gradients` gives them, or null; `diverged`: titles; `seconds`:
-        durations of the trainings on their workers, by purpose.
+        read, by the ledger; `gradients`: as `study_gradients` gives them, or null; `diverged`:
+        titles; `seconds`: durations of the trainings on their workers, by purpose.
 
     Raises:
         RunFailedError: no trial is complete, or workers were lost repeatedly.
@@ -127,7 +127,7 @@ def _measured(run: ComparedRun, test: Split, trained: TrainedRules) -> dict[str,
 
 
 def _described(
-    measured: Mapping[str, Mapping[str, Any]],
+    measured: Mapping[str, dict[str, Any]],
     facts: RunFacts,
     task: TrainingTask,
     trained: TrainedRules,

@@ -10,7 +10,8 @@ from typing import Any
 
 from distcel.report.frame import Results, comparisons, rule_titles
 
-SMART, CONSTANT = "e2e_cel", "constant_control"
+SMART, CONSTANT, SHUFFLED = "e2e_cel", "constant_control", "shuffled_control"
+CONTROLS = (CONSTANT, SHUFFLED)
 MARGIN = 0.01  # rules are level if their accuracies differ by less than one percentage point
 SIGNIFICANCE = 0.05
 

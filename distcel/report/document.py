@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distcel.report import notes, tables
-from distcel.report.claims import over_seeds
+from distcel.report import leads, notes, tables
+from distcel.report.claims import SMART, over_seeds
 from distcel.report.figures import draw_figure_2, draw_pareto
 from distcel.report.frame import (
     Results,
@@ -24,7 +24,7 @@ from distcel.report.frame import (
     rule_titles,
     title,
 )
-from distcel.report.pareto import SMART, best_k
+from distcel.report.pareto import best_k
 from distcel.storage.files import write_atomically, write_json
 
 
@@ -132,7 +132,7 @@ def _papers_sections(results: Results) -> list[str]:
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
         f"chosen is chosen on the valid split. {_sizes(found)}{left_out}{read}"
         f"{notes.of_precision(found)}{found[0]['note']}",
-        *_table(_SUMMARY, tables.summary(results)),
+        *_table(_SUMMARY, leads.summary(results)),
         *_table("Table 1, base learners (mean over the learners)", tables.table_1(found)),
         *_table("Table 2, smart ensemble and consensus rules", tables.table_2(found)),
         *_table("Table 3, best sub-ensemble", tables.best_points(results)),
@@ -141,7 +141,7 @@ def _papers_sections(results: Results) -> list[str]:
 
 
 def _further_sections(results: Results, figures: str) -> list[str]:
-    leading = tables.leaders(results)
+    leading = leads.leaders(results)
     lead = " and of ".join(leading.values())
     sections = _table(
         f"Table 4, every rule, with the lead over it of {lead}: mean over the seeds",
@@ -151,7 +151,7 @@ def _further_sections(results: Results, figures: str) -> list[str]:
     parts = ["a", "b"] if len(leading) > 1 else [""]
     for part, (key, name) in zip(parts, leading.items(), strict=True):
         caption = f"Table 5{part}, the lead of {name} over each rule, seed by seed"
-        sections += _table(caption, tables.leads_by_seed(results, key))
+        sections += _table(caption, leads.leads_by_seed(results, key))
     sections += _table(
         "Table 6, what was chosen on valid, seed by seed", tables.chosen_on_valid(results)
     )
@@ -165,8 +165,8 @@ def _further_sections(results: Results, figures: str) -> list[str]:
     sections.append(f"![Pareto front]({figures}/pareto.svg)")
     sections.append(markdown(tables.cost_against_accuracy(results)))
     sections += _table(
-        f"Calibration of {rule_titles(results)[SMART]} at each k: the temperature that is fitted on "
-        "valid, and the calibration error in % and the mean negative log likelihood in nats on "
+        f"Calibration of {rule_titles(results)[SMART]} at each k: the temperature fitted on valid, "
+        "and the calibration error in % and the mean negative log likelihood in nats on "
         "test before and after it",
         tables.calibration(results),
     )

@@ -19,6 +19,7 @@ from distcel.train.loop import Training, predict
 
 PENALTIES = (1e-4, 1e-3, 1e-2)
 _FOLDS = 5
+_BATCH, _BATCHES = 64, 20  # of so many samples, or fewer, so that an epoch has so many batches
 _PATIENCE = 5  # a training ends after so many epochs without a lower loss
 Samples = tuple[Tensor, Tensor]  # rows (S, F) and labels (S,)
 
@@ -102,5 +103,6 @@ class FullyConnected:
         def batch_loss(batch_B: Tensor, _: torch.Generator) -> Tensor:
             return cross_entropy(network(rows_SF[batch_B]), labels_S[batch_B])
 
-        recipe = Recipe("adam", 0.001, self.max_epochs, 64, weight_decay=penalty)
+        batch_size = min(_BATCH, max(1, len(labels_S) // _BATCHES))
+        recipe = Recipe("adam", 0.001, self.max_epochs, batch_size, weight_decay=penalty)
         return Training(network, batch_loss, torch.arange(len(labels_S)), recipe, self.seed)

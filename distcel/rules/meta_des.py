@@ -28,10 +28,10 @@ class MetaDES:
     """A naive Bayes classifier selects the learners for each sample (Cruz et al. 2015).
 
     It estimates the competence of each learner from its predictions of the `count` nearest samples
-    by features, from those of the `n_profiles` samples with the most similar outputs of all learners,
-    and from its confidence. The vote is the mean softmax output of the learners with a competence
-    above 1/2, or of all learners if none has. In their paper each selected learner votes for one
-    class.
+    by features, from those of the `n_profiles` samples with the most similar outputs of all
+    learners, and from its confidence. The vote is the mean softmax output of the learners with a
+    competence above 1/2, or of all learners if none has. In their paper each selected learner votes
+    for one class.
     """
 
     features: Features

@@ -86,9 +86,9 @@ CONSENSUS = (
     Rule(
         key="fc_super_learner",
         title="FC-SL",
-        about="the paper's Super Learner as its Section 5 describes it, a fully connected network: "
-        f"{FullyConnected(0).hidden} hidden units on the logarithms of all outputs. It is fitted on "
-        "valid, which no learner has seen, and its weight decay (of "
+        about="the Super Learner of the paper's Section 5, a fully connected network: "
+        f"{FullyConnected(0).hidden} hidden units on the logarithms of all outputs. It is fitted "
+        "on valid, which no learner has seen, and its weight decay (of "
         f"{_listed(PENALTIES)}) and epochs (at most {FullyConnected(0).max_epochs}) are chosen by "
         "the cross entropy on five folds of it (Ju et al. 2018)",
         fitted_on="valid",
@@ -257,8 +257,8 @@ CONSENSUS = (
         key="meta_des",
         title="META-DES",
         about="a classifier judges which learners are competent for an image, by the "
-        f"{_COUNT} nearest images of valid, by the same distance, and by similar outputs (Cruz et al. 2015); the mean "
-        "output of those",
+        f"{_COUNT} nearest images of valid, by the same distance, and by similar outputs (Cruz et "
+        "al. 2015); the mean output of those",
         fitted_on="valid",
         n_used=unknown,
         cost=unknown,

@@ -6,7 +6,7 @@ from distcel.experiment.types import learner_specs
 from distcel.rules.consensus import RANDOM_DRAWS
 from distcel.rules.registry import PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC
-from tests.cached_splits import made_split, split_of
+from tests.cached_splits import made_split, options_of, split_of
 
 SPECS = learner_specs(("a", "b", "c"))
 
@@ -36,7 +36,7 @@ def paper_rules(train: Split, test: Split) -> dict[str, ProbsDSC]:
     wrong = (test.labels_S + 1) % 3
     smart = np.eye(3)[np.where(np.arange(n_samples) < n_samples // 2, test.labels_S, wrong)][None]
     rules = [RULES[key] for key in PAPER_RULES[1:]]
-    return {"e2e_cel": smart, **predict_rules(rules, train, train, test, 2, seed=0)[0]}
+    return {"e2e_cel": smart, **predict_rules(rules, train, test, options_of(train, 2))[0]}
 
 
 def test_every_rule_is_measured_on_the_chosen_classes() -> None:
