@@ -21,7 +21,7 @@ from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_p
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
-from distcel.storage.ledger import ledger_path, record_reading
+from distcel.storage.ledger import ledger_path, record_reading, require_ledger
 from distcel.storage.provenance import describe_commit
 from distcel.train import selection
 from distcel.train.cache import PredictionCache, cross_fitted
@@ -162,6 +162,7 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
     splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
     specs = learner_specs(splits.class_names)
+    require_ledger(ledger_path(options.run_dir, experiment.dataset))
     search = SearchSettings(
         space=search_space(experiment, len(specs), options.fixed),
         first=first_point(experiment, len(specs), options.fixed),

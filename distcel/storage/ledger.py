@@ -12,10 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from distcel.experiment.errors import invalid
+
 
 def ledger_path(run_dir: Path, dataset: str) -> Path:
     """The ledger of a data set, beside the run directory."""
     return run_dir.parent / f"test-readings-{dataset}.jsonl"
+
+
+def require_ledger(path: Path) -> None:
+    """Raise InvalidInputError unless readings can be appended: found now, not after the search."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        found = f"{str(path)!r} ({error.strerror})"
+        remedy = "give a --run-dir in a folder that can be written"
+        raise invalid("a ledger beside the run directory", found, remedy) from None
 
 
 def record_reading(path: Path, split: str, reader: dict[str, Any]) -> int:
@@ -32,12 +44,16 @@ def record_reading(path: Path, split: str, reader: dict[str, Any]) -> int:
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     line = json.dumps({"date": now, "split": split, **reader})
-    with path.open("a+b") as file:
-        file.write(f"{line}\n".encode())  # one write: lines of two processes do not mix
-        file.flush()
-        os.fsync(file.fileno())
-        file.seek(0)
-        lines = file.read().splitlines()
+    try:
+        with path.open("a+b") as file:
+            file.write(f"{line}\n".encode())  # one write: lines of two processes do not mix
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            lines = file.read().splitlines()
+    except OSError as error:
+        error.filename = str(path)
+        raise
     return sum(_may_be_of(split, line) for line in lines)
 
 

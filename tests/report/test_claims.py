@@ -39,7 +39,8 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     assert equivalence_p(values) == pytest.approx(max(sides))
     assert equivalence_p([-v for v in values]) == pytest.approx(max(sides))
     outside = equivalence_p([0.03, 0.02])
-    assert outside is not None and outside > 0.5
+    assert outside is not None
+    assert outside > 0.5
     assert (equivalence_p([0.0, 0.0]), equivalence_p([0.02, 0.02])) == (0.0, 1.0)
     assert equivalence_p([0.0]) is None
 

@@ -314,3 +314,47 @@ def test_a_launchs_report_has_our_numbers_beside_the_papers() -> None:
     split = {"selector_split": "holdout", "fixed": {"m": 2}}
     title = "digits, preset quick, selector split holdout, m = 2, seed 0"
     assert launch_report(found | split).startswith(f"# {title}\n")
+
+
+def test_the_report_begins_with_the_controls_and_the_gain_from_the_learners() -> None:
+    found = made_results({})
+    for seed, lead in zip(found["seeds"], (0.02, 0.04), strict=True):
+        comparison = seed["comparison"]
+        against = comparison["against"]["e2e_cel"]
+        for key in ("constant_control", "shuffled_control"):
+            comparison["rules"][key] = comparison["rules"]["stacking"] | {"title": key}
+            against[key] = against["stacking"] | {"mean": lead}
+    text = reproduction_report(found)
+    assert text.index("In short:") < text.index("Table 1")
+    expected = ["50.00 [50.00, 50.00]", "+3.00 [-9.71, +15.71]", "not told apart"]
+    assert row(text, "constant_control", "In short:") == expected
+    assert row(text, "gain from the learners", "In short:") == [expected[1], "-", "-"]
+    assert "- Gain from the learners: " in text
+    assert "Gain from the learners" not in reproduction_report(made_results({}))
+
+
+def test_the_report_has_the_calibration_at_each_k_before_and_after_the_temperature() -> None:
+    assert "Calibration of" not in (plain := reproduction_report(made_results({})))
+    assert "- Temperature: " not in plain
+    found = made_results({})
+    for seed, temperature in zip(found["seeds"], (0.2, 0.4), strict=True):
+        for point in seed["comparison"]["over_k"]:
+            before, after = (
+                {"calibration_error": error, "negative_log_likelihood": error / 2}
+                for error in (0.3, 0.02)
+            )
+            point["calibration"] = {"temperature": temperature, "before": before, "after": after}
+    text = reproduction_report(found)
+    expected = ["0.30 ± 0.14", "30.00 ± 0.00", "2.00 ± 0.00", "0.15 ± 0.00", "0.01 ± 0.00"]
+    assert row(text, "2", "Calibration of e2e-CEL at each k") == expected
+    assert "- Temperature: " in text
+
+
+def test_the_report_says_how_often_the_test_split_was_read() -> None:
+    found = made_results({})
+    assert "has been read" not in reproduction_report(found)
+    for i, seed in enumerate(found["seeds"]):
+        seed["launch"]["test_readings"] = 1 + 2 * i
+        seed["comparison"]["test_readings"] = 2 + 2 * i
+    assert "The test split has been read 4 times by the runs" in reproduction_report(found)
+    assert "The test split has been read once by the" in launch_report(found["seeds"][0]["launch"])

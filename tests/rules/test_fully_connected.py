@@ -32,5 +32,7 @@ def test_a_training_that_learns_nothing_ends_early_and_is_not_chosen_long() -> N
 
 
 def test_seeds_draw_other_weights() -> None:
-    vote, other = (FullyConnected(seed, split_of(1), max_epochs=2).fit(split_of(0)) for seed in (0, 1))
+    vote, other = (
+        FullyConnected(seed, split_of(1), max_epochs=2).fit(split_of(0)) for seed in (0, 1)
+    )
     assert not vote(split_of(2)).equal(other(split_of(2)))
