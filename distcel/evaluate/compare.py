@@ -18,6 +18,7 @@ from distcel.evaluate.trainings import ComparedRun, TrainedRules, train_beyond, 
 from distcel.execute.jobs import Executor
 from distcel.rules.consensus import random_selections
 from distcel.rules.controls import CONSTANT, SHUFFLED, ControlRule
+from distcel.rules.from_classifier import FromClassifier
 from distcel.rules.registry import (
     MEAN_LEARNER,
     ORACLE,
@@ -139,7 +140,7 @@ def _described(
         rows[key]["chosen"] = {"what": RULES[key].chosen, "value": value}
     for key, one in trained.rivals.items():
         rows[key]["training"] = one.facts(task)
-        if isinstance(one.rule, ControlRule):
+        if isinstance(one.rule, ControlRule | FromClassifier):
             rows[key]["training"]["k"] = one.rule.chosen_k(one.network, task)
     if trained.vote_trial:
         rows["learned_vote"]["trial"] = asdict(trained.vote_trial)

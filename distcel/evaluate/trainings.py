@@ -13,8 +13,10 @@ from distcel.execute.jobs import Executor
 from distcel.experiment.space import few_lrs
 from distcel.experiment.types import SelectionParams
 from distcel.rules.controls import controls
+from distcel.rules.from_classifier import from_classifier
 from distcel.rules.learned_vote import search_learned_vote, third_of
 from distcel.rules.registry import RULES
+from distcel.rules.single_network import SingleNetwork
 from distcel.rules.trained import (
     SMART,
     TITLES,
@@ -133,6 +135,8 @@ def train_beyond(run: ComparedRun, trained: TrainedRules) -> TrainedRules:
         labels_S, run.prepared.specs, experiment, options.selector_split, options.seed
     )
     further = rules_beyond(experiment, best, counts, run.lrs, single_lr)
+    classifier = SingleNetwork(experiment.selector_recipe.epochs, single_lr)
+    further |= from_classifier(run.searched, run.lrs, classifier)
     found |= best_on_valid(further, run.shared, run.executor, run.folder)
     if vote is not None:
         found["learned_vote"] = vote[0]

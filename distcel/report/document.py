@@ -41,7 +41,6 @@ def launch_title(results: Results) -> str:
 def launch_tables(results: Results) -> str:
     """The launch's report without its heading, for pages that have one of their own."""
     read = _added_after_test({launch_title(results): results["test_read_after"]})
-    read += _readings([results])
     left_out = _duplicates([results["n_duplicates"]])
     point = {"distcel": (results["best"], results["valid_accuracy"])}
     return _joined(

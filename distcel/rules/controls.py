@@ -25,9 +25,9 @@ CONSTANT = Rule(
     key="constant_control",
     title="constant control",
     about="e2e-CEL whose base learners each give the same output for every image, their mean "
-    "output over the samples that the selection net is trained on. It is trained and chosen by "
-    "the same recipe at the best trial's parameters, k and the learning rate chosen on valid as "
-    "for the other trained rules; the search is not repeated",
+    "output over the samples that the selection net is trained on. It is trained by the same "
+    "recipe at the best trial's epsilon and k, or, where one net is trained for every k, at the k "
+    "that is best on valid. The search is not repeated for it",
     fitted_on="train",
     n_used=unknown,
     cost=unknown,

@@ -125,6 +125,7 @@ def test_how_many_learners_each_rule_uses_and_its_cost() -> None:
         "soft_gating": (6, 1600),
         "brief_single_network": (0, 100),
         "learned_vote": (3, 1300 + 3 * 16),
+        "e2e_cel_from_classifier": (2, 1200),
         "constant_control": (None, None),
         "shuffled_control": (None, None),
     }
