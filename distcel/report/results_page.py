@@ -44,9 +44,14 @@ logger = logging.getLogger(__name__)
 BEGIN = "<!-- The summary below is generated: `distcel report --pages docs/results`. -->"
 END = "<!-- End of the summary. -->"
 _FILES = ("figure2.svg", "pareto.svg", "results.json")
-_EQ_7, _VOTE = "e2e_cel_eq_7", "learned_vote"
-_SINGLE, _BRIEF = "single_network", "brief_single_network"
-_NOT_OTHER = (SMART, _EQ_7, _VOTE, _SINGLE, _BRIEF, "oracle", "single_mean", *CONTROLS)
+_OWN_COLUMNS = (
+    "e2e_cel_eq_7",
+    "learned_vote",
+    "single_network",
+    "brief_single_network",
+    "e2e_cel_from_classifier",
+)
+_NOT_OTHER = (SMART, *_OWN_COLUMNS, "oracle", "single_mean", *CONTROLS)
 _SHORT = [key for key in IN_SUMMARY if key != SHUFFLED]
 _IN_SHORT = (
     "Accuracy in % on the test split, mean over the seeds, in brackets its 95 % t-interval. The "
@@ -207,7 +212,7 @@ def _row(title: str, results: Results) -> dict[str, str]:
         "k": f"{ks} of {first['n_learners']}",
         "best other rule": f"{titles[best]} {mean_and_deviation(found[best])}",
     }
-    for key in (_EQ_7, _VOTE, _SINGLE, _BRIEF):
+    for key in _OWN_COLUMNS:
         if key in found:
             row[titles[key]] = mean_and_deviation(found[key])
     return row
