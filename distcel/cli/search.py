@@ -223,16 +223,17 @@ def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     import torch
 
     from distcel.data.draw import draw_splits
+    from distcel.data.subsets import specs_of
     from distcel.execute.pool import WorkerPool
-    from distcel.experiment.types import first_point, learner_specs
+    from distcel.experiment.types import first_point
     from distcel.search.options import choose
     from distcel.train.estimate import count_samples, describe
 
     experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
     class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
-    specs = learner_specs(class_names)
-    point = first_point(experiment, len(specs), chosen.fixed)
     labels_S = pools["train"].labels
+    specs = specs_of(experiment, class_names, labels_S, chosen.seed)
+    point = first_point(experiment, len(specs), chosen.fixed)
     counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
     num_samples = chosen.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}

@@ -121,7 +121,6 @@ def compare(
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
-    require_comparable(facts["selector_split"], {}, beyond)
     found = run.results
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
@@ -136,6 +135,7 @@ def compare(
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
     )
+    require_comparable(chosen, facts["selector_split"], {}, beyond)
     workers = workers or Workers(executor)
     load_stages(workers, "none")
     from distcel.evaluate.compare import compare_run
