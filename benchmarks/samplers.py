@@ -33,12 +33,11 @@ from benchmarks.sampler_table import table_path
 from distcel.execute.inline import one_thread
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
-from distcel.experiment.types import Experiment, first_point
+from distcel.experiment.types import Experiment, SelectionParams, first_point
 from distcel.search.search import SearchSettings
 
 FULL_TRAININGS = (2, 4, 8)  # budgets, in epochs of so many trainings to the end
 JUDGED, TARGET = 4, 0.3  # the median regret after so many trainings, in points, at most
-REPETITIONS, GP_REPETITIONS = 1000, 100  # a proposal of GP takes a hundred times as long
 
 
 class SobolStart(BaseSampler):
@@ -82,17 +81,30 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "Sobol, TPE after 4": lambda s: SobolStart(4, s, TPESampler(seed=s, n_startup_trials=1)),
     "GP after 4": lambda seed: _gp(seed, 4),
     "GP after 2": lambda seed: _gp(seed, 2),
-    "Sobol, GP after 4": lambda seed: SobolStart(4, seed, _gp(seed, 1)),
 }
 
 
 @dataclass(frozen=True)
 class Space:
-    """A space to search, and the numbers of trials after which the regret is shown."""
+    """A space to search, and how often it is searched.
+
+    Attributes:
+        title: what is searched.
+        experiment: has the space and the first trial.
+        n_trials: the numbers of trials after which the regret is shown.
+        searches: of each sampler.
+        gp_searches: of a GP, whose proposals take a hundred times as long.
+        gp_trials: the trials of such a search.
+        random_first: whether the first trial is a random point, as where nobody knows a good one.
+    """
 
     title: str
     experiment: Experiment
     n_trials: tuple[int, ...]
+    searches: int
+    gp_searches: int
+    gp_trials: int
+    random_first: bool = False
 
 
 def spaces(dataset: str) -> list[Space]:
@@ -104,67 +116,76 @@ def spaces(dataset: str) -> list[Space]:
         space={**paper.space, **quick.space},
         first_trial=replace(quick.first_trial, k=paper.first_trial.k),
     )
+    own = Space("lr and epsilon, one net for every k", quick, (4, 8, 16), 1000, 100, 16)
     return [
-        Space("lr and epsilon, one net for every k", quick, (4, 8, 16)),
-        Space("k, m, gradient, lr and epsilon", larger, (8, 24, 50)),
+        own,
+        replace(own, title=f"{own.title}, a random first trial", random_first=True),
+        Space("k, m, gradient, lr and epsilon", larger, (8, 24, 50), 200, 20, 24),
     ]
 
 
-def search_settings(space: Space, facts: dict[str, Any]) -> SearchSettings:
-    """The search of a space with all its trials."""
+def search_settings(space: Space, facts: dict[str, Any], num_samples: int) -> SearchSettings:
+    """The search of a space."""
     experiment, n_learners = space.experiment, facts["n_learners"]
     return SearchSettings(
         space=search_space(experiment, n_learners, {}),
         first=first_point(experiment, n_learners, {}),
         max_epochs=facts["recipe"]["epochs"],
         seed=0,
-        num_samples=max(space.n_trials),
+        num_samples=num_samples,
     )
 
 
-def regrets(
-    table: Table, searches: Sequence[Sequence[Replayed]], n_trials: tuple[int, ...]
-) -> list[list[float]]:
-    """The regrets of all searches, by budget and then by number of trials."""
-    waits = [n * table.accuracy_LEe.shape[-1] / N_WORKERS for n in FULL_TRAININGS]
-    by_budget = [[regret(table, trials, wait) for trials in searches] for wait in waits]
-    return by_budget + [[regret(table, trials[:n]) for trials in searches] for n in n_trials]
-
-
-def rows(
-    table: Table, facts: dict[str, Any], space: Space, repetitions: int, gp_repetitions: int
-) -> list[list[object]]:
-    """A row a sampler; how long it took is printed when its searches are done."""
-    settings, found = search_settings(space, facts), []
-    for name, new in SAMPLERS.items():
-        count, started = gp_repetitions if "GP" in name else repetitions, time.monotonic()
-        searches = [replay(table, settings, new(seed)) for seed in range(count)]
-        cells = regrets(table, searches, space.n_trials)
-        judged = statistics.median(cells[FULL_TRAININGS.index(JUDGED)])
-        verdict = "met" if judged <= TARGET else "**missed**"
-        found.append([name, count, *map(_spread, cells), verdict])
-        print(f"{space.title}, {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+def searches(
+    table: Table, facts: dict[str, Any], space: Space, name: str
+) -> list[Sequence[Replayed]]:
+    """All searches of a sampler; those of a seed begin with the same point for every sampler."""
+    is_gp = "GP" in name
+    settings = search_settings(space, facts, space.gp_trials if is_gp else max(space.n_trials))
+    found: list[Sequence[Replayed]] = []
+    for seed in range(space.gp_searches if is_gp else space.searches):
+        if space.random_first:
+            other = RandomSampler(seed=10**6 + seed)  # not the one with which a sampler continues
+            point = optuna.create_study(sampler=other).ask(settings.space).params
+            settings = replace(settings, first=SelectionParams.from_dict(point))
+        found.append(replay(table, settings, SAMPLERS[name](seed)))
     return found
 
 
+def row(table: Table, facts: dict[str, Any], space: Space, name: str) -> list[object]:
+    """The regrets of a sampler; how long its searches took is printed."""
+    started = time.monotonic()
+    found = searches(table, facts, space, name)
+    waits = [n * table.accuracy_LEe.shape[-1] / N_WORKERS for n in FULL_TRAININGS]
+    by_budget = [[regret(table, trials, wait) for trials in found] for wait in waits]
+    by_trials = [
+        [regret(table, trials[:n]) for trials in found] if n <= len(found[0]) else []
+        for n in space.n_trials
+    ]
+    judged = statistics.median(by_budget[FULL_TRAININGS.index(JUDGED)])
+    verdict = "met" if judged <= TARGET else "**missed**"
+    print(f"{space.title}, {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return [name, len(found), *map(_spread, by_budget + by_trials), verdict]
+
+
 def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f}, {np.percentile(values, 90):.2f}"
+    return f"{statistics.median(values):.2f}, {np.percentile(values, 90):.2f}" if values else ""
 
 
-def report(dataset: str, repetitions: int, gp_repetitions: int) -> str:
+def report(dataset: str) -> str:
     """The tables, as Markdown."""
     table, facts = Table.read(table_path(dataset))
     parts = [f"{dataset}, preset {facts['preset']}, {conditions()}."]
     for space in spaces(dataset):
-        settings = search_settings(space, facts)
-        first, best = 100 * table.at(settings.first.as_dict())[-1], 100 * table.best
+        first = table.at(search_settings(space, facts, 1).first.as_dict())[-1]
         head = ["sampler", "searches", *(f"{n} trainings" for n in FULL_TRAININGS)]
         head += [*(f"{n} trials" for n in space.n_trials), f"{TARGET} at {JUDGED} trainings"]
         parts.append(
             f"Searched: {space.title}. Median and 90th percentile of the regret in percentage "
-            f"points; the first trial has {first:.2f} %, the best point {best:.2f} %."
+            f"points. The best point has {100 * table.best:.2f} %"
+            + ("." if space.random_first else f", the first trial {100 * first:.2f} %.")
         )
-        parts.append(markdown(head, rows(table, facts, space, repetitions, gp_repetitions)))
+        parts.append(markdown(head, [row(table, facts, space, name) for name in SAMPLERS]))
     return "\n\n".join(parts)
 
 
@@ -172,13 +193,11 @@ def main() -> None:
     """Print the tables."""
     flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     flags.add_argument("dataset")
-    flags.add_argument("--repetitions", type=int, default=REPETITIONS)
-    flags.add_argument("--gp-repetitions", type=int, default=GP_REPETITIONS)
     arguments = flags.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # QMCSampler's
     with one_thread():
-        print(report(arguments.dataset, arguments.repetitions, arguments.gp_repetitions))
+        print(report(arguments.dataset))
 
 
 if __name__ == "__main__":
