@@ -29,9 +29,22 @@ def cluster_pool(gpu_share: float) -> WorkerPool:
 def connect(address: str | None) -> Iterator[str]:
     """Connect to Ray while the context is open; yields where its dashboard is, for the log.
 
+    Arguments and errors are those of `connection`.
+    """
+    with connection(address) as connected:
+        yield connected()
+
+
+@contextmanager
+def connection(address: str | None) -> Iterator[Callable[[], str]]:
+    """Ray for as long as the context is open; yields what connects, once it is called.
+
+    A launch that finds everything done never calls it, and saves the seconds of Ray's start. What
+    is yielded returns where the dashboard is, for the log.
+
     Args:
         address: the address of a running cluster; None starts a cluster here. Workers get the code
-            that this process imported.
+            as it is when the context is entered, which this process imported.
 
     Raises:
         InvalidInputError: no cluster answers at the address, or this process is connected to Ray
@@ -39,22 +52,27 @@ def connect(address: str | None) -> Iterator[str]:
         RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
     _require_unconnected()
-    with TemporaryDirectory() as folder, environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
+    with TemporaryDirectory() as folder:
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
         code = {"working_dir": folder}
+        try:
+            yield lambda: _connect(address, code)
+        except ray.exceptions.RayError as error:
+            if isinstance(error, ray.exceptions.RayTaskError):  # a defect, with its traceback
+                raise
+            remedy = "the same command continues the run"
+            raise RunFailedError(f"Ray failed ({_in_one_line(error)}): {remedy}") from error
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str | None, code: dict[str, Any]) -> str:
+    with environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
         context = _start_cluster(code) if address is None else _join_cluster(address, code)
-    try:
-        url = context.dashboard_url  # empty where the cluster was started without one
-        sign_in = "(sign in with what `ray get-auth-token` prints)"
-        yield f"http://{url} {sign_in}" if url else "none on this cluster"
-    except ray.exceptions.RayError as error:
-        if isinstance(error, ray.exceptions.RayTaskError):  # a defect of ours, with its traceback
-            raise
-        remedy = "the same command continues the run"
-        raise RunFailedError(f"Ray failed ({_in_one_line(error)}): {remedy}") from error
-    finally:
-        ray.shutdown()
+    url = context.dashboard_url  # empty where the cluster was started without one
+    sign_in = "(sign in with what `ray get-auth-token` prints)"
+    return f"http://{url} {sign_in}" if url else "none on this cluster"
 
 
 def send_by_value(function: Callable[..., Any]) -> None:

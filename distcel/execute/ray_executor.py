@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NoReturn
 
 import ray
@@ -29,26 +30,35 @@ _MAX_UNREAD_EVENTS = 8  # per actor: each may hold a state of some hundred megab
 
 
 class RayExecutor:
-    """Runs jobs on actors of the cluster that Ray is connected to.
+    """Runs jobs on actors of a Ray cluster.
 
     Args:
-        pool: how many actors run at once, and what each of them holds of a node.
+        find_pool: connects to Ray where this process is not connected yet; returns how many actors
+            run at once, and what each of them holds of a node. It is called when the first job
+            runs.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
-        self.pool = pool
+    def __init__(self, find_pool: Callable[[], WorkerPool]) -> None:
+        self._find_pool = find_pool
         self.n_actors: Counter[str] = Counter()
+
+    @cached_property
+    def pool(self) -> WorkerPool:
+        """How many actors run at once, and what each of them holds of a node."""
+        return self._find_pool()
 
     @property
     def n_workers(self) -> int:
         """How many actors run at once."""
         return self.pool.size
 
-    def share(self, data: Any) -> Any:
-        """A reference to the data in Ray's object store."""
-        return ray.put(data)
+    def share(self, data: Any) -> Shared:
+        """The data, which goes to Ray's object store when the first job needs it."""
+        return Shared(self, data)
 
-    def run(self, jobs: Sequence[Job], shared: Any, kind: str, at_once: int | None = None) -> int:
+    def run(
+        self, jobs: Sequence[Job], shared: Shared, kind: str, at_once: int | None = None
+    ) -> int:
         """Run the jobs as `Executor.run` describes."""
         missing = [job for job in jobs if not job.is_kept()]
         if missing:
@@ -59,6 +69,24 @@ class RayExecutor:
             finally:
                 run.stop_actors()
         return len(missing)
+
+
+class Shared:
+    """Data that every worker of an executor can read.
+
+    Args:
+        executor: connects to Ray.
+        data: what is shared.
+    """
+
+    def __init__(self, executor: RayExecutor, data: Any) -> None:
+        self._executor, self._data = executor, data
+
+    @cached_property
+    def reference(self) -> Any:
+        """The reference to the data in Ray's object store, which has it once."""
+        _ = self._executor.pool  # connects to Ray
+        return ray.put(self._data)
 
 
 class Worker:
@@ -86,7 +114,9 @@ _WorkerActor = ray.remote(Worker)
 class _Run:
     """Jobs that run on actors until all of them have ended."""
 
-    def __init__(self, executor: RayExecutor, jobs: Sequence[Job], shared: Any, kind: str) -> None:
+    def __init__(
+        self, executor: RayExecutor, jobs: Sequence[Job], shared: Shared, kind: str
+    ) -> None:
         self.executor, self.shared, self.kind = executor, shared, kind
         self.pending, self.n_jobs, self.n_done = deque(jobs), len(jobs), 0
         self.losses: Counter[str] = Counter()
@@ -120,7 +150,7 @@ class _Run:
         n_actors[self.kind] += 1
         name = f"{self.kind.replace(' ', '-')}s-{n_actors[self.kind]}"
         options = _WorkerActor.options(name=name, num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)
-        actor = options.remote(self.shared)
+        actor = options.remote(self.shared.reference)
         self.starting[actor.ready.remote()] = actor  # type: ignore[attr-defined]
 
     def _actor_started(self, ready: Any) -> None:

@@ -13,6 +13,7 @@ from distcel.experiment.errors import require_choice, require_positive
 
 if TYPE_CHECKING:
     from distcel.execute.jobs import Executor
+    from distcel.execute.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Workers:
 
     @contextmanager
     def open(self, network: Architecture | OwnArchitecture | None = None) -> Iterator[Executor]:
-        """The executor, while the context is open.
+        """The executor, while the context is open; Ray is connected when the first job runs.
 
         Args:
             network: the architecture to train; a user's own function is sent to the workers.
@@ -51,13 +52,19 @@ class Workers:
 
             yield InlineExecutor()
             return
-        from distcel.execute.cluster import cluster_pool, connect, send_by_value
+        from distcel.execute.cluster import cluster_pool, connection, send_by_value
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
-        with connect(self.address) as dashboard:
-            self.connected()
-            pool = cluster_pool(self.gpus_per_worker)
-            logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
-            yield RayExecutor(pool)
+
+        with connection(self.address) as connect:
+
+            def find_pool() -> WorkerPool:
+                dashboard = connect()
+                self.connected()
+                pool = cluster_pool(self.gpus_per_worker)
+                logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
+                return pool
+
+            yield RayExecutor(find_pool)

@@ -47,7 +47,8 @@ def fit(
 
     Args:
         experiment: name of a data set, or an Experiment of your own.
-        preset: the data set's preset: `smoke` (seconds), `quick` (minutes) or `paper`.
+        preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
+            alone) or `paper`.
         data_dir: the folder of the data set.
         run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.
@@ -99,14 +100,14 @@ def compare(
 ) -> pd.DataFrame:
     """Compare a finished run's best trial with every other rule, on the test split.
 
-    This trains the smart ensemble at each k of Figure 2. Trained networks are kept in the run
-    directory, and the comparison in its `comparison.json`.
+    This trains the smart ensemble at each k of Figure 2, and its controls. Trained networks are
+    kept in the run directory, and the comparison in its `comparison.json`.
 
     Args:
         run: a run from `fit` or `load_run`.
         data_dir: the folder of the data set; None is the one that the last launch had.
         beyond: also train rules that the paper does not have: the learned vote, soft gating,
-            straight-through top-k and single networks.
+            straight-through top-k, single networks, and e2e-CEL that starts from one.
         gradients: also train the best trial with each gradient.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
