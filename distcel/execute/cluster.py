@@ -14,8 +14,10 @@ from typing import Any
 
 import ray
 
+from distcel.execute.address import chosen_address, require_answer
 from distcel.execute.environment import environment
 from distcel.execute.pool import WorkerPool
+from distcel.execute.private_folder import keep, private_folder
 from distcel.experiment.errors import RunFailedError, invalid, require
 from distcel.storage.provenance import write_copy
 
@@ -30,20 +32,42 @@ def connect(address: str | None) -> Iterator[str]:
     """Connect to Ray while the context is open; yields where its dashboard is, for the log.
 
     Args:
-        address: the address of a running cluster; None starts a cluster here. Workers get the code
-            that this process imported.
+        address: the address of a running cluster; None is that of `RAY_ADDRESS`, and without it
+            starts a cluster here, as `local` does. Workers get the code that this process imported.
 
     Raises:
-        InvalidInputError: no cluster answers at the address, or this process is connected to Ray
-            already.
+        InvalidInputError: no cluster answers at the address, it refuses this process's token, or
+            this process is connected to Ray already.
         RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
     _require_unconnected()
-    with TemporaryDirectory() as folder, environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
+    found, by = chosen_address(address)
+    if found is not None:
+        require_answer(found, by)
+        with _connected(lambda code: _join_cluster(found, by, code)) as dashboard:
+            yield dashboard
+        return
+    with private_folder() as folder:
+        try:
+            with _connected(lambda code: _start_cluster(folder, code)) as dashboard:
+                yield dashboard
+        except RayFailedError as error:
+            keep(folder)
+            raise RayFailedError(f"{error}; Ray's logs are in {folder}") from error
+
+
+class RayFailedError(RunFailedError):
+    """Ray does not start, or fails."""
+
+
+@contextmanager
+def _connected(join: Callable[[dict[str, Any]], Any]) -> Iterator[str]:
+    # Inside a job of `ray job submit`, whose working_dir is the job's, this launch's goes first.
+    ours = environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_OVERRIDE_JOB_RUNTIME_ENV="1")
+    with TemporaryDirectory() as folder, ours:
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
-        code = {"working_dir": folder}
-        context = _start_cluster(code) if address is None else _join_cluster(address, code)
+        context = join({"working_dir": folder})
     try:
         url = context.dashboard_url  # empty where the cluster was started without one
         sign_in = "(sign in with what `ray get-auth-token` prints)"
@@ -52,7 +76,7 @@ def connect(address: str | None) -> Iterator[str]:
         if isinstance(error, ray.exceptions.RayTaskError):  # a defect of ours, with its traceback
             raise
         remedy = "the same command continues the run"
-        raise RunFailedError(f"Ray failed ({_in_one_line(error)}): {remedy}") from error
+        raise RayFailedError(f"Ray failed ({_in_one_line(error)}): {remedy}") from error
     finally:
         ray.shutdown()
 
@@ -74,11 +98,12 @@ def _require_unconnected() -> None:
     require(not ray.is_initialized(), rule, "one that is", remedy)
 
 
-def _start_cluster(code: dict[str, Any]) -> Any:
+def _start_cluster(folder: Path, code: dict[str, Any]) -> Any:
     _keep_token_private()
     try:
         return ray.init(
             address="local",
+            _temp_dir=str(folder / "r"),  # Ray lets everybody write into it, but not enter `folder`
             runtime_env=code,
             include_dashboard=True,
             dashboard_host="127.0.0.1",
@@ -86,17 +111,17 @@ def _start_cluster(code: dict[str, Any]) -> Any:
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray raises a bare one where a process of its own does not start
-        raise RunFailedError(f"Ray does not start here ({_in_one_line(error)})") from error
+        raise RayFailedError(f"Ray does not start here ({_in_one_line(error)})") from error
 
 
-def _join_cluster(address: str, code: dict[str, Any]) -> Any:
+def _join_cluster(address: str, by: str, code: dict[str, Any]) -> Any:
     try:
         return ray.init(
             address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        remedy = "start one with `ray start --head` or leave --address out"
-        rule = "a Ray cluster that answers at --address"
+        remedy = "start one with `ray start --head`, or leave the address out"
+        rule = f"a Ray cluster that this process can join at {by}"
         raise invalid(rule, f"{address!r} ({_in_one_line(error)})", remedy) from None
 
 

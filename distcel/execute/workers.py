@@ -25,7 +25,8 @@ class Workers:
 
     Attributes:
         executor: `ray`, or `inline` for this process without Ray.
-        address: the address of a running Ray cluster; None starts one on this machine.
+        address: the address of a running Ray cluster; None is that of `RAY_ADDRESS`, and without it
+            starts one on this machine, as `local` does.
         gpus_per_worker: the share of a GPU for each worker, where there are GPUs.
         connected: called once Ray is connected; Ray has replaced the signal handlers by then.
     """
