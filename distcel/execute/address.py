@@ -64,17 +64,23 @@ def require_answer(address: str, by: str) -> None:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             raise _refused(found, token) from None
         why = " ".join(str(error.details()).split())
-        raise invalid(f"a Ray cluster that answers at {by}", f"{address!r} ({why})", remedy) from None
+        raise invalid(
+            f"a Ray cluster that answers at {by}", f"{address!r} ({why})", remedy
+        ) from None
     except ConnectionError as error:
         why = " ".join(str(error).split())
-        raise invalid(f"a Ray cluster that answers at {by}", f"{address!r} ({why})", remedy) from None
+        raise invalid(
+            f"a Ray cluster that answers at {by}", f"{address!r} ({why})", remedy
+        ) from None
 
 
 def _refused(address: str, token: str | None) -> Exception:
     rule = f"the token of the Ray cluster at {address}"
     copy = "copy the token of its head to ~/.ray/auth_token here"
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-        return invalid(rule, "none (RAY_AUTH_MODE is not set)", f"set RAY_AUTH_MODE=token, and {copy}")
+        return invalid(
+            rule, "none (RAY_AUTH_MODE is not set)", f"set RAY_AUTH_MODE=token, and {copy}"
+        )
     return invalid(rule, "another one" if token else "none", copy)
 
 

@@ -1,16 +1,19 @@
 """The executor on a Ray cluster: reused actors, each with a core or a share of a GPU.
 
 Actors stream their progress and results to the driver, which alone writes files: no shared file
-system is needed. An actor that is lost is replaced, and its job continues from its last kept state.
+system is needed. An actor that is lost, or silent for much longer than an epoch takes, is replaced,
+and its job continues from its last kept state.
 """
 
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
 import torch
@@ -20,12 +23,19 @@ from distcel.execute.jobs import Job, Progress, Work, outcomes
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import InvalidInputError, RunFailedError
 
+if TYPE_CHECKING:
+    from distcel.execute.nodes import Nodes
+
 logger = logging.getLogger(__name__)
 
 MAX_LOSSES = 5  # lost workers of the same job, without a new state in between
 _SECONDS_BETWEEN_EPOCH_LINES = 10
 _SECONDS_OF_A_WAIT = 1.0
 _MAX_UNREAD_EVENTS = 8  # per actor: each may hold a state of some hundred megabytes
+# A worker is silent after this many times the longest wait for an event so far, and at least so
+# many seconds: another node may be slower, and after the last epoch all splits are predicted.
+_SILENT_EPOCHS = 10
+_LEAST_SILENT_SECONDS = 60.0
 
 
 class RayExecutor:
@@ -33,11 +43,18 @@ class RayExecutor:
 
     Args:
         pool: how many actors run at once, and what each of them holds of a node.
+        nodes: the nodes of a cluster that was joined; they come and go, and the pool with them.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
-        self.pool = pool
+    def __init__(self, pool: WorkerPool, nodes: Nodes | None = None) -> None:
+        self.pool, self.nodes = pool, nodes
         self.n_actors: Counter[str] = Counter()
+
+    def current_pool(self, wanted: int) -> WorkerPool:
+        """The pool now, where `wanted` workers would have work."""
+        if self.nodes is not None:
+            self.pool = self.nodes.pool(wanted)
+        return self.pool
 
     @property
     def n_workers(self) -> int:
@@ -52,10 +69,9 @@ class RayExecutor:
         """Run the jobs as `Executor.run` describes."""
         missing = [job for job in jobs if not job.is_kept()]
         if missing:
-            size = min(self.pool.size, len(missing), at_once or len(missing))
             run = _Run(self, missing, shared, kind)
             try:
-                run.run_all(size)
+                run.run_all(at_once or len(missing))
             finally:
                 run.stop_actors()
         return len(missing)
@@ -69,8 +85,9 @@ class Worker:
         self.shared = shared
         self.device = worker_device()
 
-    def ready(self) -> None:
-        """Return once the actor runs: until then it gets no job."""
+    def ready(self) -> str:
+        """The node, once the actor runs: until then it gets no job."""
+        return f"{ray.util.get_node_ip_address()}, {platform.node()}"
 
     def run(self, title: str, work: Work, state: bytes | None) -> Iterator[Any]:
         """Yield the job's `jobs.outcomes`; the Ray dashboard shows what is printed here."""
@@ -81,6 +98,16 @@ class Worker:
 
 
 _WorkerActor = ray.remote(Worker)
+
+
+@dataclass
+class _Running:
+    """A job on an actor, when its last event came, and whether its silence was logged."""
+
+    actor: Any
+    job: Job
+    last_event: float
+    silent: bool = False
 
 
 class _Run:
@@ -94,39 +121,60 @@ class _Run:
         self.failure: RunFailedError | None = None
         self.starting: dict[Any, Any] = {}
         self.idle: list[Any] = []
-        self.running: dict[Any, tuple[Any, Job]] = {}
+        self.running: dict[Any, _Running] = {}
+        self.places: dict[Any, str] = {}
+        self.n_fewer = 0
+        self.longest_wait: float | None = None  # for an event; None before the first epoch
         self.started = self.last_line = time.monotonic()
 
-    def run_all(self, n_actors: int) -> None:
-        for _ in range(n_actors):
-            self._start_actor()
+    def run_all(self, at_once: int) -> None:
         while self.pending or self.running:
+            self._adjust_actors(at_once)
             self._assign()
             source = first_ready([*self.running, *self.starting])
             if source in self.starting:
                 self._actor_started(source)
-            else:
+            elif source is not None:
                 self._take_event(source)
+            self._replace_silent()
         if self.failure:
             raise self.failure
 
     def stop_actors(self) -> None:
-        busy = [actor for actor, _ in self.running.values()]
+        busy = [running.actor for running in self.running.values()]
         for actor in [*self.idle, *busy, *self.starting.values()]:
             ray.kill(actor)
+
+    def _adjust_actors(self, at_once: int) -> None:
+        """Start actors for which there is room and work, those of lost ones and of new nodes too.
+
+        Where nodes have left, actors that wait for them are given up.
+        """
+        n_left = min(len(self.pending) + len(self.running), at_once)
+        size = max(1, self.executor.current_pool(n_left).size - self.n_fewer)
+        n_actors = len(self.idle) + len(self.running) + len(self.starting)
+        for _ in range(n_actors, min(size, n_left)):
+            self._start_actor()
+        for _ in range(min(len(self.starting), n_actors - size)):
+            ray.kill(self.starting.popitem()[1])
 
     def _start_actor(self) -> None:
         pool, n_actors = self.executor.pool, self.executor.n_actors
         n_actors[self.kind] += 1
         name = f"{self.kind.replace(' ', '-')}s-{n_actors[self.kind]}"
-        options = _WorkerActor.options(name=name, num_cpus=pool.num_cpus, num_gpus=pool.num_gpus)
+        options = _WorkerActor.options(
+            name=name,
+            num_cpus=pool.num_cpus,
+            num_gpus=pool.num_gpus,
+            label_selector=pool.label_selector,
+        )
         actor = options.remote(self.shared)
         self.starting[actor.ready.remote()] = actor  # type: ignore[attr-defined]
 
     def _actor_started(self, ready: Any) -> None:
         actor = self.starting.pop(ready)
         try:
-            ray.get(ready)
+            self.places[actor] = ray.get(ready)
             self.idle.append(actor)
             self.failed_starts = 0
         except ray.exceptions.RayError as error:
@@ -140,10 +188,12 @@ class _Run:
                 name=job.title,
                 _generator_backpressure_num_objects=_MAX_UNREAD_EVENTS,
             )
-            self.running[task.remote(job.title, job.work, job.state())] = actor, job
+            stream = task.remote(job.title, job.work, job.state())
+            self.running[stream] = _Running(actor, job, time.monotonic())
 
     def _take_event(self, stream: Any) -> None:
-        actor, job = self.running[stream]
+        running = self.running[stream]
+        actor, job = running.actor, running.job
         try:
             event = ray.get(next(stream))
         except StopIteration:
@@ -158,9 +208,38 @@ class _Run:
         else:
             if isinstance(event, Progress):
                 self._epoch_done(job, event)
+                self._note_wait(running)
             else:
                 job.keep(event)
                 self._job_ended(job)
+
+    def _note_wait(self, running: _Running) -> None:
+        now = time.monotonic()
+        self.longest_wait = max(self.longest_wait or 0.0, now - running.last_event)
+        running.last_event = now
+        if running.silent:
+            running.silent = False
+            logger.info("%s: its worker goes on", running.job.title)
+
+    def _replace_silent(self) -> None:
+        """Log which job's worker is silent, and replace it after twice that time.
+
+        A worker that hangs is killed, and nothing that it might still send is read.
+        """
+        if self.longest_wait is None:  # no epoch has shown how long one takes
+            return
+        limit = max(_SILENT_EPOCHS * self.longest_wait, _LEAST_SILENT_SECONDS)
+        for stream, running in [*self.running.items()]:
+            seconds, title = time.monotonic() - running.last_event, running.job.title
+            if seconds > limit and not running.silent:
+                running.silent = True
+                where = self.places[running.actor]
+                line = "%s: its worker on node %s is silent for %.0f s; epochs took %.1f s at most"
+                logger.warning(line, title, where, seconds, self.longest_wait)
+            elif seconds > 2 * limit:
+                del self.running[stream]
+                silence = RunFailedError(f"its worker was silent for {seconds:.0f} s")
+                self._worker_lost(running.actor, running.job, silence)
 
     def _epoch_done(self, job: Job, progress: Progress) -> None:
         if progress.state is not None:
@@ -184,8 +263,10 @@ class _Run:
         except RunFailedError as failure:
             self.failure = self.failure or failure
 
-    def _worker_lost(self, actor: Any, job: Job | None, error: ray.exceptions.RayError) -> None:
+    def _worker_lost(self, actor: Any, job: Job | None, error: Exception) -> None:
+        """Put the job back; `_adjust_actors` then starts another actor."""
         ray.kill(actor)
+        self.places.pop(actor, None)
         others = self.running or self.idle or self.starting
         if job is None:
             self._start_failed(bool(others), error)
@@ -195,13 +276,12 @@ class _Run:
         elif isinstance(error, ray.exceptions.OutOfMemoryError) and others:
             logger.warning("%s: node low on memory, continuing with one worker fewer", job.title)
             self.pending.appendleft(job)
-            return
+            self.n_fewer += 1
         else:
             self._count_loss(job, error)
             logger.warning("%s: worker lost, another one takes its place", job.title)
-        self._start_actor()
 
-    def _count_loss(self, job: Job, error: ray.exceptions.RayError) -> None:
+    def _count_loss(self, job: Job, error: Exception) -> None:
         """Run the job again, or give it up, which ends the run after the other jobs."""
         self.losses[job.title] += 1
         if self.losses[job.title] < MAX_LOSSES:
@@ -209,15 +289,15 @@ class _Run:
         else:
             self.failure = self.failure or lost_too_often(job.title, error)
 
-    def _start_failed(self, has_others: bool, error: ray.exceptions.RayError) -> None:
+    def _start_failed(self, has_others: bool, error: Exception) -> None:
         """Start another worker; after MAX_LOSSES in a row, continue with the others or fail."""
         title = f"start of a worker, {self.kind}"
         self.failed_starts += 1
         if self.failed_starts < MAX_LOSSES:
             logger.warning("%s: worker lost, another one takes its place", title)
-            self._start_actor()
         elif has_others:
             logger.warning("%s: worker lost %d times, continuing without it", title, MAX_LOSSES)
+            self.n_fewer += 1
         else:
             raise lost_too_often(title, error)
 
@@ -229,14 +309,12 @@ def worker_device() -> torch.device:
 
 
 def first_ready(sources: Sequence[Any]) -> Any:
-    """Wait for the first of the streams or references that is ready.
+    """Wait a second for the first of the streams or references that is ready, None if none is.
 
-    The waits are short: an exception in a signal's handler is raised only when a wait ends.
+    The wait is short: an exception in a signal's handler is raised only when a wait ends.
     """
-    ready: list[Any] = []
-    while not ready:
-        ready, _ = ray.wait(list(sources), num_returns=1, timeout=_SECONDS_OF_A_WAIT)
-    return ready[0]
+    ready, _ = ray.wait(list(sources), num_returns=1, timeout=_SECONDS_OF_A_WAIT)
+    return ready[0] if ready else None
 
 
 def is_lost(error: ray.exceptions.RayError) -> bool:
@@ -245,7 +323,7 @@ def is_lost(error: ray.exceptions.RayError) -> bool:
     return isinstance(cause, ray.exceptions.RayError)
 
 
-def lost_too_often(title: str, error: ray.exceptions.RayError) -> RunFailedError:
+def lost_too_often(title: str, error: Exception) -> RunFailedError:
     """The error after MAX_LOSSES lost workers."""
     reason = reason_of(str(error))
     return RunFailedError(f"{title}: worker lost {MAX_LOSSES} times, the last time: {reason}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from distcel.execute.address import chosen_address
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import require_choice, require_positive
 
@@ -53,12 +54,15 @@ class Workers:
             yield InlineExecutor()
             return
         from distcel.execute.cluster import cluster_pool, connect, send_by_value
+        from distcel.execute.nodes import Nodes
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
         with connect(self.address) as dashboard:
             self.connected()
-            pool = cluster_pool(self.gpus_per_worker)
-            logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
-            yield RayExecutor(pool)
+            logger.info("Ray: dashboard %s", dashboard)
+            nodes = Nodes(self.gpus_per_worker) if chosen_address(self.address)[0] else None
+            pool = nodes.pool() if nodes else cluster_pool(self.gpus_per_worker)
+            logger.info("Ray: %d workers at once", pool.size)
+            yield RayExecutor(pool, nodes)

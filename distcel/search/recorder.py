@@ -19,6 +19,7 @@ from distcel.search.trials import TrialStore
 logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome"  # the key of an epoch's result, an EpochResult or Failed
+WORKER = "worker"  # the key of what `describe_worker` returned beside an EpochResult
 # Parts of Ray's messages. A trial that has not begun did not cause its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 _WORKER_LOST = (*_NODE_LOST, "worker process has died")
@@ -61,7 +62,7 @@ class Recorder(tune.Callback):
             with _not_swallowed():
                 self.store.fail(number, outcome.reason)
         else:
-            self.store.add_epoch(number, outcome)
+            self.store.add_epoch(number, outcome, result[WORKER])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial as complete."""

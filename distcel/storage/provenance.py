@@ -11,7 +11,14 @@ import os
 import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+
+# Names of `torch.cpu.get_capabilities`, which is public; processors of another kind have no such
+# entries. What oneDNN calls supported includes emulation, which gains nothing.
+_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
+# What of a worker has to be as on the driver: cache keys have the driver's.
+VERSIONS = ("torch", "torchvision", "numpy")
 
 _PACKAGE = Path(__file__).parents[1]
 _ROOT = _PACKAGE.parent
@@ -67,6 +74,37 @@ def describe_machine() -> str:
     cores = f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return ", ".join([cores, *gpus])
+
+
+def describe_worker() -> dict[str, str]:
+    """What may change the numbers of this process: versions, processor, GPU and precision.
+
+    Raises:
+        ImportError: one of the libraries is missing or broken here.
+    """
+    import numpy as np
+    import torch
+
+    return {
+        "node": platform.node(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "numpy": np.__version__,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "bfloat16": bfloat16_hardware() or "none",
+    }
+
+
+def bfloat16_hardware() -> str | None:
+    """The hardware here with bfloat16: the GPU, or without one the CPU's instructions, if any."""
+    import torch
+
+    if torch.cuda.is_available():
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_name() if has_it else None
+    found = torch.cpu.get_capabilities()
+    return next((title for name, title in _INSTRUCTIONS.items() if found.get(name)), None)
 
 
 def describe_commit(root: Path = _ROOT) -> str | None:

@@ -68,7 +68,8 @@ def run():
     unwind_on_signals()
     stream = silent.options(num_returns="streaming").remote()
     threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    first_ready([stream])
+    while first_ready([stream]) is None:
+        pass
     return 0
 
 sys.exit(exit_status(run))
