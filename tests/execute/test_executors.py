@@ -63,6 +63,8 @@ class Counting:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _fail(self) -> None:
+        if self.fault == "hangs":
+            self._wait_for("nothing")
         if self.fault == "killed":
             self._wait_for(f"{self.title}.state")  # until the driver has kept the first epoch's
             os.kill(os.getpid(), signal.SIGKILL)
@@ -162,6 +164,30 @@ def test_a_job_that_the_run_cant_do_without_ends_it(executor: Executor, tmp_path
 def test_a_defect_comes_with_its_traceback(executor: Executor, tmp_path: Path) -> None:
     with pytest.raises((ZeroDivisionError, ray.exceptions.RayTaskError), match="a defect"):
         executor.run([job(tmp_path, "bad", "defect", 1)], executor.share("data"), "rule")
+
+
+def test_a_worker_that_hangs_is_named_and_replaced_and_no_result_comes_twice(
+    pool: WorkerPool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(ray_executor, "_LEAST_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(ray_executor, "_SILENT_EPOCHS", 1)
+    kept: list[str] = []
+
+    class Noted(FileJob):
+        def keep(self, result: str | Failed) -> None:
+            kept.append(self.title)
+            super().keep(result)
+
+    jobs = [Noted(Counting(tmp_path, t, "hangs", n), tmp_path, t) for t, n in (("a", 1), ("b", 0))]
+    RayExecutor(pool).run(jobs, ray.put("data"), "rule")
+    assert jobs[0].result().startswith("data epochs [2, 3] attempt 2")
+    assert sorted(kept) == ["a", "b"]
+    (silent,) = [line for line in caplog.messages if "is silent" in line]
+    assert silent.startswith(f"a: its worker on node {ray.util.get_node_ip_address()}, ")
+    assert "a: worker lost, another one takes its place" in caplog.messages
 
 
 @pytest.mark.parametrize(("fault", "epochs"), [("killed", "[2, 3]"), ("object", "[2, 3]")])

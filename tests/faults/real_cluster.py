@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -101,10 +102,8 @@ class RealCluster:
         """Send a signal to all processes of a node, its workers included."""
         node = self.nodes[number]
         for process in [*node.children(recursive=True), node]:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.send_signal(what)
-            except psutil.NoSuchProcess:
-                pass
 
     def kill(self, number: int) -> None:
         node = self.nodes.pop(number)
@@ -113,10 +112,8 @@ class RealCluster:
         except psutil.NoSuchProcess:
             return
         for process in processes:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         psutil.wait_procs(processes, timeout=20)
         node.wait()
 

@@ -97,17 +97,3 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
         for node in (2, 3, 4):
             cluster.kill(node)
         time.sleep(times(0, 30))  # until Ray has noticed
-
-
-def test_a_cluster_whose_only_node_is_unfit_is_one_line(
-    without_nodes: RealCluster, tmp_path: Path
-) -> None:
-    other = tmp_path / "other" / "torchvision-0.1.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
-    without_nodes.start_node(2, PYTHONPATH=str(other.parent))
-    launch = without_nodes.submit("python", "launch/cluster.py", *SMOKE)
-    assert launch.join() != 0
-    (line,) = {line for line in launch.text.splitlines() if line.startswith("error: ")}
-    assert line.startswith("error: expected a node that can work, but got node 127.0.0.2: ")
-    assert "torchvision 0.1, where the launch has" in line
