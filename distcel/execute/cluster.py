@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import ray
 
@@ -101,15 +102,16 @@ def _require_unconnected() -> None:
 def _start_cluster(folder: Path, code: dict[str, Any]) -> Any:
     _keep_token_private()
     try:
-        return ray.init(
-            address="local",
-            _temp_dir=str(folder / "r"),  # Ray lets everybody write into it, but not enter `folder`
-            runtime_env=code,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # Not _temp_dir: the dashboard's sockets would be outside it.
+        with mock.patch.dict(os.environ, RAY_TMPDIR=str(folder)):
+            return ray.init(
+                address="local",
+                runtime_env=code,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # Ray raises a bare one where a process of its own does not start
         raise RayFailedError(f"Ray does not start here ({_in_one_line(error)})") from error
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from distcel.experiment.errors import require
 
-_PREFIX = "distcel-ray-"
-_LOCK = "in-use"
+_PREFIX = "ray-"  # short: see below
+_LOCK = "in-use-by-distcel"
 # The path of a socket has 107 bytes at most; Ray's session and socket take up to 66 of them.
-_LONGEST_PARENT = 107 - 66 - len(f"/{_PREFIX}12345678/r")
+_LONGEST_PARENT = 107 - 66 - len(f"/{_PREFIX}12345678/ray")
 
 
 @contextmanager
