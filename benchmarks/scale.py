@@ -187,7 +187,7 @@ def learners(folder: Path) -> list[object]:
     """A row about base learners."""
     specs = [LearnerSpec(f"learner {i}", (0,)) for i in range(N_LEARNERS)]
     keys = [str(i) for i in range(N_LEARNERS)]
-    cache, executor = PredictionCache(folder), RayExecutor(cluster_pool(1.0))
+    cache, executor = PredictionCache(folder), RayExecutor(lambda: cluster_pool(1.0))
     splits, named = some_splits((10, 10, 10)), zip(specs, keys, strict=True)
     jobs = [SleepingJob(spec, key, splits, cache) for spec, key in named]
     started = time.perf_counter()
@@ -211,7 +211,7 @@ def trials(folder: Path) -> list[object]:
     plan = NetworkPlan(DIGITS.network, (1, 4, 4), (0.5,), (0.25,))
     task = SleepingTask(experiment, plan, splits, 0)
     space, first = search_space(experiment, 55, {}), first_point(experiment, 55, {})
-    store, executor = TrialStore(folder / "trials"), RayExecutor(cluster_pool(1.0))
+    store, executor = TrialStore(folder / "trials"), RayExecutor(lambda: cluster_pool(1.0))
     settings = SearchSettings(space, first, 2, 0, N_TRIALS)
     started = time.perf_counter()
     with driver_memory() as values:

@@ -231,7 +231,9 @@ def _write(
         (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
         for spec, key in zip(prepared.specs, prepared.keys, strict=True)
     ]
-    save_ensemble(run_dir / "ensemble", prepared.plan, best.params, names, weights, learners)
+    temperature = results["calibration"]["temperature"]
+    folder = run_dir / "ensemble"
+    save_ensemble(folder, prepared.plan, best.params, names, weights, learners, temperature)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     shape = prepared.splits.image_shape

@@ -40,7 +40,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         "--beyond",
         action="store_true",
         help="also train what the paper does not have: a learned vote of at most n/3, soft gating, "
-        "straight-through top-k and single networks (off)",
+        "straight-through top-k, single networks and e2e-CEL that starts from one (off)",
     )
     add(
         "--gradients",

@@ -41,12 +41,13 @@ class Nodes:
         self.demand: list[Any] = []
         self.looked = -float("inf")
 
-    def pool(self, wanted: int = 0) -> WorkerPool:
+    def pool(self, wanted: int | None = None) -> WorkerPool:
         """The workers that there is room for; at least one, which is waited for with a word.
 
         Args:
-            wanted: how many workers would have work. An autoscaler is asked for those beyond the
-                room, at most as many as there is room for now, so that it doubles at most.
+            wanted: how many workers would have work; None is as many as before. An autoscaler is
+                asked for those beyond the room, at most as many as there is room for now, so that
+                it doubles at most.
 
         Raises:
             InvalidInputError: no node can be used, and each of those that were left out has room.
@@ -57,7 +58,9 @@ class Nodes:
         if not self._room():
             self._wait_for_room()
         pool = self._usable_pool()
-        self._ask_for(max(0, min(wanted - pool.size, pool.size)), pool.num_cpus, pool.num_gpus)
+        if wanted is not None:
+            n_workers = max(0, min(wanted - pool.size, pool.size))
+            self._ask_for(n_workers, pool.num_cpus, pool.num_gpus)
         return pool
 
     def _usable_pool(self) -> WorkerPool:

@@ -11,8 +11,9 @@ import logging
 import platform
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ray
@@ -39,33 +40,44 @@ _LEAST_SILENT_SECONDS = 60.0
 
 
 class RayExecutor:
-    """Runs jobs on actors of the cluster that Ray is connected to.
+    """Runs jobs on actors of a Ray cluster.
 
     Args:
-        pool: how many actors run at once, and what each of them holds of a node.
-        nodes: the nodes of a cluster that was joined; they come and go, and the pool with them.
+        find_pool: connects to Ray where this process is not connected yet; returns how many actors
+            run at once, and what each of them holds of a node, or the nodes of a cluster that was
+            joined, whose pool changes. It is called when the first job runs.
     """
 
-    def __init__(self, pool: WorkerPool, nodes: Nodes | None = None) -> None:
-        self.pool, self.nodes = pool, nodes
+    def __init__(self, find_pool: Callable[[], WorkerPool | Nodes]) -> None:
+        self._find_pool = find_pool
         self.n_actors: Counter[str] = Counter()
 
-    def current_pool(self, wanted: int) -> WorkerPool:
-        """The pool now, where `wanted` workers would have work."""
-        if self.nodes is not None:
-            self.pool = self.nodes.pool(wanted)
-        return self.pool
+    @cached_property
+    def _found(self) -> WorkerPool | Nodes:
+        return self._find_pool()
+
+    def current_pool(self, wanted: int | None = None) -> WorkerPool:
+        """The pool now, where `wanted` workers would have work; None is as many as before."""
+        found = self._found
+        return found if isinstance(found, WorkerPool) else found.pool(wanted)
+
+    @property
+    def pool(self) -> WorkerPool:
+        """How many actors run at once now, and what each of them holds of a node."""
+        return self.current_pool()
 
     @property
     def n_workers(self) -> int:
         """How many actors run at once."""
         return self.pool.size
 
-    def share(self, data: Any) -> Any:
-        """A reference to the data in Ray's object store."""
-        return ray.put(data)
+    def share(self, data: Any) -> Shared:
+        """The data, which goes to Ray's object store when the first job needs it."""
+        return Shared(self, data)
 
-    def run(self, jobs: Sequence[Job], shared: Any, kind: str, at_once: int | None = None) -> int:
+    def run(
+        self, jobs: Sequence[Job], shared: Shared, kind: str, at_once: int | None = None
+    ) -> int:
         """Run the jobs as `Executor.run` describes."""
         missing = [job for job in jobs if not job.is_kept()]
         if missing:
@@ -75,6 +87,24 @@ class RayExecutor:
             finally:
                 run.stop_actors()
         return len(missing)
+
+
+class Shared:
+    """Data that every worker of an executor can read.
+
+    Args:
+        executor: connects to Ray.
+        data: what is shared.
+    """
+
+    def __init__(self, executor: RayExecutor, data: Any) -> None:
+        self._executor, self._data = executor, data
+
+    @cached_property
+    def reference(self) -> Any:
+        """The reference to the data in Ray's object store, which has it once."""
+        _ = self._executor.pool  # connects to Ray
+        return ray.put(self._data)
 
 
 class Worker:
@@ -113,7 +143,9 @@ class _Running:
 class _Run:
     """Jobs that run on actors until all of them have ended."""
 
-    def __init__(self, executor: RayExecutor, jobs: Sequence[Job], shared: Any, kind: str) -> None:
+    def __init__(
+        self, executor: RayExecutor, jobs: Sequence[Job], shared: Shared, kind: str
+    ) -> None:
         self.executor, self.shared, self.kind = executor, shared, kind
         self.pending, self.n_jobs, self.n_done = deque(jobs), len(jobs), 0
         self.losses: Counter[str] = Counter()
@@ -168,7 +200,7 @@ class _Run:
             num_gpus=pool.num_gpus,
             label_selector=pool.label_selector,
         )
-        actor = options.remote(self.shared)
+        actor = options.remote(self.shared.reference)
         self.starting[actor.ready.remote()] = actor  # type: ignore[attr-defined]
 
     def _actor_started(self, ready: Any) -> None:

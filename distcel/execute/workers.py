@@ -14,6 +14,7 @@ from distcel.experiment.errors import require_choice, require_positive
 
 if TYPE_CHECKING:
     from distcel.execute.jobs import Executor
+    from distcel.execute.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Workers:
 
     @contextmanager
     def open(self, network: Architecture | OwnArchitecture | None = None) -> Iterator[Executor]:
-        """The executor, while the context is open.
+        """The executor, while the context is open; Ray is connected when the first job runs.
 
         Args:
             network: the architecture to train; a user's own function is sent to the workers.
@@ -53,16 +54,23 @@ class Workers:
 
             yield InlineExecutor()
             return
-        from distcel.execute.cluster import cluster_pool, connect, send_by_value
+        from distcel.execute.cluster import cluster_pool, connection, send_by_value
         from distcel.execute.nodes import Nodes
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
-        with connect(self.address) as dashboard:
-            self.connected()
-            logger.info("Ray: dashboard %s", dashboard)
-            nodes = Nodes(self.gpus_per_worker) if chosen_address(self.address)[0] else None
-            pool = nodes.pool() if nodes else cluster_pool(self.gpus_per_worker)
-            logger.info("Ray: %d workers at once", pool.size)
-            yield RayExecutor(pool, nodes)
+
+        with connection(self.address) as connect:
+
+            def find_pool() -> WorkerPool | Nodes:
+                dashboard = connect()
+                self.connected()
+                logger.info("Ray: dashboard %s", dashboard)
+                joined, _ = chosen_address(self.address)
+                nodes = Nodes(self.gpus_per_worker) if joined else None
+                pool = nodes.pool() if nodes else cluster_pool(self.gpus_per_worker)
+                logger.info("Ray: %d workers at once", pool.size)
+                return nodes or pool
+
+            yield RayExecutor(find_pool)

@@ -99,14 +99,14 @@ def compare(
 ) -> pd.DataFrame:
     """Compare a finished run's best trial with every other rule, on the test split.
 
-    This trains the smart ensemble at each k of Figure 2. Trained networks are kept in the run
-    directory, and the comparison in its `comparison.json`.
+    This trains the smart ensemble at each k of Figure 2, and its controls. Trained networks are
+    kept in the run directory, and the comparison in its `comparison.json`.
 
     Args:
         run: a run from `fit` or `load_run`.
         data_dir: the folder of the data set; None is the one that the last launch had.
         beyond: also train rules that the paper does not have: the learned vote, soft gating,
-            straight-through top-k and single networks.
+            straight-through top-k, single networks, and e2e-CEL that starts from one.
         gradients: also train the best trial with each gradient.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.

@@ -19,7 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from distcel.execute.environment import environment
 from distcel.execute.jobs import Failed
-from distcel.execute.ray_executor import RayExecutor, worker_device
+from distcel.execute.ray_executor import RayExecutor, Shared, worker_device
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.ray_patch import memory_kills_are_actor_errors
@@ -33,7 +33,7 @@ METRIC = "valid_accuracy"
 
 
 def run_trials(
-    task: ray.ObjectRef[TrainingTask],
+    shared: Shared,
     settings: SearchSettings,
     store: TrialStore,
     executor: RayExecutor,
@@ -48,7 +48,7 @@ def run_trials(
     """
     shutil.rmtree(folder, ignore_errors=True)
     recorder = Recorder(store)
-    tuner = _tuner(task, settings, recorder, executor, folder, n_trials, seconds)
+    tuner = _tuner(shared.reference, settings, recorder, executor, folder, n_trials, seconds)
     try:
         with _tune_settings(), memory_kills_are_actor_errors():
             tuner.fit()

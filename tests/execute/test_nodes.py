@@ -31,7 +31,7 @@ def test_a_node_with_the_versions_of_the_launch_gets_its_jobs(
     found = Nodes(1.0)
     now = found.pool()
     assert (now.size, now.node_ids) == (2, (ray.nodes()[0]["NodeID"],))
-    executor, one = RayExecutor(now, found), job(tmp_path, "one")
+    executor, one = RayExecutor(lambda: found), job(tmp_path, "one")
     assert executor.run([one], executor.share("data"), "rule") == 1
     assert one.is_kept()
 

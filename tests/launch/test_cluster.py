@@ -104,8 +104,14 @@ def test_the_saved_ensemble_is_the_one_that_was_measured(
     (path,) = (run_dir / "data").glob("test-*.arrow")
     test = read_samples(path, "image")
     ensemble = load_ensemble(run_dir)
-    chosen = ensemble.predict_proba(test.values).argmax(-1)
-    assert (chosen == test.labels).mean() == pytest.approx(results["accuracy"]["e2e_cel"])
+    measured = ensemble.predict_proba(test.values)
+    assert (measured.argmax(-1) == test.labels).mean() == pytest.approx(
+        results["accuracy"]["e2e_cel"]
+    )
+    tempered = results["calibration"]["after"]["negative_log_likelihood"]
+    found = -np.log(measured[np.arange(len(measured)), test.labels]).mean()
+    assert found == pytest.approx(tempered, rel=1e-4)
+    assert ensemble.temperature == results["calibration"]["temperature"] != 1
 
     (model,) = (run_dir.parent / "mlflow-artifacts").glob("*/artifacts/model")
     probs = mlflow.pyfunc.load_model(str(model)).predict(np.array(test.values))
