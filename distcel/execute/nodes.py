@@ -1,13 +1,15 @@
 """The nodes of a Ray cluster that was joined: which of them get work, as they come and go.
 
-A node gets work once it has described itself and has torch, torchvision and numpy in the driver's
-versions, which cache keys have. Any other node is left out by name.
+A node counts once it has described itself and has torch, torchvision and numpy in the driver's
+versions, which cache keys have. Any other node is left out by name. A worker that starts on a node
+before this checks its versions itself.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -15,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distcel.execute.pool import NODE_ID, WorkerPool
 from distcel.experiment.errors import invalid
-from distcel.storage.provenance import VERSIONS, describe_worker
+from distcel.storage.provenance import describe_worker, library_versions
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,11 @@ class Nodes:
         self.left_out: dict[str, str] = {}  # why, by node id
         self.describing: dict[Any, str] = {}  # node id by the description that is under way
         self.demand: list[Any] = []
+        self.had_room = False
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look at once, not only after a while: a worker was lost, and its node it may be."""
         self.looked = -float("inf")
 
     def pool(self, wanted: int | None = None) -> WorkerPool:
@@ -50,13 +57,14 @@ class Nodes:
                 it doubles at most.
 
         Raises:
-            InvalidInputError: no node can be used, and each of those that were left out has room.
+            InvalidInputError: no node has been able to work so far, and one with room was left out.
         """
         self._look()
         if self.describing and not self._room():
             self._await_descriptions()
         if not self._room():
             self._wait_for_room()
+        self.had_room = True
         pool = self._usable_pool()
         if wanted is not None:
             n_workers = max(0, min(wanted - pool.size, pool.size))
@@ -64,9 +72,9 @@ class Nodes:
         return pool
 
     def _usable_pool(self) -> WorkerPool:
-        ids = tuple(sorted(self.usable))
-        pool = WorkerPool.on_nodes([self.alive[i]["Resources"] for i in ids], self.gpu_share)
-        return WorkerPool(pool.size, pool.num_cpus, pool.num_gpus, ids)
+        resources = [self.alive[node_id]["Resources"] for node_id in self.usable]
+        pool = WorkerPool.on_nodes(resources, self.gpu_share)
+        return replace(pool, avoided=tuple(sorted(self.left_out.keys() & self.alive.keys())))
 
     def _room(self) -> bool:
         resources = [self.alive[node_id]["Resources"] for node_id in self.usable]
@@ -111,7 +119,7 @@ class Nodes:
         name = self.alive[node_id]["NodeManagerAddress"]
         others = [
             f"{library} {facts[library]}, where the launch has {self.here[library]}"
-            for library in VERSIONS
+            for library in library_versions()
             if library in facts and facts[library] != self.here[library]
         ]
         if "error" in facts or others:
@@ -131,7 +139,7 @@ class Nodes:
         last_word = -float("inf")
         while not self._room():
             reasons = [why for node_id, why in self.left_out.items() if self._has_cores(node_id)]
-            if reasons:
+            if reasons and not self.had_room:
                 remedy = "install the launch's versions there"
                 raise invalid("a node that can work", "; ".join(reasons), remedy)
             self._ask_for(1, 1.0, 0.0)

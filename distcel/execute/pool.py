@@ -19,18 +19,18 @@ class WorkerPool:
         size: number of workers.
         num_cpus: CPU cores of a worker, at most 1.
         num_gpus: GPUs of a worker, or its share of one.
-        node_ids: Ray's ids of the nodes that workers may be on; empty where it may be any node.
+        avoided: Ray's ids of the nodes that workers must not be on.
     """
 
     size: int
     num_cpus: float
     num_gpus: float
-    node_ids: tuple[str, ...] = ()
+    avoided: tuple[str, ...] = ()
 
     @property
     def label_selector(self) -> dict[str, str]:
-        """Ray's selector of the nodes."""
-        return {NODE_ID: f"in({','.join(self.node_ids)})"} if self.node_ids else {}
+        """Ray's selector of the nodes; it also fits nodes that join later."""
+        return {NODE_ID: f"!in({','.join(self.avoided)})"} if self.avoided else {}
 
     @staticmethod
     def on_nodes(nodes: Sequence[Mapping[str, float]], gpu_share: float) -> WorkerPool:

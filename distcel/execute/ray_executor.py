@@ -23,6 +23,7 @@ from distcel.execute.inline import report_done
 from distcel.execute.jobs import Job, Progress, Work, outcomes
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.errors import InvalidInputError, RunFailedError
+from distcel.storage.provenance import library_versions, require_versions
 
 if TYPE_CHECKING:
     from distcel.execute.nodes import Nodes
@@ -60,6 +61,11 @@ class RayExecutor:
         """The pool now, where `wanted` workers would have work; None is as many as before."""
         found = self._found
         return found if isinstance(found, WorkerPool) else found.pool(wanted)
+
+    def look_again(self) -> None:
+        """Let the next `current_pool` look at the nodes at once: one may be lost."""
+        if not isinstance(self._found, WorkerPool):
+            self._found.look_again()
 
     @property
     def pool(self) -> WorkerPool:
@@ -108,9 +114,18 @@ class Shared:
 
 
 class Worker:
-    """Runs one job after another on the shared data."""
+    """Runs one job after another on the shared data.
 
-    def __init__(self, shared: Any) -> None:
+    Args:
+        shared: what the jobs share.
+        versions: the driver's `library_versions`.
+
+    Raises:
+        RunFailedError: this node has other versions; no job is run here.
+    """
+
+    def __init__(self, shared: Any, versions: dict[str, str]) -> None:
+        require_versions(versions)
         torch.set_num_threads(1)  # one process a core, and sums in the same order on every machine
         self.shared = shared
         self.device = worker_device()
@@ -200,7 +215,7 @@ class _Run:
             num_gpus=pool.num_gpus,
             label_selector=pool.label_selector,
         )
-        actor = options.remote(self.shared.reference)
+        actor = options.remote(self.shared.reference, library_versions())
         self.starting[actor.ready.remote()] = actor  # type: ignore[attr-defined]
 
     def _actor_started(self, ready: Any) -> None:
@@ -299,6 +314,7 @@ class _Run:
         """Put the job back; `_adjust_actors` then starts another actor."""
         ray.kill(actor)
         self.places.pop(actor, None)
+        self.executor.look_again()
         others = self.running or self.idle or self.starting
         if job is None:
             self._start_failed(bool(others), error)

@@ -22,7 +22,7 @@ OUTCOME = "outcome"  # the key of an epoch's result, an EpochResult or Failed
 WORKER = "worker"  # the key of what `describe_worker` returned beside an EpochResult
 # Parts of Ray's messages. A trial that has not begun did not cause its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
-_WORKER_LOST = (*_NODE_LOST, "worker process has died")
+_WORKER_LOST = (*_NODE_LOST, "worker process has died", "error raised in its creation task")
 
 
 class NotKeptError(BaseException):

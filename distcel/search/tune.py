@@ -26,7 +26,7 @@ from distcel.search.ray_patch import memory_kills_are_actor_errors
 from distcel.search.recorder import OUTCOME, WORKER, NotKeptError, Recorder
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
-from distcel.storage.provenance import describe_worker
+from distcel.storage.provenance import describe_worker, library_versions, require_versions
 from distcel.train.selection import SelectionTraining, TrainingTask
 
 METRIC = "valid_accuracy"
@@ -85,7 +85,7 @@ def _tuner(
     num_samples: int,
     seconds: float,
 ) -> tune.Tuner:
-    trainable = tune.with_parameters(SelectionTrial, task=task)
+    trainable = tune.with_parameters(SelectionTrial, task=task, versions=library_versions())
     searcher = new_searcher(settings, recorder.store)
     first = first_params(recorder.store.snapshot(), settings.first)
     trainable.__qualname__ = SelectionTrial.__name__  # what the Ray dashboard shows
@@ -130,7 +130,7 @@ class StoppingRule(AsyncHyperBandScheduler):
         super().__init__(max_t=max_t, grace_period=settings.rung, reduction_factor=3)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Let the trial run on the nodes that can work now."""
+        """Keep the trial from nodes that cannot work."""
         pool = self._executor.pool
         bundles = [{"CPU": pool.num_cpus, "GPU": pool.num_gpus}]
         nodes: dict[str, Any] = (
@@ -191,8 +191,11 @@ def new_searcher(settings: SearchSettings, store: TrialStore) -> Searcher:
 class SelectionTrial(tune.Trainable):
     """One trial: each Tune step is one epoch of the selection net."""
 
-    def setup(self, config: dict[str, Any], task: TrainingTask) -> None:  # type: ignore[override]
-        """Begin the first trial of this actor."""
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], task: TrainingTask, versions: dict[str, str]
+    ) -> None:
+        """Begin the first trial of this actor, which has the driver's versions."""
+        require_versions(versions)
         torch.set_num_threads(1)
         self.device = worker_device()
         self.task = task

@@ -10,15 +10,16 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from distcel.experiment.errors import RunFailedError
+
 # Names of `torch.cpu.get_capabilities`, which is public; processors of another kind have no such
 # entries. What oneDNN calls supported includes emulation, which gains nothing.
 _INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
-# What of a worker has to be as on the driver: cache keys have the driver's.
-VERSIONS = ("torch", "torchvision", "numpy")
 
 _PACKAGE = Path(__file__).parents[1]
 _ROOT = _PACKAGE.parent
@@ -82,18 +83,38 @@ def describe_worker() -> dict[str, str]:
     Raises:
         ImportError: one of the libraries is missing or broken here.
     """
-    import numpy as np
     import torch
 
     return {
         "node": platform.node(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "numpy": np.__version__,
+        **library_versions(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "bfloat16": bfloat16_hardware() or "none",
     }
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what cache keys have the driver's version of."""
+    import numpy as np
+    import torch
+
+    found = {"torch": torch.__version__, "torchvision": version("torchvision")}
+    return found | {"numpy": np.__version__}
+
+
+def require_versions(driver: Mapping[str, str]) -> None:
+    """Check on a worker, before its first job, that its libraries are the driver's.
+
+    Raises:
+        RunFailedError: the worker has another version.
+    """
+    here = library_versions()
+    others = [
+        f"{name} {here[name]}, not {driver[name]}" for name in driver if here[name] != driver[name]
+    ]
+    if others:
+        raise RunFailedError(f"node {platform.node()} has {'; '.join(others)}")
 
 
 def bfloat16_hardware() -> str | None:

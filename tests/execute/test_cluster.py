@@ -44,7 +44,7 @@ def require_kept_logs(message: str) -> None:
 def test_a_full_object_store_is_one_line_and_a_defect_keeps_its_traceback() -> None:
     with (
         pytest.raises(
-            RunFailedError, match="Ray failed .*the same command continues the"
+            RunFailedError, match=r"Ray failed .*the same command continues the"
         ) as failed,
         connect(None),
     ):

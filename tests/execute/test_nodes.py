@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 
-from distcel.execute import nodes
+from distcel.execute import nodes, ray_executor
 from distcel.execute.nodes import Nodes
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
-from distcel.experiment.errors import InvalidInputError
-from distcel.storage.provenance import describe_worker
+from distcel.experiment.errors import InvalidInputError, RunFailedError
+from distcel.storage.provenance import describe_worker, library_versions
 from tests.execute.test_executors import job
 
 
@@ -30,7 +31,7 @@ def test_a_node_with_the_versions_of_the_launch_gets_its_jobs(
 ) -> None:
     found = Nodes(1.0)
     now = found.pool()
-    assert (now.size, now.node_ids) == (2, (ray.nodes()[0]["NodeID"],))
+    assert (now.size, now.avoided) == (2, ())
     executor, one = RayExecutor(lambda: found), job(tmp_path, "one")
     assert executor.run([one], executor.share("data"), "rule") == 1
     assert one.is_kept()
@@ -63,3 +64,29 @@ def test_an_autoscaler_sees_no_more_waiting_workers_than_have_work(pool: WorkerP
         found.pool(wanted)
         waiting.append(len(found.demand))
     assert waiting == [0, 0, 1, 2, 0]
+
+
+def test_a_worker_with_another_version_gets_no_job(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = library_versions() | {"numpy": "0.1"}
+    monkeypatch.setattr(ray_executor, "library_versions", lambda: other)
+    executor, one = RayExecutor(lambda: pool), job(tmp_path, "one")
+    with pytest.raises(RunFailedError, match="start of a worker, rule: worker lost 5 times"):
+        executor.run([one], executor.share("data"), "rule")
+    assert not (tmp_path / "one-begun").exists()
+
+
+def test_workers_are_not_on_a_node_that_was_left_out(pool: WorkerPool) -> None:
+    avoiding = replace(pool, avoided=(ray.nodes()[0]["NodeID"],))
+    there = where.options(label_selector=pool.label_selector).remote()
+    elsewhere = where.options(label_selector=avoiding.label_selector).remote()
+    assert ray.get(there) == avoiding.avoided[0]
+    assert ray.wait([elsewhere], timeout=2)[0] == []
+    ray.cancel(elsewhere)
+
+
+@ray.remote
+def where() -> str:
+    node_id: str = ray.get_runtime_context().get_node_id()
+    return node_id
