@@ -68,12 +68,16 @@ def observe(folder: Path, home: Path, checkout: Path) -> Seen:
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline()]
+    begun = ""
+    while "dashboard" not in begun:  # Ray starts with the first job
+        line = process.stdout.readline()
+        assert line, begun
+        begun += line
     for package in ("distcel", "launch", "search_spaces"):
         for file in (checkout / package).rglob("[!.]*.py"):
             file.write_text(EDIT)  # from now on an import of it fails, here and on workers
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", lines[0])
-    assert found, lines[0] + process.stdout.read()
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", begun)
+    assert found, begun + process.stdout.read()
     submission = _submit_a_job(int(found[1]))
     listening = _listening(psutil.Process(process.pid))
     session = _ray_session(psutil.Process(process.pid))
@@ -86,7 +90,7 @@ def observe(folder: Path, home: Path, checkout: Path) -> Seen:
     copier.join()
     assert not session.exists()
     mode = (home / ".ray" / "auth_token").stat().st_mode & 0o777
-    output = lines[0] + rest
+    output = begun + rest
     return Seen(submission, listening, mode, process.returncode, output, folder, copy, is_open)
 
 
