@@ -58,7 +58,8 @@ def add_data_flags(flags: argparse.ArgumentParser) -> None:
         "--preset",
         default="quick",
         metavar="NAME",
-        help=f"{', '.join(PRESET_NAMES)}: seconds, minutes, the published recipe (quick)",
+        help=f"{', '.join(PRESET_NAMES)}: seconds, minutes, hours (of fer2013 alone), the "
+        "published recipe (quick)",
     )
 
 

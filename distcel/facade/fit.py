@@ -47,7 +47,8 @@ def fit(
 
     Args:
         experiment: name of a data set, or an Experiment of your own.
-        preset: the data set's preset: `smoke` (seconds), `quick` (minutes) or `paper`.
+        preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
+            alone) or `paper`.
         data_dir: the folder of the data set.
         run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.
