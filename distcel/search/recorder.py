@@ -12,7 +12,7 @@ from typing import Any
 from ray import tune
 
 from distcel.execute.jobs import Failed
-from distcel.execute.ray_executor import reason_of
+from distcel.execute.ray_errors import reason_of
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialStore
 

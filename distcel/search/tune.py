@@ -19,7 +19,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from distcel.execute.environment import environment
 from distcel.execute.jobs import Failed
-from distcel.execute.ray_executor import RayExecutor, Shared, worker_device
+from distcel.execute.ray_executor import RayExecutor, Shared
+from distcel.execute.ray_worker import worker_device
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.ray_patch import memory_kills_are_actor_errors

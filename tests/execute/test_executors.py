@@ -15,7 +15,7 @@ import pytest
 import ray
 import torch
 
-from distcel.execute import ray_executor
+from distcel.execute import ray_run
 from distcel.execute.cluster import cluster_pool
 from distcel.execute.inline import InlineExecutor
 from distcel.execute.jobs import Executor, Failed, Job, Progress, Work
@@ -172,8 +172,8 @@ def test_a_worker_that_hangs_is_named_and_replaced_and_no_result_comes_twice(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(ray_executor, "_LEAST_SILENT_SECONDS", 0.5)
-    monkeypatch.setattr(ray_executor, "_SILENT_EPOCHS", 1)
+    monkeypatch.setattr(ray_run, "_LEAST_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(ray_run, "_SILENT_EPOCHS", 1)
     kept: list[str] = []
 
     class Noted(FileJob):
@@ -212,7 +212,7 @@ def test_a_worker_that_is_lost_after_its_result_is_replaced_and_nothing_is_run_a
 def test_a_job_that_loses_workers_over_and_over_ends_the_run_when_the_others_are_kept(
     pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_executor, "MAX_LOSSES", 2)
+    monkeypatch.setattr(ray_run, "MAX_LOSSES", 2)
     executor = RayExecutor(lambda: pool)
     deadly, healthy = job(tmp_path, "deadly", "killed at once", 99), job(tmp_path, "healthy")
     with pytest.raises(RunFailedError, match="deadly: worker lost 2 times, the last time: "):
@@ -239,7 +239,7 @@ def test_workers_that_never_start_end_the_run(pool: WorkerPool, tmp_path: Path) 
 def test_a_new_state_makes_up_for_a_lost_worker(
     pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_executor, "MAX_LOSSES", 2)
+    monkeypatch.setattr(ray_run, "MAX_LOSSES", 2)
 
     def lost_after_each_state(shared: Any, device: torch.device, state: bytes | None) -> Any:
         reached = int(state or b"0")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from distcel.execute import nodes, ray_executor
+from distcel.execute import nodes, ray_run
 from distcel.execute.nodes import Nodes
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
@@ -70,8 +70,8 @@ def test_a_worker_with_another_version_gets_no_job(
     pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = library_versions() | {"numpy": "0.1"}
-    monkeypatch.setattr(ray_executor, "library_versions", lambda: other)
-    monkeypatch.setattr(ray_executor, "MAX_LOSSES", 2)
+    monkeypatch.setattr(ray_run, "library_versions", lambda: other)
+    monkeypatch.setattr(ray_run, "MAX_LOSSES", 2)
     executor, one = RayExecutor(lambda: pool), job(tmp_path, "one")
     with pytest.raises(RunFailedError, match="start of a worker, rule: worker lost 2 times"):
         executor.run([one], executor.share("data"), "rule")
