@@ -82,6 +82,8 @@ class RealCluster:
         ray = str(Path(sys.executable).with_name("ray"))
         command = [ray, "start", f"--node-ip-address=127.0.0.{number}", "--block", *flags]
         command += ["--disable-usage-stats", "--object-store-memory=200000000"]
+        # As on a machine of its own: without it, a node uses the folder of the head.
+        command += [f"--temp-dir={folder / 'ray'}"]
         with (folder / "log").open("w") as log:
             self.nodes[number] = psutil.Popen(
                 command,

@@ -75,7 +75,7 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
         run_dir = tmp_path / f"run{number}"
         flags = [*SMOKE, "--run-dir", str(run_dir)]
         flags += ["--address", "auto"] if number % 2 else []  # without it, by RAY_ADDRESS
-        launch = cluster.submit("python", "launch/cluster.py", *flags)
+        begun, launch = time.monotonic(), cluster.submit("python", "launch/cluster.py", *flags)
         launch.wait_for("no node with a CPU core or a GPU can work yet: waiting for one to join")
         cluster.start_node(2)
         launch.wait_for("node 127.0.0.2: can work")
@@ -90,6 +90,7 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
         ended = launch.join()
         assert ended == 0, launch.text
         done = [line for line in launch.text.splitlines() if line.startswith("base learner ")]
+        print(f"launch {number}: ended after {time.monotonic() - begun:.0f} s")
         once = len(done) == 55 == len({line.split()[3] for line in done})
         workers = json.loads((run_dir / "results.json").read_text())["workers"]
         counted = [sum(w[stage] for w in workers) for stage in ("base_learners", "trials", "refit")]
