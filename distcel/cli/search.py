@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from distcel.cli.output import put, show_log
 from distcel.cli.signals import unwind_on_signals
+from distcel.execute.address import chosen_address
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import (
     invalid,
@@ -106,7 +107,12 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="ray, or inline: this process alone, without Ray (ray)",
     )
-    add("--address", metavar="ADDRESS", help="join this Ray cluster (start one on this machine)")
+    add(
+        "--address",
+        metavar="ADDRESS",
+        help="join this Ray cluster: HOST:PORT, auto, or local for a new one on this machine "
+        "(RAY_ADDRESS, or else local)",
+    )
     add(
         "--gpus-per-worker",
         type=float,
@@ -214,9 +220,8 @@ def _require_workers(arguments: argparse.Namespace) -> None:
     require_choice("--executor", executor, ExecutorName)
     fits = address is None or executor == "ray"
     require(fits, "no --address beside --executor inline", address, "leave one of them out")
-    direct = not (address or "").startswith("ray://")  # Ray Client has no streaming tasks
-    rule = "--address HOST:PORT of a cluster's head"
-    require(direct, rule, address, "give its GCS port, without ray://")
+    if executor == "ray":
+        chosen_address(address)
 
 
 def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
