@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,8 @@ TOGETHER = {
     ),
 }
 
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+    os.environ.pop(name, None)  # launches would log there
 settings.register_profile("unhurried", deadline=None)  # an example may wait for a busy machine
 settings.load_profile("unhurried")
 torch.set_num_threads(1)  # as every worker does: two are slower on small networks beside anything

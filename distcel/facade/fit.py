@@ -58,8 +58,8 @@ def fit(
             seen; `holdout`, a fifth of it kept from them; or `crossfit`, all of it, each third
             predicted by copies of the base learners that have not seen it.
         imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
-        mlflow_uri: tracking server or database; None is `mlflow.db` beside the run directory,
-            `none` logs to no tracker.
+        mlflow_uri: tracking server or database, without a password; None is MLFLOW_TRACKING_URI or
+            else `mlflow.db` beside the run directory, `none` logs to no tracker.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 

@@ -193,7 +193,18 @@ def save_ensemble(
         smart: weights of the smart ensemble.
         learners: names and weights of the base learners, in the order of the scores.
     """
-    facts = {
+    with replaced_folder(folder) as new:
+        digests: dict[str, str] = {}
+
+        def put(name: str, weights: Mapping[str, Tensor]) -> None:
+            content = save({key: value.contiguous() for key, value in weights.items()})
+            write_atomically(new / name, lambda file: file.write(content))
+            digests[name] = bytes_digest(content)
+
+        put(_SMART, smart)
+        for i, (_, weights) in enumerate(learners):
+            put(_learner_path(i), weights)
+        facts = {
         "class_names": class_names,
         "learner_names": [name for name, _ in learners],
         "params": params.as_dict(),
