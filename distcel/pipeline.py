@@ -24,7 +24,7 @@ from distcel.search.prepare import Prepared
 from distcel.search.refit import choose_k, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
-from distcel.serve.ensemble import save_ensemble
+from distcel.serve.saved import save_ensemble
 from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedReproduction

@@ -17,7 +17,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import SelectionParams, learner_specs
-from distcel.serve.ensemble import save_ensemble
+from distcel.serve.saved import save_ensemble
 from tests.made_data import SHARED_DATA
 
 PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))

@@ -17,6 +17,7 @@ from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
 from distcel.facade.run import Run, read_facts
 from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
 from distcel.storage.files import remove_partial_files, write_json
+from distcel.storage.folders import mend_folders
 from distcel.storage.lock import run_lock
 
 if TYPE_CHECKING:
@@ -194,6 +195,7 @@ def prepared_launch(experiment: Experiment, options: Options) -> Iterator[Prepar
 
     with run_lock(options.run_dir):
         remove_partial_files(options.run_dir)
+        mend_folders(options.run_dir, "ensemble")
         prepared = prepare(experiment, options)
         write_json(options.run_dir / "run.json", prepared.facts())
         yield prepared

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distcel.storage.files import PARTIAL
+from distcel.storage.files import PARTIAL, sync_names
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _PREVIOUS = ".previous-"
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Yields a new folder to write into, which takes the place of `folder` when the context ends.
 
-    What was there stays if the context raises. A link is replaced as a file is, and what it leads to
+    What was there stays if the context raises. A link is replaced as a file is: what it leads to
     stays. What of the earlier folder cannot be removed is logged.
     """
     new = folder.with_name(f"{PARTIAL}{folder.name}")
@@ -37,12 +37,13 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         yield new
         if os.path.lexists(folder):
             numbers = [number for number, _ in _previous(folder.parent, folder.name)]
-            folder.rename(folder.with_name(f"{_PREVIOUS}{folder.name}-{max(numbers, default=0) + 1}"))
+            number = max(numbers, default=0) + 1
+            folder.rename(folder.with_name(f"{_PREVIOUS}{folder.name}-{number}"))
         new.rename(folder)
-        _sync(folder.parent)
+        sync_names(folder.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    _remove_previous(folder)
+        mend_folders(folder.parent, folder.name)
 
 
 def mend_folders(parent: Path, name: str) -> None:
@@ -50,19 +51,8 @@ def mend_folders(parent: Path, name: str) -> None:
     folder, previous = parent / name, _previous(parent, name)
     if previous and not os.path.lexists(folder):
         previous[-1][1].rename(folder)
-        _sync(parent)
-    _remove_previous(folder)
-
-
-def _previous(parent: Path, name: str) -> list[tuple[int, Path]]:
-    """The earlier folders of this name that were renamed, numbered, the last one at the end."""
-    pattern = re.compile(rf"{re.escape(_PREVIOUS + name)}-(\d+)")
-    found = ((pattern.fullmatch(path.name), path) for path in parent.iterdir())
-    return sorted((int(match[1]), path) for match, path in found if match)
-
-
-def _remove_previous(folder: Path) -> None:
-    for _, path in _previous(folder.parent, folder.name):
+        sync_names(parent)
+    for _, path in _previous(parent, name):
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -70,13 +60,11 @@ def _remove_previous(folder: Path) -> None:
                 path.unlink()
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}"
-            logger.warning("%s is an earlier %s; remove it (%s)", path, folder.name, reason)
+            logger.warning("%s is an earlier %s; remove it (%s)", path, name, reason)
 
 
-def _sync(folder: Path) -> None:
-    """Write the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _previous(parent: Path, name: str) -> list[tuple[int, Path]]:
+    """The earlier folders of this name that were renamed, numbered, the last one at the end."""
+    pattern = re.compile(rf"{re.escape(_PREVIOUS + name)}-(\d+)")
+    found = ((pattern.fullmatch(path.name), path) for path in parent.iterdir())
+    return sorted((int(match[1]), path) for match, path in found if match)
