@@ -97,7 +97,13 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
     add(
         "--mlflow-uri",
         metavar="URI",
-        help="tracking server, or none for no tracking (mlflow.db beside the run directory)",
+        help="tracking server, or none for no tracking (MLFLOW_TRACKING_URI, or else mlflow.db "
+        "beside the run directory)",
+    )
+    add(
+        "--register",
+        metavar="NAME",
+        help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
     )
     add(
         "--executor",
@@ -137,11 +143,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _dry_run(arguments, options)
 
     from distcel.facade.fit import fit
+    from distcel.search.options import tracking_uri
 
     show_log(arguments.quiet, arguments.json)
     done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
     logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
-    uri = arguments.mlflow_uri or f"sqlite:///{done.run_dir.absolute().parent / 'mlflow.db'}"
+    uri = tracking_uri(arguments.mlflow_uri, done.run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
     if arguments.json:
@@ -172,6 +179,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "selector_split": arguments.selector_split,
         "imagenet_weights": arguments.imagenet_weights,
         "mlflow_uri": arguments.mlflow_uri,
+        "register": arguments.register,
     }
 
 

@@ -38,6 +38,7 @@ def fit(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> Run:
@@ -58,8 +59,10 @@ def fit(
             seen; `holdout`, a fifth of it kept from them; or `crossfit`, all of it, each third
             predicted by copies of the base learners that have not seen it.
         imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
-        mlflow_uri: tracking server or database; None is `mlflow.db` beside the run directory,
-            `none` logs to no tracker.
+        mlflow_uri: tracking server or database; None is `MLFLOW_TRACKING_URI` of the environment,
+            or else `mlflow.db` beside the run directory; `none` logs to no tracker.
+        register: name under which the ensemble is registered in MLflow's model registry, as a new
+            version unless it is one already; None registers nothing.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
@@ -81,6 +84,7 @@ def fit(
         selector_split=selector_split,
         imagenet_weights=imagenet_weights,
         mlflow_uri=mlflow_uri,
+        register=register,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
     with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
@@ -134,9 +138,10 @@ def compare(
         fixed=facts["fixed"],
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
+        mlflow_uri="none",
     )
     workers = workers or Workers(executor)
-    load_stages(workers, "none")
+    load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
 
     with prepared_launch(chosen, options) as prepared:
@@ -181,7 +186,8 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
 
     names = ["distcel.pipeline", "distcel.report.results_page"]
     names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
-    names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]
+    if mlflow_uri != "none":
+        names += ["distcel.tracking.mlflow", "distcel.tracking.reproduction"]
     with environment(**MLFLOW_ENVIRONMENT):  # some of which MLflow reads when it is imported
         modules = [import_module(name) for name in names]
     return modules[0]

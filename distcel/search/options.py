@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import (
     invalid,
     require,
@@ -34,6 +36,7 @@ class Options:
         num_samples: trials in all; None takes the experiment's number.
         time_budget: seconds for the search; None sets no limit.
         mlflow_uri: absolute tracking URI; `none` for no tracking.
+        register: name under which MLflow's model registry gets the ensemble; None registers none.
         imagenet_weights: initial weights of a ResNet18, as `networks.imagenet_weights` takes them.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
@@ -49,6 +52,7 @@ class Options:
     imagenet_weights: str = "torchvision"
     fixed: Mapping[str, Any] = field(default_factory=dict)
     selector_split: SelectorSplit = "train"
+    register: str | None = None
 
 
 def choose(
@@ -64,6 +68,7 @@ def choose(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
 ) -> tuple[Experiment, Options]:
     """Check the arguments of `fit` and return the experiment and the options that they choose.
 
@@ -76,13 +81,15 @@ def choose(
         require_positive("time_budget", time_budget)
     require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
     require_choice("selector_split", selector_split, SelectorSplit)
-    _require_tracking_uri(mlflow_uri)
     if isinstance(experiment, Experiment):
         chosen, preset = experiment, OWN_PRESET
     else:
         chosen = load_experiment(experiment, preset)
     folder = Path(run_dir or f"runs/{run_name(chosen.dataset, preset, selector_split)}-seed{seed}")
     folder = folder.absolute()
+    uri = tracking_uri(mlflow_uri, folder)
+    if register is not None:
+        _require_registrable(register, uri, chosen)
     options = Options(
         preset=preset,
         data_dir=Path(data_dir),
@@ -90,24 +97,46 @@ def choose(
         seed=seed,
         num_samples=num_samples,
         time_budget=time_budget,
-        mlflow_uri=mlflow_uri or f"sqlite:///{folder.parent / 'mlflow.db'}",
+        mlflow_uri=uri,
         imagenet_weights=imagenet_weights,
         fixed=dict(fixed or {}),
         selector_split=selector_split,
+        register=register,
     )
     return chosen, options
 
 
-def _require_tracking_uri(uri: str | None) -> None:
-    """Raise InvalidInputError unless MLflow can log to the URI, or it is None or `none`."""
-    known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
+def tracking_uri(given: str | None, run_dir: Path) -> str:
+    """Where MLflow logs to: as given, else `MLFLOW_TRACKING_URI`, else beside the run directory.
+
+    Raises:
+        InvalidInputError: MLflow cannot log there, and it is not `none`.
+    """
+    named, source = os.environ.get("MLFLOW_TRACKING_URI"), "an MLflow URI"
+    if given is None and named:
+        given, source = named, "an MLflow URI in the environment's MLFLOW_TRACKING_URI"
+    if given is None:
+        return f"sqlite:///{run_dir.absolute().parent / 'mlflow.db'}"
+    known = given == "none" or given.split(":")[0].split("+")[0] in _TRACKING
     # The URI itself is not repeated: it may contain a password.
     remedy = "give sqlite:////absolute/path.db, http://host:port or none"
-    require(known, f"an MLflow URI beginning with one of {_TRACKING}", "another one", remedy)
+    require(known, f"{source} beginning with one of {_TRACKING}", "another one", remedy)
     try:
-        urlsplit(uri or "")
+        urlsplit(given)
     except ValueError:
-        raise invalid("an MLflow URI that can be parsed", "another one", remedy) from None
+        raise invalid(f"{source} that can be parsed", "another one", remedy) from None
+    return given
+
+
+def _require_registrable(name: str, uri: str, experiment: Experiment) -> None:
+    """Raise InvalidInputError unless MLflow can register the ensemble under the name."""
+    allowed = name.strip(" .") != "" and not set(name) & set("/:'`\"")
+    require(allowed, "a name for the model without / : and quotes", name, "give another one")
+    rule = "an MLflow URI beside a model to register"
+    require(uri != "none", rule, uri, "leave register out, or give a URI")
+    network, rule = experiment.network, "a model to register whose architecture is distcel's own"
+    own = isinstance(network, OwnArchitecture)
+    require(not own, rule, network.name, "leave register out: MLflow could not load it")
 
 
 def require_comparable(

@@ -45,6 +45,14 @@ def content_key(description: object) -> str:
     return hashlib.blake2b(_canonical(description), digest_size=12).hexdigest()
 
 
+def folder_digest(folder: Path) -> str:
+    """The digest, 24 hexadecimal digits, of a folder's files and of their names."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return content_key(
+        [[path.relative_to(folder).as_posix(), _file_digest(path)] for path in paths]
+    )
+
+
 def put_aside(error: DamagedFileError) -> None:
     """Rename the damaged file to NAME.damaged, so that it can be examined."""
     path = error.path

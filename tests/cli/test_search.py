@@ -27,12 +27,13 @@ DEFAULTS = {
     "selector_split": "train",
     "imagenet_weights": "torchvision",
     "mlflow_uri": None,
+    "register": None,
 }
 OF_BOTH = [
     *("--dataset", "folder", "--preset", "smoke", "--data-dir", "photos", "--num-samples", "7"),
     *("--time-budget", "1.5", "--selector-split", "crossfit", "--fix", "k=3"),
     *("--fix", "gradient=exact", "--imagenet-weights", "none", "--address", "head:6379"),
-    *("--mlflow-uri", "http://me:secret@host", "--gpus-per-worker", "0.5"),
+    *("--register", "cel", "--mlflow-uri", "http://me:secret@host", "--gpus-per-worker", "0.5"),
 ]
 CHOSEN = {
     "dataset": "folder",
@@ -44,6 +45,7 @@ CHOSEN = {
     "selector_split": "crossfit",
     "imagenet_weights": "none",
     "mlflow_uri": "http://me:secret@host",
+    "register": "cel",
 }
 
 
@@ -99,7 +101,7 @@ def test_every_flag_of_a_reproduction_reaches_the_facade(calls: Calls, tmp_path:
 
 
 def test_a_search_shows_the_log_and_closes_with_where_its_results_are(
-    calls: Calls, capsys: pytest.CaptureFixture[str]
+    calls: Calls, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["search"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -107,6 +109,9 @@ def test_a_search_shows_the_log_and_closes_with_where_its_results_are(
     assert lines[2].startswith(f"{calls.run_dir}/results.json after ")
     assert lines[3].startswith("compare runs: ")
     assert lines[3].endswith(f" --backend-store-uri sqlite:///{calls.run_dir.parent}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
+    assert main(["search"]) == 0
+    assert capsys.readouterr().out.endswith("compare runs: host, the MLflow server\n")
     assert main(["search", "--mlflow-uri", "none"]) == 0
     assert "compare runs" not in capsys.readouterr().out
 
