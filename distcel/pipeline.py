@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -24,11 +25,11 @@ from distcel.search.prepare import Prepared
 from distcel.search.refit import choose_k, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
-from distcel.serve.ensemble import save_ensemble
+from distcel.serve.saved import save_ensemble
 from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedModel, TrackedReproduction
-from distcel.tracking.track import track_reproduction, tracked, tracked_data
+from distcel.tracking.track import experiment_name, track_reproduction, tracked, tracked_data
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.precision import describe_precision
@@ -94,6 +95,7 @@ def report_reproduction(first: Prepared, results: dict[str, Any], folder: Path) 
     seeds = ", ".join(str(seed["launch"]["seed"]) for seed in results["seeds"])
     title, options = document.reproduction_title(results), first.options
     reproduction = TrackedReproduction(
+        experiment=experiment_name(first.experiment.dataset),
         data=tracked_data(first),
         run_name=f"reproduction of {title}",
         key=content_key([title, str(folder.resolve())]),
@@ -182,6 +184,7 @@ def _results(
         "paper": asdict(published) if published else None,
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
+        "workers": _workers(prepared, best, store),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": prepared.commit,
         "source_digest": source_digest(),
@@ -202,6 +205,25 @@ def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) 
     base_learners += sum(copies.seconds(specs, fold.keys) for fold in prepared.folds)
     seconds = {"base_learners": base_learners, "search": store.seconds, "refit": best.seconds}
     return {stage: round(value, 2) for stage, value in seconds.items()}
+
+
+def _workers(prepared: Prepared, best: TrialRecord, store: TrialStore) -> list[dict[str, Any]]:
+    """Each worker's facts that differ, with how many of the run's trainings have them."""
+    specs, copies = prepared.specs, prepared.copies_cache
+    learners = prepared.cache.workers(specs, prepared.keys)
+    learners += [one for fold in prepared.folds for one in copies.workers(specs, fold.keys)]
+    trials = [record.worker for record in store.finished()]
+    counts: dict[str, dict[str, int]] = {}
+    stages: dict[str, list[Any]] = {
+        "base_learners": learners,
+        "trials": trials,
+        "refit": [best.worker],
+    }
+    for stage, found in stages.items():
+        for worker in found:
+            key = json.dumps(dict(worker), sort_keys=True)
+            counts.setdefault(key, dict.fromkeys(stages, 0))[stage] += bool(worker)
+    return [json.loads(key) | of for key, of in sorted(counts.items()) if any(of.values())]
 
 
 def _write(

@@ -13,7 +13,7 @@ from distcel.cli.signals import Stopped, unwind_on_signals
 from distcel.experiment.errors import InvalidInputError, RunFailedError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DISK_ERRORS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_DISK_ERRORS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EBUSY)
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -17,6 +17,7 @@ from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
 from distcel.facade.run import Run, read_facts
 from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
 from distcel.storage.files import remove_partial_files, write_json
+from distcel.storage.folders import mend_folders
 from distcel.storage.lock import run_lock
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def fit(
 
     Args:
         experiment: name of a data set, or an Experiment of your own.
-        preset: the data set's preset: `smoke` (seconds), `quick` (minutes) or `paper`.
+        preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
+            alone) or `paper`.
         data_dir: the folder of the data set.
         run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.
@@ -59,8 +61,8 @@ def fit(
             seen; `holdout`, a fifth of it kept from them; or `crossfit`, all of it, each third
             predicted by copies of the base learners that have not seen it.
         imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
-        mlflow_uri: tracking server or database; None is `MLFLOW_TRACKING_URI` of the environment,
-            or else `mlflow.db` beside the run directory; `none` logs to no tracker.
+        mlflow_uri: tracking server or database, without a password; None is MLFLOW_TRACKING_URI or
+            else `mlflow.db` beside the run directory, `none` logs to no tracker.
         register: name under which the ensemble is registered in MLflow's model registry, as a new
             version unless it is one already; None registers nothing.
         workers: where trainings run; None is this machine.
@@ -124,7 +126,6 @@ def compare(
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
-    require_comparable(facts["selector_split"], {}, beyond)
     found = run.results
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
@@ -140,6 +141,7 @@ def compare(
         imagenet_weights=facts["imagenet_weights"],
         mlflow_uri="none",
     )
+    require_comparable(chosen, facts["selector_split"], {}, beyond)
     workers = workers or Workers(executor)
     load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
@@ -200,6 +202,7 @@ def prepared_launch(experiment: Experiment, options: Options) -> Iterator[Prepar
 
     with run_lock(options.run_dir):
         remove_partial_files(options.run_dir)
+        mend_folders(options.run_dir, "ensemble")
         prepared = prepare(experiment, options)
         write_json(options.run_dir / "run.json", prepared.facts())
         yield prepared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,25 +108,47 @@ def choose(
 
 
 def tracking_uri(given: str | None, run_dir: Path) -> str:
-    """Where MLflow logs to: as given, else `MLFLOW_TRACKING_URI`, else beside the run directory.
+    """The tracking URI: the given one, else MLFLOW_TRACKING_URI, else that of the run's database.
+
+    Args:
+        given: `--mlflow-uri` or `mlflow_uri`; None if there is none.
+        run_dir: the absolute run directory, beside which the database `mlflow.db` is.
 
     Raises:
-        InvalidInputError: MLflow cannot log there, and it is not `none`.
+        InvalidInputError: MLflow cannot log to it, or the given one has a password.
     """
-    named, source = os.environ.get("MLFLOW_TRACKING_URI"), "an MLflow URI"
-    if given is None and named:
-        given, source = named, "an MLflow URI in the environment's MLFLOW_TRACKING_URI"
-    if given is None:
-        return f"sqlite:///{run_dir.absolute().parent / 'mlflow.db'}"
-    known = given == "none" or given.split(":")[0].split("+")[0] in _TRACKING
+    if given is not None:
+        _require_no_password(given)
+    if uri := given or os.environ.get("MLFLOW_TRACKING_URI"):
+        _require_tracking_uri(uri, "an MLflow URI" if given else "an MLFLOW_TRACKING_URI")
+        return uri
+    # SQLAlchemy takes these two for its own; MLflow's command line reads the URI in the same way.
+    database = str(run_dir.parent / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{database}"
+
+
+def _require_tracking_uri(uri: str, what: str) -> None:
+    """Raise InvalidInputError unless MLflow can log to the URI, or it is `none`."""
+    known = uri == "none" or uri.split(":")[0].split("+")[0] in _TRACKING
     # The URI itself is not repeated: it may contain a password.
     remedy = "give sqlite:////absolute/path.db, http://host:port or none"
-    require(known, f"{source} beginning with one of {_TRACKING}", "another one", remedy)
+    require(known, f"{what} beginning with one of {_TRACKING}", "another one", remedy)
     try:
-        urlsplit(given)
+        urlsplit(uri)
     except ValueError:
-        raise invalid(f"{source} that can be parsed", "another one", remedy) from None
-    return given
+        raise invalid(f"{what} that can be parsed", "another one", remedy) from None
+
+
+def _require_no_password(uri: str) -> None:
+    """Raise InvalidInputError for a password: all users can read a command line, as Ray's jobs."""
+    of_server = uri.startswith("http") and "@" in uri
+    # A user name is no secret to a database, which has no other variables for it.
+    of_database = re.match(r"(?!sqlite)[^:]+://[^@/:]*:[^@]*@", uri)
+    remedy = "leave them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if of_database and not of_server:
+        remedy = "set MLFLOW_TRACKING_URI to it and leave the flag out"
+    allowed = not (of_server or of_database)
+    require(allowed, "an MLflow URI without user name and password", "one with them", remedy)
 
 
 def _require_registrable(name: str, uri: str, experiment: Experiment) -> None:
@@ -140,11 +163,12 @@ def _require_registrable(name: str, uri: str, experiment: Experiment) -> None:
 
 
 def require_comparable(
-    selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
+    experiment: Experiment, selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
 ) -> None:
     """Raise InvalidInputError for a run that cannot be compared with these rules.
 
     Args:
+        experiment: has the learner sets.
         selector_split: what the selection net is trained on.
         fixed: hyperparameters that are not searched, with their values.
         beyond: whether the rules that the paper does not have are trained as well.
@@ -152,8 +176,10 @@ def require_comparable(
     vote = fixed.get("vote")
     remedy = "leave it out; with beyond the learned vote is compared as well"
     require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
-    # A single network would be trained on the holdout alone: it would see far fewer samples.
-    both = beyond and selector_split == "holdout"
+    # A single network would be trained on the holdout alone: it would see far fewer samples. Beside
+    # federated clients that is the question, since their samples are theirs.
+    federated = experiment.learner_sets != "specialists"
+    both = beyond and selector_split == "holdout" and not federated
     rule = "a comparison without beyond, or without selector split holdout"
     require(not both, rule, "both", "leave one of them out")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -12,11 +11,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils import mlflow_tags
 
+from distcel.tracking.artifacts import move_artifacts
 from distcel.tracking.records import TrackedData
 
 _KIND = "custom_model_development"  # the UI then opens on the table of runs
 # Without the repository's URL, which may contain a token.
-_SOURCE_TAGS = (
+SOURCE_TAGS = (
     mlflow_tags.MLFLOW_USER,
     mlflow_tags.MLFLOW_SOURCE_NAME,
     mlflow_tags.MLFLOW_SOURCE_TYPE,
@@ -33,24 +33,19 @@ def connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def experiment_name(dataset: str) -> str:
-    """`MLFLOW_EXPERIMENT_NAME` of the environment, or else `distcel DATASET`."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"distcel {dataset}"
-
-
-def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path) -> str:
-    """The id of the data set's MLflow experiment, created if missing, restored if deleted.
+def experiment_of(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
+    """The id of an MLflow experiment, created if missing, restored if deleted.
 
     Args:
         client: connected to the server or database.
         uri: its absolute tracking URI.
-        dataset: name of the data set.
+        name: the experiment's name.
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """
-    name = experiment_name(dataset)
     found = client.get_experiment_by_name(name)
     if found is not None:
         found_id: str = found.experiment_id
+        move_artifacts(uri, found_id, artifacts)
         if found.lifecycle_stage == LifecycleStage.DELETED:
             client.restore_experiment(found_id)
         return found_id
@@ -70,7 +65,7 @@ def source_tags(commit: str | None) -> dict[str, str]:
     found = resolve_tags()
     if commit is not None:
         found.setdefault(mlflow_tags.MLFLOW_GIT_COMMIT, commit.partition(",")[0])
-    return {name: found[name] for name in _SOURCE_TAGS if name in found}
+    return {name: found[name] for name in SOURCE_TAGS if name in found}
 
 
 def dataset_input(data: TrackedData) -> DatasetInput:

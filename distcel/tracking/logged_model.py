@@ -20,8 +20,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from distcel.storage.files import folder_digest
+from distcel.storage.files import bytes_digest
 from distcel.storage.provenance import write_copy
+from distcel.tracking.experiment import SOURCE_TAGS
 from distcel.tracking.records import TrackedModel
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ def log_once(
         LoggedModel: the model.
         bool: whether it was logged now.
     """
-    digest = folder_digest(tracked.ensemble)
+    # It has the digests of all weights.
+    digest = bytes_digest((tracked.ensemble / "ensemble.json").read_bytes())
     query = f"source_run_id = '{parent.info.run_id}'"
     found = client.search_logged_models([parent.info.experiment_id], query)
     for model in found:
@@ -59,11 +61,13 @@ def log_once(
         elif model.tags.get(_DIGEST_TAG) == digest:
             _name_as_output(client, parent, model)
             return model, False
+    tags = parent.data.tags
+    source = {name: tags[name] for name in SOURCE_TAGS if name in tags}
     model = client.create_logged_model(
         parent.info.experiment_id,
         _NAME,
         parent.info.run_id,
-        tags={_DIGEST_TAG: digest},
+        tags={_DIGEST_TAG: digest, **source},
         params={name: str(value) for name, value in best.items()},
         model_type=_TYPE,
     )

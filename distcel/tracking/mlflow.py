@@ -36,7 +36,7 @@ class Tracker:
     def __init__(self, uri: str, identity: SearchIdentity) -> None:
         self.client = connect(uri)
         self._key, self._data = identity.key, identity.data
-        name, artifacts = identity.data.name, identity.artifacts
+        name, artifacts = identity.experiment, identity.artifacts
         self.experiment_id = experiment_of(self.client, uri, name, artifacts)
         self._children: dict[int, str] = {}
         self._described: set[int] = set()
@@ -93,6 +93,8 @@ class Tracker:
         if twin or run.info.status in ("RUNNING", "KILLED"):
             self.client.delete_run(run.info.run_id)
             return
+        if run.data.tags[_PARENT_TAG] != self.parent_id:  # that one was deleted, by a user perhaps
+            self.client.set_tag(run.info.run_id, _PARENT_TAG, self.parent_id)
         history = self.client.get_metric_history(run.info.run_id, "valid_accuracy")
         self._children[number] = run.info.run_id
         self._logged[number] = len(history)

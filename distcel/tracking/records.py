@@ -16,7 +16,7 @@ class TrackedData:
     """The data set, as MLflow shows it.
 
     Attributes:
-        name: its name; the MLflow experiment is named after it unless the user names one.
+        name: its name.
         digest: the digest of the drawn samples.
         source: the URI of its folder, or the function that loads it.
         n_samples: the number of samples of each split.
@@ -37,6 +37,7 @@ class SearchIdentity:
     """How MLflow identifies a search.
 
     Attributes:
+        experiment: the name of the MLflow experiment.
         data: the data set.
         run_name: the name of the parent run.
         key: the digest of the search; a second launch of it continues the same parent run.
@@ -47,6 +48,7 @@ class SearchIdentity:
         commit: of distcel's checkout, as `provenance.describe_commit` returns it.
     """
 
+    experiment: str
     data: TrackedData
     run_name: str
     key: str
@@ -98,6 +100,7 @@ class TrackedReproduction:
     """The paper's evaluation over several seeds, as MLflow shows it.
 
     Attributes:
+        experiment: the name of the MLflow experiment.
         data: the data set as the first seed drew it.
         run_name: the name of its run.
         key: a later reproduction with the same key replaces it.
@@ -110,6 +113,7 @@ class TrackedReproduction:
         commit: of distcel's checkout, as `provenance.describe_commit` returns it.
     """
 
+    experiment: str
     data: TrackedData
     run_name: str
     key: str

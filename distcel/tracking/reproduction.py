@@ -24,7 +24,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
     """
     r = reproduction
     client = connect(uri)
-    experiment = experiment_of(client, uri, r.data.name, r.artifacts)
+    experiment = experiment_of(client, uri, r.experiment, r.artifacts)
     names = [path.name for path in r.files]
     content = content_key([r.params, r.metrics, r.curves, r.description, r.data.digest, names])
     earlier = client.search_runs([experiment], f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'")

@@ -6,11 +6,9 @@ Trackers are views of the records on disk; nothing is read back from them.
 from __future__ import annotations
 
 import logging
-import re
-import secrets
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,7 +17,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from distcel.execute.environment import environment
 from distcel.search.prepare import Prepared
 from distcel.search.trials import TrialStore
-from distcel.storage.files import DamagedFileError, content_key, put_aside, write_atomically
+from distcel.storage.files import content_key
+from distcel.storage.identity import own_id
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedData, TrackedReproduction
 
@@ -36,7 +35,7 @@ def tracked(prepared: Prepared, store: TrialStore) -> Iterator[Callable[[Outcome
         yield lambda _: None
         return
     with environment(**MLFLOW_ENVIRONMENT):
-        _say_where(prepared.options.mlflow_uri, prepared.experiment.dataset)
+        _say_where(prepared.options.mlflow_uri, experiment_name(prepared.experiment.dataset))
         updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
         yield lambda outcome: updates.close(outcome, seconds=900 if outcome else 8)
 
@@ -49,7 +48,7 @@ def track_reproduction(mlflow_uri: str, reproduction: TrackedReproduction) -> No
         with environment(**MLFLOW_ENVIRONMENT):
             from distcel.tracking.reproduction import log_reproduction
 
-            _say_where(mlflow_uri, reproduction.data.name)
+            _say_where(mlflow_uri, reproduction.experiment)
             log_reproduction(mlflow_uri, reproduction)
     except Exception as error:  # the message may contain a password
         logger.warning("MLflow failed (%s): the same command logs it", type(error).__name__)
@@ -60,15 +59,21 @@ def _tracker(prepared: Prepared) -> Tracker:
 
     options = prepared.options
     identity = SearchIdentity(
+        experiment_name(prepared.experiment.dataset),
         tracked_data(prepared),
         prepared.title,
-        content_key([prepared.search_key, _own_id(options.run_dir)]),
+        content_key([prepared.search_key, own_id(options.run_dir)]),
         {"run_dir": str(options.run_dir.resolve())},
         _params(prepared),
         artifacts=options.run_dir.parent / "mlflow-artifacts",
         commit=prepared.commit,
     )
     return Tracker(options.mlflow_uri, identity)
+
+
+def experiment_name(dataset: str) -> str:
+    """The name of the MLflow experiment: MLFLOW_EXPERIMENT_NAME, or else the data set's."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"distcel {dataset}"
 
 
 def tracked_data(prepared: Prepared) -> TrackedData:
@@ -109,20 +114,8 @@ def _ends(distribution: BaseDistribution) -> str:
     return f"{low} to {high}{', logarithmic' if log else ''}"
 
 
-def _say_where(uri: str, dataset: str) -> None:
-    from distcel.tracking.experiment import experiment_name
-
+def _say_where(uri: str, experiment: str) -> None:
     address = urlsplit(uri)
     shown = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"  # without a password
     shown = uri if uri.startswith("sqlite") else shown
-    logger.info("MLflow: experiment %r at %s", experiment_name(dataset), shown)
-
-
-def _own_id(run_dir: Path) -> str:
-    """An id that distinguishes equal searches in different run directories, also a moved one."""
-    path = run_dir / "id"
-    if path.is_file() and not re.fullmatch(rb"[0-9a-f]{16}", path.read_bytes()):
-        put_aside(DamagedFileError(path, "it is no id"))
-    if not path.is_file():
-        write_atomically(path, lambda file: file.write(secrets.token_hex(8).encode()))
-    return path.read_text()
+    logger.info("MLflow: experiment %r at %s", experiment, shown)

@@ -54,7 +54,7 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
 WAITING = """
 import os, signal, sys, threading, time
 import ray
-from distcel.execute.ray_executor import first_ready
+from distcel.execute.ray_run import first_ready
 from distcel.cli.exit_status import exit_status
 from distcel.cli.signals import unwind_on_signals
 
@@ -68,7 +68,8 @@ def run():
     unwind_on_signals()
     stream = silent.options(num_returns="streaming").remote()
     threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    first_ready([stream])
+    while first_ready([stream]) is None:
+        pass
     return 0
 
 sys.exit(exit_status(run))

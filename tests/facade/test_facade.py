@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import distcel
-from distcel.search.options import tracking_uri
 from distcel.search.trials import TrialStore
 from distcel.train.selection import SelectionTraining
 
@@ -116,19 +115,6 @@ def test_a_run_whose_trials_went_on_is_not_compared(run: distcel.Run) -> None:
             distcel.compare(run, executor="inline")
     finally:
         (store.folder / "00099.json").unlink()
-
-
-def test_a_flag_wins_over_the_environment_and_that_over_the_file_beside_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    beside = tracking_uri(None, Path("/runs/a"))
-    assert beside == "sqlite:////runs/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://named")
-    assert tracking_uri(None, Path("/runs/a")) == "http://named"
-    assert tracking_uri("http://given", Path("/runs/a")) == "http://given"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
-    with pytest.raises(distcel.InvalidInputError, match="in the environment's MLFLOW_TRACKING_URI"):
-        tracking_uri(None, Path("/runs/a"))
 
 
 @pytest.mark.parametrize("uri", ["foo", "./mlruns", "oracle://me:secret@host"])

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.mlflow import Tracker
 from distcel.tracking.records import SearchIdentity
 from distcel.train.checkpoint import EpochResult
-from tests.tracking.made import DATA, identity, outcome
+from tests.tracking.made import identity, outcome
 
 N_TRIALS, N_EPOCHS = 6, 4
 Mode = Literal["healthy", "slow", "500", "loses answers"]
@@ -231,8 +231,7 @@ def test_mlflow_has_everything_once_after_the_next_launch(
     for repetition in range(times(1, 5)):
         if fault == "refused":
             server.kill()
-        data = replace(DATA, name="faults")
-        tracked = identity(f"{fault} {repetition}", tmp_path, data)
+        tracked = identity(f"{fault} {repetition}", tmp_path, "distcel faults")
         search = Search(server, tracked, [])
         search.run(N_TRIALS // 3)
         if fault == "killed":

@@ -11,9 +11,9 @@ DATA = TrackedData("digits", "0123abcd", "file:///data", {"train": 8, "test": 2}
 BEST = {"k": 3, "epsilon": 0.1, "gradient": "exact"}
 
 
-def identity(key: str, artifacts: Path, data: TrackedData = DATA) -> SearchIdentity:
+def identity(key: str, artifacts: Path, experiment: str = "distcel digits") -> SearchIdentity:
     tags, params = {"run_dir": "/r"}, {"seed": "0"}
-    return SearchIdentity(data, "run", key, tags, params, artifacts, commit=None)
+    return SearchIdentity(experiment, DATA, "run", key, tags, params, artifacts, commit=None)
 
 
 def outcome(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow.entities import LoggedModel, LoggedModelStatus
 
-from distcel.serve.ensemble import load_ensemble
+from distcel.serve.saved import load_ensemble
 from distcel.storage import provenance
 from distcel.tracking.mlflow import Tracker
 from tests.conftest import ENSEMBLE_PARAMS, save_untrained
@@ -43,6 +43,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 def test_the_model_is_logged_and_registered_once(logged: Tracker) -> None:
     (model,) = models(logged)
     assert (model.status, model.source_run_id) == (LoggedModelStatus.READY, logged.parent_id)
+    assert model.tags["mlflow.source.name"]
     assert model.params == {"k": "3", "epsilon": "0.1", "gradient": "exact"}
     metrics = {(m.key, m.value, m.dataset_name) for m in model.metrics or []}
     assert ("test_e2e_cel", 0.75, "digits") in metrics

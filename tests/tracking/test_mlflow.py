@@ -1,6 +1,8 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -8,6 +10,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from distcel.experiment.types import SelectionParams
+from distcel.search.options import tracking_uri
 from distcel.search.trials import TrialRecord
 from distcel.tracking import experiment
 from distcel.tracking.mlflow import Tracker
@@ -35,6 +38,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def database(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, database: str, folder: Path) -> Path:
+    """A folder of run directories with a database of its own: making its tables takes seconds."""
+    MlflowClient(database).search_experiments()
+    runs = tmp_path / "a%2Fb?c"  # of which SQLAlchemy would make other characters
+    runs.mkdir()
+    shutil.copy(folder / "mlflow.db", runs)
+    return runs
 
 
 @pytest.fixture
@@ -208,14 +221,6 @@ def test_a_run_has_the_commit_of_its_script_or_else_of_distcel(
         assert experiment.source_tags(None) == {k: v for k, v in found.items() if k == commit}
 
 
-def test_the_experiment_is_the_one_that_the_environment_names(
-    open_tracker: Callable[[], Tracker], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "whom to ask")
-    tracker = open_tracker()
-    assert tracker.client.get_experiment(tracker.experiment_id).name == "whom to ask"
-
-
 @pytest.mark.parametrize("switch", [None, "true", "false"])
 def test_system_metrics_are_sampled_while_a_trial_runs_unless_turned_off(
     switch: str | None, open_tracker: Callable[[], Tracker], monkeypatch: pytest.MonkeyPatch
@@ -236,6 +241,61 @@ def test_system_metrics_are_sampled_while_a_trial_runs_unless_turned_off(
     assert sampled() == (switch != "false")
 
 
+def test_trials_whose_parent_was_deleted_get_the_new_one(
+    open_tracker: Callable[[], Tracker],
+) -> None:
+    tracker, record = open_tracker(), TrialRecord(0, PARAMS, "COMPLETE", epochs(2))
+    tracker.update([record])
+    (run,) = children(tracker)
+    tracker.client.delete_run(tracker.parent_id)  # as in the UI, where its children stay
+    again = open_tracker()
+    again.update([record, replace(record, number=1)])
+    assert again.parent_id != tracker.parent_id
+    found = {child.info.run_name: child.info.run_id for child in children(again)}
+    assert sorted(found) == ["trial 0", "trial 1"]
+    assert found["trial 0"] == run.info.run_id
+    assert len(history(again, run, "valid_accuracy")) == 2
+
+
+def test_artifacts_move_with_their_database(tmp_path: Path, runs: Path) -> None:
+    report = tmp_path / "report.md"
+    report.write_text("# digits")
+
+    def tracker_of(runs: Path, key: str) -> Tracker:
+        uri = tracking_uri(None, runs / "run")
+        return Tracker(uri, identity(key, runs / "mlflow-artifacts", "moved"))
+
+    def place(tracker: Tracker) -> Path:
+        uri = tracker.client.get_run(tracker.parent_id).info.artifact_uri
+        return Path(unquote(urlsplit(uri).path))
+
+    tracker = tracker_of(runs, "done")
+    tracker.client.log_artifact(tracker.parent_id, str(report))
+    assert (place(tracker) / "report.md").is_relative_to(runs)
+    tracker_of(runs, "interrupted")
+    moved = runs.rename(tmp_path / "moved")
+    assert (place(tracker_of(moved, "done")) / "report.md").is_file()
+    for key in ("interrupted", "new"):
+        tracker = tracker_of(moved, key)
+        tracker.client.log_artifact(tracker.parent_id, str(report))
+        assert place(tracker).is_relative_to(moved)
+        assert (place(tracker) / "report.md").is_file()
+    shutil.copytree(moved, tmp_path / "copy")
+    for key in ("new", "of the copy"):
+        assert place(tracker_of(tmp_path / "copy", key)).is_relative_to(tmp_path / "copy")
+    assert not runs.exists()
+
+
+def test_artifacts_that_did_not_move_stay_where_they_are(tmp_path: Path, runs: Path) -> None:
+    uri, report = tracking_uri(None, runs / "run"), tmp_path / "report.md"
+    report.write_text("# digits")
+    tracker = Tracker(uri, identity("a", tmp_path / "others" / "mlflow-artifacts", "shared"))
+    tracker.client.log_artifact(tracker.parent_id, str(report))
+    Tracker(uri, identity("b", runs / "mlflow-artifacts", "shared"))
+    (found,) = tracker.client.list_artifacts(tracker.parent_id)
+    assert found.path == "report.md"
+
+
 def test_an_experiment_that_was_deleted_is_restored(
     open_tracker: Callable[[], Tracker],
 ) -> None:
@@ -251,6 +311,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     report = folder / "report.md"
     report.write_text("# digits")
     reproduction = TrackedReproduction(
+        experiment="distcel digits",
         data=DATA,
         run_name="reproduction of digits",
         key="digits-quick",
