@@ -14,7 +14,7 @@ from distcel.data.images import Images
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import Probs, with_temperature
 from distcel.evaluate.metrics import BINS, bin_of
-from distcel.rules.registry import MEAN_LEARNER, RULES, predict_rules
+from distcel.rules.registry import RULES, predict_rules
 from distcel.rules.rule import RuleOptions, correct
 
 # Pictures of people are never copied into a page that is passed on. Of a folder of the user's own
@@ -78,8 +78,7 @@ def rivals_on_valid(options: RuleOptions) -> dict[str, float]:
     """The accuracy on valid of rules that nothing was fitted for, by key."""
     valid = options.valid
     probs, _ = predict_rules([RULES[key] for key in _ON_VALID], valid, valid, options)
-    found = {key: float(correct(draws, valid.labels_S).mean()) for key, draws in probs.items()}
-    return found | {MEAN_LEARNER.key: float(valid.learners_correct.mean())}
+    return {key: float(correct(draws, valid.labels_S).mean()) for key, draws in probs.items()}
 
 
 def reliability(probs_SC: Probs, labels_S: NDArray[np.int64]) -> list[dict[str, float]]:

@@ -111,7 +111,8 @@ def expected_calibration_error(
 def bin_of(confidence_S: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """The number, from 0, of the bin that each confidence falls into."""
     # Shares of votes lie on the bins' edges, lifted by a tie-break or rounded.
-    return np.clip(np.ceil(confidence_S * BINS - 1e-4).astype(int) - 1, 0, BINS - 1)
+    bin_S: NDArray[np.int64] = np.ceil(confidence_S * BINS - 1e-4).astype(np.int64) - 1
+    return bin_S.clip(0, BINS - 1)
 
 
 def difference(

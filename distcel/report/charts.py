@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import html
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from distcel.report.figures import IN_PARETO
 from distcel.report.frame import Results, curve_keys, over_k, rule_titles
 from distcel.report.pareto import CostPoint
 
 # Near Okabe and Ito's, which the colour-blind tell apart, and visible on black and on white.
-COLOURS = ("#0081c9", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#7b6fd0", "#808080")
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross")
+COLOURS = ("#0081c9", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#7b6fd0", "#808080", "#b0413e")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "hexagon")
+_AREAS = {"sizemode": "area", "sizemin": 3}  # of markers: by the number of samples
 _BAND = 0.18  # opacity of the band of one standard deviation
+ENOUGH_FOR_IMPORTANCE = 50  # trials; with fewer the importances are mostly chance
+_WORST_TO_BEST = ["#d9a441", "#0081c9"]
 _MARGINS = {"l": 60, "r": 20, "t": 20, "b": 50}
-_LEGEND = {"orientation": "h", "y": -0.25, "yanchor": "top"}
+_LEGEND = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
 
 
 def figure_2(results: Results) -> go.Figure:
@@ -53,7 +58,7 @@ def figure_2(results: Results) -> go.Figure:
             legendgroup=key,
             **_look(i),
         )
-    figure.update_xaxes(type="log", dtick="D2")
+    _logarithmic(figure)
     return figure
 
 
@@ -74,7 +79,7 @@ def accuracy_over_k(launch: Results, rivals: Mapping[str, float]) -> go.Figure:
         name=f"chosen, k = {chosen}",
         marker={"size": 14, "symbol": "circle-open", "color": _colour(1), "line_width": 3},
     )
-    figure.update_xaxes(type="log", dtick="D2")
+    _logarithmic(figure)
     return figure
 
 
@@ -108,21 +113,19 @@ def accuracy_over_cost(points: Sequence[CostPoint]) -> go.Figure:
             name=_text(name),
             marker={"size": 10, "color": _colour(i), "symbol": _SYMBOLS[i % len(_SYMBOLS)]},
         )
-    figure.update_xaxes(type="log", dtick="D2")
+    _logarithmic(figure)
     return figure
 
 
 def asked_by_class(details: Mapping[str, Any]) -> go.Figure:
     """For each true class, the share of its samples for which each learner is selected."""
-    names = [_text(name) for name in details["learners"]]
-    return _heat_map(
-        details["asked_by_class"], names, details["class_names"], "learner", "selected for"
-    )
+    columns, rows = details["learners"], details["class_names"]
+    return _heat_map(details["asked_by_class"], columns, rows, "learner", "selected for")
 
 
 def confusion(details: Mapping[str, Any]) -> go.Figure:
     """The confusion matrix: of each true class the share with each prediction, with the counts."""
-    counts, names = details["confusion"], [_text(name) for name in details["class_names"]]
+    counts, names = details["confusion"], details["class_names"]
     shares = [[n / max(sum(row), 1) for n in row] for row in counts]
     figure = _heat_map(shares, names, names, "predicted class", "predicted for")
     texts = [[str(n) if n else "" for n in row] for row in counts]
@@ -142,7 +145,9 @@ def reliability(details: Mapping[str, Any]) -> go.Figure:
             text=[f"{b['n']} samples" for b in bins],
             mode="lines+markers",
             name=f"{when} the temperature",
-            **_look(i),
+            line_color=_colour(i),
+            marker={"symbol": _SYMBOLS[i], "size": [b["n"] for b in bins], **_AREAS},
+            marker_sizeref=max(b["n"] for b in bins) / 20**2,
         )
     figure.update_xaxes(range=[0, 1.02])
     figure.update_yaxes(range=[0, 1.02])
@@ -162,6 +167,8 @@ def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
 def search_figures(trials: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> dict[str, Any]:
     """Optuna's figures of a search by name: `history`, `parallel` and, of 50 trials, `importance`.
 
+    There is no importance where nothing was searched or every trial is equally accurate.
+
     Args:
         trials: the trials, as `details.json` has them.
         space: the distribution of each hyperparameter, as Optuna's JSON.
@@ -173,21 +180,35 @@ def search_figures(trials: Sequence[Mapping[str, Any]], space: Mapping[str, Any]
     from distcel.search.study import study_of
 
     study = study_of(trials, {name: json_to_distribution(text) for name, text in space.items()})
+    searched = [name for name in space if len({str(t["params"][name]) for t in trials}) > 1]
     found = {
         "history": visualization.plot_optimization_history(study, target_name="valid accuracy"),
-        "parallel": visualization.plot_parallel_coordinate(study, target_name="valid accuracy"),
+        "parallel": visualization.plot_parallel_coordinate(
+            study, searched or None, target_name="valid accuracy"
+        ),
     }
-    if len(trials) >= ENOUGH_FOR_IMPORTANCE:
+    reached = {trial["valid_accuracies"][-1] for trial in trials if trial["state"] == "COMPLETE"}
+    if len(trials) >= ENOUGH_FOR_IMPORTANCE and searched and len(reached) > 1:
         evaluator = FanovaImportanceEvaluator(seed=0)
         found["importance"] = visualization.plot_param_importances(study, evaluator=evaluator)
+    _visible_in_the_dark(found["parallel"])
     for figure in found.values():
-        figure.update_layout(template="none", title=None, margin=_MARGINS, height=420)
+        figure.update_layout(
+            legend=_LEGEND, template="none", title=None, margin=_MARGINS, height=420
+        )
         figure.update_xaxes(automargin=True)
         figure.update_yaxes(automargin=True)
     return found
 
 
-ENOUGH_FOR_IMPORTANCE = 50  # trials; with fewer the importances are mostly chance
+def _visible_in_the_dark(parallel: go.Figure) -> None:
+    """Optuna's parallel coordinates in colours that are visible on black as well as on white."""
+    for trace in parallel.data:
+        if trace.mode == "lines" and trace.customdata is not None:
+            (trace.line.color,) = sample_colorscale(_WORST_TO_BEST, [trace.y[0]])
+            trace.opacity = 0.8
+        elif trace.marker.showscale:
+            trace.marker.update(colorscale=_WORST_TO_BEST, reversescale=False)
 
 
 def new_figure(x: str, y: str) -> go.Figure:
@@ -209,7 +230,7 @@ def _heat_map(
     figure = new_figure(x, "true class")
     figure.add_heatmap(
         z=shares,
-        x=columns,
+        x=[_text(name) for name in columns],
         y=[_text(name) for name in rows],
         zmin=0,
         zmax=1,
@@ -220,6 +241,14 @@ def _heat_map(
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category", autorange="reversed")
     return figure
+
+
+def _logarithmic(figure: go.Figure) -> None:
+    """A logarithmic x axis with whole labels at 1, 2 and 5 of each decade."""
+    values = [x for trace in figure.data for x in trace.x]
+    decades = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:g}" for x in ticks])
 
 
 def _look(i: int) -> dict[str, Any]:

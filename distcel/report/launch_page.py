@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from distcel.search.options import OWN_PRESET
 _RIVALS = {
     "unweighted_average": "UA, unweighted average",
     "plurality_vote": "PV, plurality vote",
-    "single_mean": "mean base learner",
 }
 _CONFIGURATION = (
     *("dataset", "preset", "seed", "selector_split", "fixed", "precision", "n_learners"),
@@ -53,6 +53,14 @@ class Commands:
 
     caption: str
     lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences that explain what is above them."""
+
+    caption: str
+    sentences: Sequence[str]
 
 
 def sentence(results: Results) -> str:
@@ -211,7 +219,7 @@ def _provenance(results: Results, details: Results) -> list[Part | Chart | Comma
     rows = {name.replace("_", " "): [f"{value:.1f}"] for name, value in seconds.items()}
     time = "Time by stage: of the trainings, each on its own worker"
     chosen = {name.replace("_", " "): [_shown(results[name])] for name in _CONFIGURATION}
-    chosen |= {f"space of {name}": [text] for name, text in details["space"].items()}
+    chosen |= {f"space of {name}": [_ends(text)] for name, text in details["space"].items()}
     versions = {name: [version] for name, version in results["versions"].items()}
     return [
         Chart(time, charts.seconds_by_stage(seconds), "bar chart", _frame(rows, ["s"], "stage")),
@@ -224,7 +232,9 @@ def _provenance(results: Results, details: Results) -> list[Part | Chart | Comma
 def commands(results: Results, details: Results) -> list[str]:
     """The commands that repeat a launch; DATA stands for the folder of the data set."""
     commit = results["commit"]
-    lines = [f"git checkout {commit.split(',')[0]}"] if commit else []
+    clean, _, changed = (commit or "").partition(", ")
+    noted = "  # with changes that were not committed" if changed else ""
+    lines = [f"git checkout {clean}{noted}"] if clean else []
     if results["preset"] == OWN_PRESET:
         return [*lines, f"distcel.fit(experiment, seed={results['seed']})  # in Python"]
     words = ["distcel", "search", "--dataset", results["dataset"], "--preset", results["preset"]]
@@ -247,6 +257,15 @@ def _frame(rows: Mapping[str, Sequence[str]], columns: Sequence[str], index: str
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
+
+
+def _ends(distribution: str) -> str:
+    """The ends or the choices of a distribution, which Optuna's JSON describes."""
+    found = json.loads(distribution)["attributes"]
+    if "choices" in found:
+        return ", ".join(map(str, found["choices"]))
+    scale = ", on a logarithmic scale" if found["log"] else ""
+    return f"{found['low']} to {found['high']}{scale}"
 
 
 def _shown(value: object) -> str:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from distcel.report import charts, launch_page, notes
 from distcel.report.frame import Results
-from distcel.report.launch_page import Chart, Commands, Gallery
+from distcel.report.launch_page import Chart, Commands, Gallery, Notes
 from distcel.report.pareto import cost_points
 from distcel.report.parts import (
     Figure,
@@ -29,9 +28,16 @@ from distcel.report.parts import (
 )
 from distcel.storage.files import write_atomically
 
-AnyPart = Part | Chart | Gallery | Commands
+AnyPart = Part | Chart | Gallery | Commands | Notes
 _CAPTION = re.compile(r"((?:Table|Figure) \w+), (.*)|([^:]+): (.*)", re.DOTALL)
-_KINDS = {str: "text", Table: "table", Chart: "chart", Gallery: "gallery", Commands: "commands"}
+_KINDS = {
+    str: "text",
+    Table: "table",
+    Chart: "chart",
+    Gallery: "gallery",
+    Commands: "commands",
+    Notes: "notes",
+}
 
 
 @dataclass
@@ -99,8 +105,7 @@ def reproduction_page(results: Results) -> str:
         for part in [*papers, *further_parts(results)]
     ]
     parts.append(Commands("To get it again", [str(command).strip("`")]))
-    parts.append(Table("Notes", pd.DataFrame()))
-    parts += notes.of_reproductions([results])
+    parts.append(Notes("Notes", notes.of_reproductions([results])))
     sentence = launch_page.reproduction_sentence(results)
     return _rendered(reproduction_title(results), sentence, parts)
 
