@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 
 from distcel.report.figures import IN_PARETO
 from distcel.report.frame import Results, curve_keys, over_k, rule_titles
@@ -20,10 +19,8 @@ COLOURS = ("#0081c9", "#d55e00", "#009e73", "#cc79a7", "#b98500", "#7b6fd0", "#8
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "hexagon")
 _AREAS = {"sizemode": "area", "sizemin": 3}  # of markers: by the number of samples
 _BAND = 0.18  # opacity of the band of one standard deviation
-ENOUGH_FOR_IMPORTANCE = 50  # trials; with fewer the importances are mostly chance
-_WORST_TO_BEST = ["#d9a441", "#0081c9"]
-_MARGINS = {"l": 60, "r": 20, "t": 20, "b": 50}
-_LEGEND = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+MARGINS = {"l": 60, "r": 20, "t": 20, "b": 50}
+LEGEND = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
 
 
 def figure_2(results: Results) -> go.Figure:
@@ -160,61 +157,14 @@ def seconds_by_stage(seconds: Mapping[str, float]) -> go.Figure:
     stages = [name.replace("_", " ") for name in seconds][::-1]
     minutes = [value / 60 for value in seconds.values()][::-1]
     figure.add_bar(x=minutes, y=stages, orientation="h", marker_color=_colour(0))
-    figure.update_layout(height=180 + 30 * len(stages), margin={**_MARGINS, "l": 120})
+    figure.update_layout(height=180 + 30 * len(stages), margin={**MARGINS, "l": 120})
     return figure
-
-
-def search_figures(trials: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> dict[str, Any]:
-    """Optuna's figures of a search by name: `history`, `parallel` and, of 50 trials, `importance`.
-
-    There is no importance where nothing was searched or every trial is equally accurate.
-
-    Args:
-        trials: the trials, as `details.json` has them.
-        space: the distribution of each hyperparameter, as Optuna's JSON.
-    """
-    from optuna import visualization
-    from optuna.distributions import json_to_distribution
-    from optuna.importance import FanovaImportanceEvaluator
-
-    from distcel.search.study import study_of
-
-    study = study_of(trials, {name: json_to_distribution(text) for name, text in space.items()})
-    searched = [name for name in space if len({str(t["params"][name]) for t in trials}) > 1]
-    found = {
-        "history": visualization.plot_optimization_history(study, target_name="valid accuracy"),
-        "parallel": visualization.plot_parallel_coordinate(
-            study, searched or None, target_name="valid accuracy"
-        ),
-    }
-    reached = {trial["valid_accuracies"][-1] for trial in trials if trial["state"] == "COMPLETE"}
-    if len(trials) >= ENOUGH_FOR_IMPORTANCE and searched and len(reached) > 1:
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        found["importance"] = visualization.plot_param_importances(study, evaluator=evaluator)
-    _visible_in_the_dark(found["parallel"])
-    for figure in found.values():
-        figure.update_layout(
-            legend=_LEGEND, template="none", title=None, margin=_MARGINS, height=420
-        )
-        figure.update_xaxes(automargin=True)
-        figure.update_yaxes(automargin=True)
-    return found
-
-
-def _visible_in_the_dark(parallel: go.Figure) -> None:
-    """Optuna's parallel coordinates in colours that are visible on black as well as on white."""
-    for trace in parallel.data:
-        if trace.mode == "lines" and trace.customdata is not None:
-            (trace.line.color,) = sample_colorscale(_WORST_TO_BEST, [trace.y[0]])
-            trace.opacity = 0.8
-        elif trace.marker.showscale:
-            trace.marker.update(colorscale=_WORST_TO_BEST, reversescale=False)
 
 
 def new_figure(x: str, y: str) -> go.Figure:
     """An empty figure with titles of its axes."""
     figure = go.Figure()
-    figure.update_layout(template="none", height=420, margin=_MARGINS, legend=_LEGEND)
+    figure.update_layout(template="none", height=420, margin=MARGINS, legend=LEGEND)
     figure.update_xaxes(title=x, automargin=True)
     figure.update_yaxes(title=y, automargin=True)
     return figure

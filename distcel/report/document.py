@@ -20,6 +20,7 @@ from distcel.report.frame import (
     over_k,
 )
 from distcel.report.parts import (
+    Figure,
     Part,
     Table,
     further_parts,
@@ -97,4 +98,5 @@ def _markdown(part: Part, figures: str) -> str:
         return part
     if isinstance(part, Table):
         return f"{part.caption}\n\n{markdown(part.frame)}"
+    assert isinstance(part, Figure), "the others are the page's alone"
     return f"{part.caption}\n\n![{part.alt}]({figures}/{part.name}.svg)"

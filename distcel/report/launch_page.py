@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from distcel.report import charts
-from distcel.report.claims import SMART, gain_from_learners, t_interval
-from distcel.report.frame import Results, accuracies, launches, rule_titles
+from distcel.report.frame import Results
 from distcel.report.pareto import cost_points, launch_points
-from distcel.report.parts import Part, Table, launch_parts
+from distcel.report.parts import Chart, Commands, Gallery, Part, Table, launch_parts
+from distcel.report.search_charts import search_figures
+from distcel.report.sentences import percent
 from distcel.report.tables import cost_against_accuracy, figure_2
 from distcel.search.options import OWN_PRESET
 
@@ -29,71 +28,7 @@ _CONFIGURATION = (
 )
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A figure with its caption, what it is in words, and its numbers as a frame of texts."""
-
-    caption: str
-    figure: Any
-    alt: str
-    numbers: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Samples with the learners that voted, as `details.json` has them, by their names."""
-
-    caption: str
-    samples: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Commands:
-    """Commands, one a line."""
-
-    caption: str
-    lines: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Notes:
-    """Sentences that explain what is above them."""
-
-    caption: str
-    sentences: Sequence[str]
-
-
-def sentence(results: Results) -> str:
-    """The result of a launch in a sentence."""
-    found, n_learners = results["accuracy"], results["n_learners"]
-    text = (
-        f"e2e-CEL classifies {_percent(found[SMART])} of the {results['n_samples']['test']} test "
-        f"images correctly; for each of them it selects {results['best']['k']} of {n_learners} "
-        f"base learners. The unweighted average of all reaches "
-        f"{_percent(found['unweighted_average'])}"
-    )
-    paper = results["paper"]
-    return (
-        f"{text}; the paper reports {_percent(paper[SMART])} of e2e-CEL." if paper else f"{text}."
-    )
-
-
-def reproduction_sentence(results: Results) -> str:
-    """The result of a reproduction in a sentence, with intervals over the seeds."""
-    title, n_seeds = rule_titles(results)[SMART], len(launches(results))
-    reached = t_interval(list(accuracies(results).loc[SMART]))
-    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "one seed"
-    text = f"Over {seeds}, {title} classifies {reached} % of the test images correctly"
-    gain = gain_from_learners(results)
-    if gain:
-        text += f"; the gain from the learners is {gain.lead.text('+')} percentage points"
-    brackets = " In brackets: the 95 % t-interval over the seeds." if n_seeds > 1 else ""
-    return f"{text}.{brackets}"
-
-
-def parts(
-    results: Results, details: Results, comparison: Results | None
-) -> list[Part | Chart | Gallery | Commands]:
+def parts(results: Results, details: Results, comparison: Results | None) -> list[Part]:
     """All parts of the page in their order; the arguments are those of `launch_page_text`."""
     return [
         *launch_parts(results),
@@ -110,8 +45,8 @@ def _accuracy(results: Results, details: Results, comparison: Results | None) ->
     if results["valid_accuracy_over_k"]:
         rivals = {title: details["rivals_on_valid"][key] for key, title in _RIVALS.items()}
         caption = "Accuracy over k: one selection net at every k, on valid, where k is chosen"
-        rows = {str(k): [_percent(x)] for k, x in enumerate(results["valid_accuracy_over_k"], 1)}
-        rows |= {title: [_percent(x)] for title, x in rivals.items()}
+        rows = {str(k): [percent(x)] for k, x in enumerate(results["valid_accuracy_over_k"], 1)}
+        rows |= {title: [percent(x)] for title, x in rivals.items()}
         figure = charts.accuracy_over_k(results, rivals)
         found.append(Chart(caption, figure, "line chart", _frame(rows, ["accuracy"], "k")))
     if comparison is not None:
@@ -124,7 +59,7 @@ def _accuracy(results: Results, details: Results, comparison: Results | None) ->
     else:
         points = launch_points(results)
         rows = {
-            p.title: [f"{p.k:.4g}", f"{p.multiply_adds / 1e6:.3f}", _percent(p.accuracy)]
+            p.title: [f"{p.k:.4g}", f"{p.multiply_adds / 1e6:.3f}", percent(p.accuracy)]
             for p in points
         }
         numbers = _frame(rows, ["learners used", "million multiply-adds", "accuracy"], "rule")
@@ -136,13 +71,13 @@ def _accuracy(results: Results, details: Results, comparison: Results | None) ->
 def _search(details: Results) -> list[Chart]:
     """Optuna's figures; nothing where no trial is recorded."""
     trials = details["trials"]
-    figures = charts.search_figures(trials, details["space"])
+    figures = search_figures(trials, details["space"])
     rows = {
         str(trial["number"]): [
             trial["state"],
             *(f"{x:.3g}" if isinstance(x, float) else str(x) for x in trial["params"].values()),
             str(len(trial["valid_accuracies"])),
-            _percent(trial["valid_accuracies"][-1]) if trial["valid_accuracies"] else "-",
+            percent(trial["valid_accuracies"][-1]) if trial["valid_accuracies"] else "-",
         ]
         for trial in trials
     }
@@ -163,7 +98,7 @@ def _search(details: Results) -> list[Chart]:
     ]
 
 
-def _selection(details: Results) -> list[Part | Chart | Gallery]:
+def _selection(details: Results) -> list[Part]:
     """Which learners are selected, what is confused, how sure the ensemble is, on test."""
     names, learners = details["class_names"], details["learners"]
     asked = {
@@ -174,7 +109,7 @@ def _selection(details: Results) -> list[Part | Chart | Gallery]:
         name: [str(n) for n in row] for name, row in zip(names, details["confusion"], strict=True)
     }
     bins = {
-        f"{when} {i}": [str(b["n"]), _percent(b["confidence"]), _percent(b["accuracy"])]
+        f"{when} {i}": [str(b["n"]), percent(b["confidence"]), percent(b["accuracy"])]
         for when, found in details["reliability"].items()
         for i, b in enumerate(found, 1)
     }
@@ -201,7 +136,7 @@ def _gallery(details: Results) -> list[Gallery]:
             "label": names[found["label"]],
             "predicted": names[found["predicted"]],
             "voters": [
-                f"{learners[v['learner']]}: {names[v['predicted']]} {_percent(v['probability'])}"
+                f"{learners[v['learner']]}: {names[v['predicted']]} {percent(v['probability'])}"
                 for v in found["voters"]
             ],
         }
@@ -214,7 +149,7 @@ def _gallery(details: Results) -> list[Gallery]:
     return [Gallery(caption, samples)] if samples else []
 
 
-def _provenance(results: Results, details: Results) -> list[Part | Chart | Commands]:
+def _provenance(results: Results, details: Results) -> list[Part]:
     seconds = results["seconds"]
     rows = {name.replace("_", " "): [f"{value:.1f}"] for name, value in seconds.items()}
     time = "Time by stage: of the trainings, each on its own worker"
@@ -253,10 +188,6 @@ def commands(results: Results, details: Results) -> list[str]:
 def _frame(rows: Mapping[str, Sequence[str]], columns: Sequence[str], index: str) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
     return frame.rename_axis(index)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
 
 
 def _ends(distribution: str) -> str:

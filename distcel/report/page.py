@@ -15,10 +15,13 @@ from plotly.offline import get_plotlyjs
 
 from distcel.report import charts, launch_page, notes
 from distcel.report.frame import Results
-from distcel.report.launch_page import Chart, Commands, Gallery, Notes
 from distcel.report.pareto import cost_points
 from distcel.report.parts import (
+    Chart,
+    Commands,
     Figure,
+    Gallery,
+    Notes,
     Part,
     Table,
     further_parts,
@@ -26,9 +29,9 @@ from distcel.report.parts import (
     papers_parts,
     reproduction_title,
 )
+from distcel.report.sentences import launch_result, reproduction_result
 from distcel.storage.files import write_atomically
 
-AnyPart = Part | Chart | Gallery | Commands | Notes
 _CAPTION = re.compile(r"((?:Table|Figure) \w+), (.*)|([^:]+): (.*)", re.DOTALL)
 _KINDS = {
     str: "text",
@@ -90,7 +93,7 @@ def launch_page_text(results: Results, details: Results, comparison: Results | N
         comparison: that of its `comparison.json`, if it was compared.
     """
     parts = launch_page.parts(results, details, comparison)
-    return _rendered(launch_title(results), launch_page.sentence(results), parts)
+    return _rendered(launch_title(results), launch_result(results), parts)
 
 
 def reproduction_page(results: Results) -> str:
@@ -100,23 +103,23 @@ def reproduction_page(results: Results) -> str:
         "pareto": lambda: charts.accuracy_over_cost(cost_points(results)),
     }
     command, *papers = papers_parts(results)
-    parts: list[AnyPart] = [
+    parts: list[Part] = [
         Chart(part.caption, drawn[part.name](), part.alt) if isinstance(part, Figure) else part
         for part in [*papers, *further_parts(results)]
     ]
     parts.append(Commands("To get it again", [str(command).strip("`")]))
     parts.append(Notes("Notes", notes.of_reproductions([results])))
-    sentence = launch_page.reproduction_sentence(results)
+    sentence = reproduction_result(results)
     return _rendered(reproduction_title(results), sentence, parts)
 
 
-def _rendered(title: str, sentence: str, parts: Sequence[AnyPart]) -> str:
+def _rendered(title: str, sentence: str, parts: Sequence[Part]) -> str:
     return _TEMPLATE.render(
         title=title, sentence=sentence, sections=_sections(parts), plotly=Markup(get_plotlyjs())
     )
 
 
-def _sections(parts: Sequence[AnyPart]) -> list[Section]:
+def _sections(parts: Sequence[Part]) -> list[Section]:
     """The parts below headings; one with a caption begins a section."""
     sections = [Section("result", "Result")]
     for part in parts:

@@ -64,7 +64,7 @@ def test_open_writes_the_page_and_opens_it(
 ) -> None:
     (tmp_path / "results.json").write_text(json.dumps(made_results({})))
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or False)
+    monkeypatch.setattr("webbrowser.open", opened.append)  # None, as False, is no browser
     assert main(["report", str(tmp_path), "--open"]) == 0
     page = tmp_path / "report.html"
     assert opened == [page.as_uri()]

@@ -146,7 +146,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
     page = write_page(launch_folder(tmp_path / "run", n_trials=4, compared=True))
     scripts = [
         "document.querySelectorAll('.chart').length",
-        "[...document.querySelectorAll('.chart')].filter((c) => c.querySelector('.main-svg')).length",
+        "document.querySelectorAll('.chart .main-svg:first-of-type').length",
         "document.documentElement.scrollWidth",
         "getComputedStyle(document.body).backgroundColor",
         "document.title",
