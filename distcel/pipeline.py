@@ -21,6 +21,7 @@ from torch import Tensor
 from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
 from distcel.execute.jobs import Executor
+from distcel.execute.progress import RunBegan, StageBegan, with_event
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
 from distcel.report.page import write_page
@@ -68,6 +69,7 @@ def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
         RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
             complete.
     """
+    logger.debug("%s", prepared.title, extra=with_event(RunBegan(prepared.title)))
     train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")
     outcome = None
@@ -129,7 +131,7 @@ def train_base_learners(prepared: Prepared, executor: Executor) -> None:
     """
 
     def train(task: TrainingTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
-        n_trained = train_learners(task, prepared.specs, keys, cache, executor)
+        n_trained = train_learners(task, prepared.specs, keys, cache, executor, what)
         logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
     logger.info("%s", describe_precision(prepared.experiment))
@@ -154,6 +156,7 @@ def _search_and_test(
         logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
     best = replace(best, params=params)
     store.close(prepared.search.num_samples)
+    logger.debug("test", extra=with_event(StageBegan("test")))
     # The test split is read only here, after everything is chosen.
     measured, detailed = measure_test(prepared, task, best.params, network)
     results = _results(prepared, best, over_k, store) | measured

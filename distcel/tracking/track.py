@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from distcel.execute.environment import environment
+from distcel.execute.progress import Address, with_event
 from distcel.search.prepare import Prepared
 from distcel.search.trials import TrialStore
 from distcel.storage.files import content_key
@@ -120,4 +121,5 @@ def _say_where(uri: str, experiment: str) -> None:
     address = urlsplit(uri)
     shown = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"  # without a password
     shown = uri if uri.startswith("sqlite") else shown
-    logger.info("MLflow: experiment %r at %s", experiment, shown)
+    where = f"experiment {experiment!r} at {shown}"
+    logger.info("MLflow: %s", where, extra=with_event(Address("MLflow", where)))
