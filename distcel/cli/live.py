@@ -23,7 +23,7 @@ from distcel.cli.view import SEARCH, Stage, View
 from distcel.execute.progress import Trial, event_of
 
 _NAME_WIDTH = 15
-_BAR_WIDTH = 20
+_BAR_WIDTH = 12
 _REFRESHES_A_SECOND = 4
 _POINT = ("k", "epsilon", "lr")
 
@@ -152,4 +152,6 @@ def _duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
+    if minutes >= 10:
+        return f"{minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

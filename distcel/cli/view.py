@@ -111,12 +111,12 @@ class View:
         return [trial for trial in self.trials.values() if trial.state != "RUNNING"]
 
     def counts(self) -> dict[str, int]:
-        """How many trials are running, were stopped early, and have failed."""
+        """How many trials are running, were stopped early and have failed."""
         trials = self.trials.values()
         complete = [trial for trial in trials if trial.state == "COMPLETE"]
         return {
             "running": sum(trial.state == "RUNNING" for trial in trials),
-            "stopped early": sum(trial.n_epochs < self.max_epochs for trial in complete),
+            "stopped": sum(trial.n_epochs < self.max_epochs for trial in complete),
             "failed": sum(trial.state == "FAILED" for trial in trials),
         }
 

@@ -21,6 +21,7 @@ OF_ALL_SEARCHES = {
     *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
     *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
     *("--register", "--gpus-per-worker", "-q", "--quiet", "--json"),
+    *("-v", "--verbose"),
 }
 OPTIONS = {
     "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},
