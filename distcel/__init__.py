@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
-    from distcel.serve.ensemble import load_ensemble as load_ensemble
+    from distcel.serve.saved import load_ensemble as load_ensemble
 
 _MODULES = {
     "Architecture": "distcel.experiment.architecture",
@@ -42,7 +42,7 @@ _MODULES = {
     "Workers": "distcel.execute.workers",
     "compare": "distcel.facade.fit",
     "fit": "distcel.facade.fit",
-    "load_ensemble": "distcel.serve.ensemble",
+    "load_ensemble": "distcel.serve.saved",
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
     "reproduce": "distcel.facade.reproduce",

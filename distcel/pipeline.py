@@ -24,11 +24,11 @@ from distcel.search.prepare import Prepared
 from distcel.search.refit import choose_k, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
-from distcel.serve.ensemble import save_ensemble
+from distcel.serve.saved import save_ensemble
 from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedReproduction
-from distcel.tracking.track import track_reproduction, tracked
+from distcel.tracking.track import experiment_name, track_reproduction, tracked
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.precision import describe_precision
@@ -93,7 +93,7 @@ def report_reproduction(first: Prepared, results: dict[str, Any], folder: Path) 
     seeds = ", ".join(str(seed["launch"]["seed"]) for seed in results["seeds"])
     title, options = document.reproduction_title(results), first.options
     reproduction = TrackedReproduction(
-        dataset=first.experiment.dataset,
+        experiment=experiment_name(first.experiment.dataset),
         run_name=f"reproduction of {title}",
         key=content_key([title, str(folder.resolve())]),
         description=document.reproduction_tables(results),

@@ -29,6 +29,7 @@ from distcel.experiment.errors import (
 )
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.types import SelectorSplit
+from distcel.search.options import tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
     add(
         "--mlflow-uri",
         metavar="URI",
-        help="tracking server, or none for no tracking (mlflow.db beside the run directory)",
+        help="tracking server, or none for no tracking (MLFLOW_TRACKING_URI, or else mlflow.db "
+        "beside the run directory)",
     )
     add(
         "--executor",
@@ -141,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
     show_log(arguments.quiet, arguments.json)
     done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
     logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
-    uri = arguments.mlflow_uri or f"sqlite:///{done.run_dir.absolute().parent / 'mlflow.db'}"
+    uri = tracking_uri(arguments.mlflow_uri, done.run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
     if arguments.json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +78,6 @@ def choose(
         require_positive("time_budget", time_budget)
     require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
     require_choice("selector_split", selector_split, SelectorSplit)
-    _require_tracking_uri(mlflow_uri)
     if isinstance(experiment, Experiment):
         chosen, preset = experiment, OWN_PRESET
     else:
@@ -90,7 +91,7 @@ def choose(
         seed=seed,
         num_samples=num_samples,
         time_budget=time_budget,
-        mlflow_uri=mlflow_uri or f"sqlite:///{folder.parent / 'mlflow.db'}",
+        mlflow_uri=tracking_uri(mlflow_uri, folder),
         imagenet_weights=imagenet_weights,
         fixed=dict(fixed or {}),
         selector_split=selector_split,
@@ -98,16 +99,48 @@ def choose(
     return chosen, options
 
 
-def _require_tracking_uri(uri: str | None) -> None:
-    """Raise InvalidInputError unless MLflow can log to the URI, or it is None or `none`."""
-    known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
+def tracking_uri(given: str | None, run_dir: Path) -> str:
+    """The tracking URI: the given one, else MLFLOW_TRACKING_URI, else that of the run's database.
+
+    Args:
+        given: `--mlflow-uri` or `mlflow_uri`; None if there is none.
+        run_dir: the absolute run directory, beside which the database `mlflow.db` is.
+
+    Raises:
+        InvalidInputError: MLflow cannot log to it, or the given one has a password.
+    """
+    if given is not None:
+        _require_no_password(given)
+    if uri := given or os.environ.get("MLFLOW_TRACKING_URI"):
+        _require_tracking_uri(uri, "an MLflow URI" if given else "an MLFLOW_TRACKING_URI")
+        return uri
+    # SQLAlchemy takes these two for its own; MLflow's command line reads the URI in the same way.
+    database = str(run_dir.parent / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{database}"
+
+
+def _require_tracking_uri(uri: str, what: str) -> None:
+    """Raise InvalidInputError unless MLflow can log to the URI, or it is `none`."""
+    known = uri == "none" or uri.split(":")[0].split("+")[0] in _TRACKING
     # The URI itself is not repeated: it may contain a password.
     remedy = "give sqlite:////absolute/path.db, http://host:port or none"
-    require(known, f"an MLflow URI beginning with one of {_TRACKING}", "another one", remedy)
+    require(known, f"{what} beginning with one of {_TRACKING}", "another one", remedy)
     try:
-        urlsplit(uri or "")
+        urlsplit(uri)
     except ValueError:
-        raise invalid("an MLflow URI that can be parsed", "another one", remedy) from None
+        raise invalid(f"{what} that can be parsed", "another one", remedy) from None
+
+
+def _require_no_password(uri: str) -> None:
+    """Raise InvalidInputError for a password: all users can read a command line, as Ray's jobs."""
+    of_server = uri.startswith("http") and "@" in uri
+    # A user name is no secret to a database, which has no other variables for it.
+    of_database = re.match(r"(?!sqlite)[^:]+://[^@/:]*:[^@]*@", uri)
+    remedy = "leave them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if of_database and not of_server:
+        remedy = "set MLFLOW_TRACKING_URI to it and leave the flag out"
+    allowed = not (of_server or of_database)
+    require(allowed, "an MLflow URI without user name and password", "one with them", remedy)
 
 
 def require_comparable(

@@ -21,6 +21,7 @@ from mlflow.types import Schema, TensorSpec
 
 from distcel.search.trials import TrialRecord
 from distcel.storage.provenance import write_copy
+from distcel.tracking.artifacts import move_artifacts
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
 
 _KEY_TAG = "distcel.search"
@@ -38,19 +39,19 @@ def _quiet() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
 
 
-def experiment_of(client: MlflowClient, uri: str, dataset: str, artifacts: Path) -> str:
-    """The id of the data set's MLflow experiment, created if missing, restored if deleted.
+def experiment_of(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
+    """The id of an MLflow experiment, created if missing, restored if deleted.
 
     Args:
         client: connected to the server or database.
         uri: its absolute tracking URI.
-        dataset: name of the data set.
+        name: the experiment's name.
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """
-    name = f"distcel {dataset}"
     found = client.get_experiment_by_name(name)
     if found is not None:
         found_id: str = found.experiment_id
+        move_artifacts(uri, found_id, artifacts)
         if found.lifecycle_stage == LifecycleStage.DELETED:
             client.restore_experiment(found_id)
         return found_id
@@ -73,7 +74,9 @@ class Tracker:
         _quiet()
         self.client = MlflowClient(tracking_uri=uri)
         self._key = identity.key
-        self.experiment_id = experiment_of(self.client, uri, identity.dataset, identity.artifacts)
+        self.experiment_id = experiment_of(
+            self.client, uri, identity.experiment, identity.artifacts
+        )
         self._children: dict[int, str] = {}
         self._described: set[int] = set()
         self._logged: dict[int, int] = {}
@@ -118,6 +121,8 @@ class Tracker:
         if twin or run.info.status in ("RUNNING", "KILLED"):
             self.client.delete_run(run.info.run_id)
             return
+        if run.data.tags[_PARENT_TAG] != self.parent_id:  # that one was deleted, by a user perhaps
+            self.client.set_tag(run.info.run_id, _PARENT_TAG, self.parent_id)
         history = self.client.get_metric_history(run.info.run_id, "valid_accuracy")
         self._children[number] = run.info.run_id
         self._logged[number] = len(history)
@@ -232,7 +237,7 @@ def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
     r = reproduction
     _quiet()
     client = MlflowClient(tracking_uri=uri)
-    experiment = experiment_of(client, uri, r.dataset, r.artifacts)
+    experiment = experiment_of(client, uri, r.experiment, r.artifacts)
     query = f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'"
     earlier = client.search_runs([experiment], query)
     tags = {_REPRODUCTION_TAG: r.key, _DESCRIPTION_TAG: r.description}

@@ -12,14 +12,14 @@ class SearchIdentity:
     """How MLflow identifies a search.
 
     Attributes:
-        dataset: the MLflow experiment is named after it.
+        experiment: the name of the MLflow experiment.
         run_name: the name of the parent run.
         key: the digest of the search; a second launch of it continues the same parent run.
         tags: facts about the search, shown with the parent run.
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """
 
-    dataset: str
+    experiment: str
     run_name: str
     key: str
     tags: Mapping[str, str]
@@ -53,7 +53,7 @@ class TrackedReproduction:
     """The paper's evaluation over several seeds, as MLflow shows it.
 
     Attributes:
-        dataset: the MLflow experiment is named after it.
+        experiment: the name of the MLflow experiment.
         run_name: the name of its run.
         key: a later reproduction with the same key replaces it.
         description: Markdown that the run's page begins with.
@@ -64,7 +64,7 @@ class TrackedReproduction:
         artifacts: folder for artifacts where the URI is a database; servers have their own.
     """
 
-    dataset: str
+    experiment: str
     run_name: str
     key: str
     description: str

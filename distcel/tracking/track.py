@@ -6,17 +6,16 @@ Trackers are views of the records on disk; nothing is read back from them.
 from __future__ import annotations
 
 import logging
-import re
-import secrets
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distcel.execute.environment import environment
 from distcel.search.prepare import Prepared
 from distcel.search.trials import TrialStore
-from distcel.storage.files import DamagedFileError, content_key, put_aside, write_atomically
+from distcel.storage.files import content_key
+from distcel.storage.identity import own_id
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
 
@@ -65,20 +64,15 @@ def _tracker(prepared: Prepared) -> Tracker:
         tags["fixed"] = " ".join(f"{name}={value}" for name, value in options.fixed.items())
     artifacts = options.run_dir.parent / "mlflow-artifacts"
     identity = SearchIdentity(
-        prepared.experiment.dataset,
+        experiment_name(prepared.experiment.dataset),
         prepared.title,
-        content_key([prepared.search_key, _own_id(options.run_dir)]),
+        content_key([prepared.search_key, own_id(options.run_dir)]),
         tags,
         artifacts,
     )
     return Tracker(options.mlflow_uri, identity)
 
 
-def _own_id(run_dir: Path) -> str:
-    """An id that distinguishes equal searches in different run directories, also a moved one."""
-    path = run_dir / "id"
-    if path.is_file() and not re.fullmatch(rb"[0-9a-f]{16}", path.read_bytes()):
-        put_aside(DamagedFileError(path, "it is no id"))
-    if not path.is_file():
-        write_atomically(path, lambda file: file.write(secrets.token_hex(8).encode()))
-    return path.read_text()
+def experiment_name(dataset: str) -> str:
+    """The name of the MLflow experiment: MLFLOW_EXPERIMENT_NAME, or else the data set's."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"distcel {dataset}"

@@ -49,6 +49,7 @@ def _unreadable(folder: Path) -> None:
         (["--executor", "threads"], "--executor in ('ray', 'inline'), but got 'threads'"),
         (["--executor", "inline", "--address", "h:6379"], "no --address beside --executor inline"),
         (["--mlflow-uri", "http://[x"], "an MLflow URI that can be parsed"),
+        (["--mlflow-uri", "http://me:pw@host"], "and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRAC"),
         (["--run-dir", "a file/run"], "run directory that can be made"),
         (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),
         (["--dataset", "utkface", "--data-dir", "empty"], "susanqq.github.io"),

@@ -117,6 +117,30 @@ def test_images_of_different_sizes_need_an_image_size(tmp_path: Path) -> None:
         source.train.read(np.arange(5), None)
 
 
+@pytest.mark.parametrize("names", [("train", "Train"), ("train", "test", "TEST")])
+def test_of_two_folders_of_a_split_none_is_dropped(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        data.write_images(tmp_path / name, ("ant", "bee"), 3, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match=r"expected one folder for .*'T"):
+        read_source("folder", tmp_path)
+
+
+@pytest.mark.parametrize("layout", [".", "train", "test"])
+def test_a_class_without_an_image_is_named_with_what_it_has(layout: str, tmp_path: Path) -> None:
+    for name in ["."] if layout == "." else ["train", "test"]:
+        data.write_images(tmp_path / name, ("ant", "bee"), 3, 3, 20, 0)
+    empty = tmp_path / layout / "cow"
+    empty.mkdir()
+    with pytest.raises(InvalidInputError, match=r"images in every class's.*cow' with no file: "):
+        read_source("folder", tmp_path)
+    for name in ("a.heic", "b.heic", "c.txt"):
+        (empty / name).touch()
+    with pytest.raises(InvalidInputError, match=r"cow' with 2 \.heic, 1 \.txt: add JPEG, "):
+        read_source("folder", tmp_path)
+    empty.rename(tmp_path / layout / "__MACOSX")  # which no one took for a class
+    assert read_source("folder", tmp_path).class_names == ("ant", "bee")
+
+
 def test_a_class_that_only_the_test_split_has_is_refused(tmp_path: Path) -> None:
     data.write_images(tmp_path / "train", ("ant", "bee"), 2, 3, 20, 0)
     data.write_images(tmp_path / "test", ("ant", "cow"), 2, 3, 20, 0)

@@ -47,14 +47,15 @@ class Seen:
 def observe(folder: Path, home: Path, checkout: Path) -> Seen:
     """Launch a copy of the code, and edit every file of it once the launch is up.
 
-    It has a password in --mlflow-uri and another one in the environment.
+    It has a password in the tracking URI and another one in a variable of its own.
     """
     for package in ("distcel", "launch", "search_spaces"):
         shutil.copytree(ROOT / package, checkout / package)
     (checkout / "distcel" / "train" / ".#loop.py").symlink_to("who@where")  # an editor holds it
     command = [sys.executable, str(checkout / "launch" / "cluster.py"), "--preset", "smoke"]
-    command += ["--num-samples", "2", "--mlflow-uri", f"http://user:{PLANTED[0]}@127.0.0.1:9"]
+    command += ["--num-samples", "2"]
     own = {"MLFLOW_TRACKING_PASSWORD": PLANTED[1], "HOME": str(home), "PYTHONPATH": str(checkout)}
+    own["MLFLOW_TRACKING_URI"] = f"http://user:{PLANTED[0]}@127.0.0.1:9"
     process = subprocess.Popen(
         command,
         cwd=folder,

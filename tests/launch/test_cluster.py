@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from distcel.cli.main import main
 from distcel.cli.status import read_status
 from distcel.data.splits import read_samples
-from distcel.serve.ensemble import load_ensemble
+from distcel.serve.saved import load_ensemble
 from distcel.storage.provenance import describe_commit
 from tests.launch.conftest import CrossFitted, command_line, launch
 from tests.made_data import save_image

@@ -21,7 +21,7 @@ from distcel.experiment.space import search_space
 from distcel.experiment.types import Experiment, Gradient, Precision, SplitName, first_point
 from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
-from distcel.serve.ensemble import load_ensemble
+from distcel.serve.saved import load_ensemble
 from tests import made_data as data
 
 

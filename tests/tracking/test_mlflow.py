@@ -1,6 +1,8 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -8,6 +10,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from distcel.experiment.types import SelectionParams
+from distcel.search.options import tracking_uri
 from distcel.search.trials import TrialRecord
 from distcel.storage import provenance
 from distcel.tracking.mlflow import Tracker, log_reproduction
@@ -36,11 +39,21 @@ def database(folder: Path) -> str:
 
 
 @pytest.fixture
+def runs(tmp_path: Path, database: str, folder: Path) -> Path:
+    """A folder of run directories with a database of its own: making its tables takes seconds."""
+    MlflowClient(database).search_experiments()
+    runs = tmp_path / "a%2Fb?c"  # of which SQLAlchemy would make other characters
+    runs.mkdir()
+    shutil.copy(folder / "mlflow.db", runs)
+    return runs
+
+
+@pytest.fixture
 def open_tracker(
     database: str, folder: Path, request: pytest.FixtureRequest
 ) -> Callable[[], Tracker]:
     key = request.node.name
-    identity = SearchIdentity("digits", "run", key, {"seed": "0"}, folder / "artifacts")
+    identity = SearchIdentity("distcel digits", "run", key, {"seed": "0"}, folder / "artifacts")
     return lambda: Tracker(database, identity)
 
 
@@ -187,11 +200,69 @@ def test_another_search_is_another_parent(
     open_tracker: Callable[[], Tracker], database: str, tmp_path: Path
 ) -> None:
     first = open_tracker()
-    identity = SearchIdentity("digits", "run", "another key", {}, tmp_path / "artifacts")
+    name, artifacts = "distcel digits", tmp_path / "artifacts"
+    identity = SearchIdentity(name, "run", "another key", {}, artifacts)
     second = Tracker(database, identity)
     assert first.parent_id != second.parent_id
     assert first.experiment_id == second.experiment_id
     assert MlflowClient(database).get_experiment(first.experiment_id).name == "distcel digits"
+
+
+def test_trials_whose_parent_was_deleted_get_the_new_one(
+    open_tracker: Callable[[], Tracker],
+) -> None:
+    tracker, record = open_tracker(), TrialRecord(0, PARAMS, "COMPLETE", epochs(2))
+    tracker.update([record])
+    (run,) = children(tracker)
+    tracker.client.delete_run(tracker.parent_id)  # as in the UI, where its children stay
+    again = open_tracker()
+    again.update([record, replace(record, number=1)])
+    assert again.parent_id != tracker.parent_id
+    found = {child.info.run_name: child.info.run_id for child in children(again)}
+    assert sorted(found) == ["trial 0", "trial 1"]
+    assert found["trial 0"] == run.info.run_id
+    assert len(history(again, run, "valid_accuracy")) == 2
+
+
+def test_artifacts_move_with_their_database(tmp_path: Path, runs: Path) -> None:
+    report = tmp_path / "report.md"
+    report.write_text("# digits")
+
+    def tracker_of(runs: Path, key: str) -> Tracker:
+        identity = SearchIdentity("moved", "run", key, {}, runs / "mlflow-artifacts")
+        return Tracker(tracking_uri(None, runs / "run"), identity)
+
+    def place(tracker: Tracker) -> Path:
+        uri = tracker.client.get_run(tracker.parent_id).info.artifact_uri
+        return Path(unquote(urlsplit(uri).path))
+
+    tracker = tracker_of(runs, "done")
+    tracker.client.log_artifact(tracker.parent_id, str(report))
+    assert (place(tracker) / "report.md").is_relative_to(runs)
+    tracker_of(runs, "interrupted")
+    moved = runs.rename(tmp_path / "moved")
+    assert (place(tracker_of(moved, "done")) / "report.md").is_file()
+    for key in ("interrupted", "new"):
+        tracker = tracker_of(moved, key)
+        tracker.client.log_artifact(tracker.parent_id, str(report))
+        assert place(tracker).is_relative_to(moved)
+        assert (place(tracker) / "report.md").is_file()
+    shutil.copytree(moved, tmp_path / "copy")
+    for key in ("new", "of the copy"):
+        assert place(tracker_of(tmp_path / "copy", key)).is_relative_to(tmp_path / "copy")
+    assert not runs.exists()
+
+
+def test_artifacts_that_did_not_move_stay_where_they_are(tmp_path: Path, runs: Path) -> None:
+    uri, report = tracking_uri(None, runs / "run"), tmp_path / "report.md"
+    report.write_text("# digits")
+    of_others = SearchIdentity("shared", "run", "a", {}, tmp_path / "others" / "mlflow-artifacts")
+    tracker = Tracker(uri, of_others)
+    tracker.client.log_artifact(tracker.parent_id, str(report))
+    of_run = SearchIdentity("shared", "run", "b", {}, runs / "mlflow-artifacts")
+    Tracker(uri, of_run)
+    (found,) = tracker.client.list_artifacts(tracker.parent_id)
+    assert found.path == "report.md"
 
 
 def test_an_experiment_that_was_deleted_is_restored(
@@ -209,7 +280,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     report = folder / "report.md"
     report.write_text("# digits")
     reproduction = TrackedReproduction(
-        dataset="digits",
+        experiment="distcel digits",
         run_name="reproduction of digits",
         key="digits-quick",
         description="Tables 1 to 3",
