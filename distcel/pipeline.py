@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -174,6 +175,7 @@ def _results(
         "paper": asdict(published) if published else None,
         "seconds": _training_seconds(prepared, best, store),
         "machine": describe_machine(),
+        "workers": _workers(prepared, best, store),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": prepared.commit,
         "source_digest": source_digest(),
@@ -194,6 +196,25 @@ def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) 
     base_learners += sum(copies.seconds(specs, fold.keys) for fold in prepared.folds)
     seconds = {"base_learners": base_learners, "search": store.seconds, "refit": best.seconds}
     return {stage: round(value, 2) for stage, value in seconds.items()}
+
+
+def _workers(prepared: Prepared, best: TrialRecord, store: TrialStore) -> list[dict[str, Any]]:
+    """Each worker's facts that differ, with how many of the run's trainings have them."""
+    specs, copies = prepared.specs, prepared.copies_cache
+    learners = prepared.cache.workers(specs, prepared.keys)
+    learners += [one for fold in prepared.folds for one in copies.workers(specs, fold.keys)]
+    trials = [record.worker for record in store.finished()]
+    counts: dict[str, dict[str, int]] = {}
+    stages: dict[str, list[Any]] = {
+        "base_learners": learners,
+        "trials": trials,
+        "refit": [best.worker],
+    }
+    for stage, found in stages.items():
+        for worker in found:
+            key = json.dumps(dict(worker), sort_keys=True)
+            counts.setdefault(key, dict.fromkeys(stages, 0))[stage] += bool(worker)
+    return [json.loads(key) | of for key, of in sorted(counts.items()) if any(of.values())]
 
 
 def _write(

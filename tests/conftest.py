@@ -33,6 +33,7 @@ TOGETHER = {
         "tests/faults/test_edited_code.py",
         "tests/faults/test_full_disk.py",
         "tests/faults/test_nodes_and_memory.py",
+        "tests/faults/test_real_nodes.py",
         "tests/faults/test_security.py",
     ),
     "pool": (

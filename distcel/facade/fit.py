@@ -48,7 +48,8 @@ def fit(
 
     Args:
         experiment: name of a data set, or an Experiment of your own.
-        preset: the data set's preset: `smoke` (seconds), `quick` (minutes) or `paper`.
+        preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
+            alone) or `paper`.
         data_dir: the folder of the data set.
         run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.
@@ -121,7 +122,6 @@ def compare(
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
-    require_comparable(facts["selector_split"], {}, beyond)
     found = run.results
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
@@ -136,6 +136,7 @@ def compare(
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
     )
+    require_comparable(chosen, facts["selector_split"], {}, beyond)
     workers = workers or Workers(executor)
     load_stages(workers, "none")
     from distcel.evaluate.compare import compare_run

@@ -144,11 +144,12 @@ def _require_no_password(uri: str) -> None:
 
 
 def require_comparable(
-    selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
+    experiment: Experiment, selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
 ) -> None:
     """Raise InvalidInputError for a run that cannot be compared with these rules.
 
     Args:
+        experiment: has the learner sets.
         selector_split: what the selection net is trained on.
         fixed: hyperparameters that are not searched, with their values.
         beyond: whether the rules that the paper does not have are trained as well.
@@ -156,8 +157,10 @@ def require_comparable(
     vote = fixed.get("vote")
     remedy = "leave it out; with beyond the learned vote is compared as well"
     require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
-    # A single network would be trained on the holdout alone: it would see far fewer samples.
-    both = beyond and selector_split == "holdout"
+    # A single network would be trained on the holdout alone: it would see far fewer samples. Beside
+    # federated clients that is the question, since their samples are theirs.
+    federated = experiment.learner_sets != "specialists"
+    both = beyond and selector_split == "holdout" and not federated
     rule = "a comparison without beyond, or without selector split holdout"
     require(not both, rule, "both", "leave one of them out")
 

@@ -15,7 +15,7 @@ from distcel.cli.main import main
 from distcel.cli.status import read_status
 from distcel.data.splits import read_samples
 from distcel.serve.saved import load_ensemble
-from distcel.storage.provenance import describe_commit
+from distcel.storage.provenance import describe_commit, describe_worker
 from tests.launch.conftest import CrossFitted, command_line, launch
 from tests.made_data import save_image
 
@@ -68,6 +68,9 @@ def test_results_json_has_the_documented_keys(launched: tuple[Path, list[str]]) 
     assert list(results["seconds"]) == ["base_learners", "search", "refit"]
     assert all(seconds > 0 for seconds in results["seconds"].values())
     assert results["commit"] == describe_commit()
+    (worker,) = results["workers"]
+    assert worker.items() >= describe_worker().items()
+    assert [worker[stage] for stage in ("base_learners", "trials", "refit")] == [55, 16, 1]
 
 
 def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[str]]) -> None:
