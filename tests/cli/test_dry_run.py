@@ -40,6 +40,21 @@ def test_a_dry_run_refuses_a_tracking_uri_as_a_launch_does(
     assert "an MLflow URI beginning with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--executor", "inline"]])
+def test_a_dry_run_refuses_predictions_beyond_the_memory_as_a_launch_does(
+    flags: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.sysconf", lambda _: 1000)  # 1,000 pages of 1,000 bytes
+    assert main(["search", *flags]) == 2
+    error = capsys.readouterr().err
+    assert "expected predictions within half of the memory" in error
+    assert "55 learners predict 10 classes" in error
+
+
 def test_a_dry_run_measures_what_is_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
