@@ -227,11 +227,13 @@ def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from distcel.execute.pool import WorkerPool
     from distcel.experiment.types import first_point, learner_specs
     from distcel.search.options import choose
+    from distcel.search.prepare import require_memory
     from distcel.train.estimate import count_samples, describe
 
     experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
     class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
     specs = learner_specs(class_names)
+    require_memory(len(pools["train"].labels), len(specs), len(class_names))
     point = first_point(experiment, len(specs), chosen.fixed)
     labels_S = pools["train"].labels
     counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
