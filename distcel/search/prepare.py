@@ -209,13 +209,7 @@ def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> N
 
 
 def require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
-    """Raise InvalidInputError unless a split's predictions fit into half of the memory.
-
-    Args:
-        n_samples: S, number of samples of the split.
-        n_learners: N, number of base learners.
-        n_classes: C, number of classes.
-    """
+    """Raise InvalidInputError if the predictions for train do not fit into half of the memory."""
     needed = n_samples * n_learners * n_classes * 4
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"
