@@ -18,8 +18,8 @@ def own_id(run_dir: Path) -> str:
     """The id that distinguishes equal searches in different run directories; made if missing.
 
     A directory that was moved keeps its id, and a copy gets another one, or both would write to the
-    same runs of a tracker. The bare id of distcel 0.1.0 is kept, with the place added. A damaged one is
-    put aside and made again.
+    same runs of a tracker. The bare id of distcel 0.1.0 is kept, with the place added; a damaged id
+    is put aside and made again.
     """
     path = run_dir / "id"
     place = _place(run_dir)
