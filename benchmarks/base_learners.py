@@ -95,7 +95,7 @@ def on_workers(experiment: Experiment, plan: NetworkPlan, splits: Splits) -> tup
     """Seconds for all learners, and on how many workers."""
     specs = learner_specs(CLASSES)
     with TemporaryDirectory() as folder, connect(None):
-        executor, cache = RayExecutor(cluster_pool(1.0)), PredictionCache(Path(folder))
+        executor, cache = RayExecutor(lambda: cluster_pool(1.0)), PredictionCache(Path(folder))
         task = TrainingTask(experiment, plan, splits, seed=0)
         started = time.perf_counter()
         train_learners(task, specs, [f"{i}" for i in range(len(specs))], cache, executor)

@@ -1,9 +1,11 @@
 """Replays a search on a table of `benchmarks.sampler_table`, without training.
 
-A search is of the preset's own space, begins with its first trial and has two workers, as on two
-cores: a sampler proposes while another trial runs. A proposal has the accuracies of the table's
-nearest point in k, lr and epsilon, on logarithmic scales, as the space is continuous; its m and its
-gradient, which the table does not vary, change nothing.
+A search begins with the preset's first trial and has two workers, as on two cores: a sampler
+proposes while another trial runs. A proposal has the accuracies that bilinear interpolation gives
+at its lr and epsilon, on logarithmic scales. Where the space has a k, an epoch's accuracy is lower
+by as much as that k is below the best one after the last epoch. This is an approximation: a net
+that is trained for that k alone has another accuracy. m and the gradient, where the space has them,
+change nothing: they show what a sampler makes of dimensions that do not matter.
 """
 
 from __future__ import annotations
@@ -24,15 +26,24 @@ from distcel.search.search import SearchSettings
 
 N_WORKERS = 2
 _KEPT_SHARE = 1 / 3  # of the trials that reach the rung, as in the search's ASHA
-_AXES = ("k", "lr", "epsilon")
+_AXES = ("lr", "epsilon")
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Valid accuracies of a grid: (K, L, E, epochs), NaN from the epoch in which one diverged."""
+    """Valid accuracies of a grid of lr and epsilon.
 
-    axes: Mapping[str, NDArray[np.float64]]
-    accuracy_KLEe: NDArray[np.float64]
+    Attributes:
+        axes: the values of either, ascending.
+        accuracy_LEe: by epoch at the best k, NaN from the epoch in which a training diverged.
+        over_k_LEN: after the last epoch, by k; NaN where a training diverged.
+    """
+
+    axes: Mapping[str, Array]
+    accuracy_LEe: Array
+    over_k_LEN: Array
 
     @staticmethod
     def read(path: Path) -> tuple[Table, dict[str, Any]]:
@@ -40,17 +51,36 @@ class Table:
         facts = json.loads(path.read_text())
         points, n_epochs = facts.pop("points"), facts["recipe"]["epochs"]
         axes = {name: np.unique([point[name] for point in points]) for name in _AXES}
-        accuracy = np.full([*map(len, axes.values()), n_epochs], np.nan)
+        shape = [len(axis) for axis in axes.values()]
+        accuracy = np.full([*shape, n_epochs], np.nan)
+        over_k = np.full([*shape, facts["n_learners"]], np.nan)
         for point in points:
             where = tuple(np.searchsorted(axes[name], point[name]) for name in _AXES)
             accuracy[where][: len(point["valid_accuracy"])] = point["valid_accuracy"]
-        return Table(axes, accuracy), facts
+            over_k[where][: len(point["over_k"])] = point["over_k"]
+        return Table(axes, accuracy, over_k), facts
 
-    def nearest(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
-        """The accuracies by epoch of the point nearest on logarithmic scales."""
-        where = (np.abs(np.log(axis / params[name])).argmin() for name, axis in self.axes.items())
-        accuracy_e: NDArray[np.float64] = self.accuracy_KLEe[tuple(where)]
-        return accuracy_e
+    @property
+    def best(self) -> float:
+        """The highest accuracy after the last epoch."""
+        return float(np.nanmax(self.accuracy_LEe[..., -1]))
+
+    def at(self, params: Mapping[str, Any]) -> Array:
+        """The accuracies by epoch of a point, NaN from the epoch in which a neighbour diverged."""
+        accuracy_e, over_k_N = (
+            self._interpolated(values, params) for values in (self.accuracy_LEe, self.over_k_LEN)
+        )
+        if params["k"] == "any":
+            return accuracy_e
+        return np.asarray(accuracy_e - (over_k_N.max() - over_k_N[params["k"] - 1]))
+
+    def _interpolated(self, values: Array, params: Mapping[str, Any]) -> Array:
+        for name in _AXES:
+            axis, value = np.log(self.axes[name]), np.log(params[name])
+            low = min(max(int(np.searchsorted(axis, value)) - 1, 0), len(axis) - 2)
+            share = np.clip((value - axis[low]) / (axis[low + 1] - axis[low]), 0, 1)
+            values = (1 - share) * values[low] + share * values[low + 1]
+        return values
 
 
 @dataclass
@@ -61,7 +91,7 @@ class Replayed:
     """
 
     trial: optuna.Trial
-    accuracy_e: NDArray[np.float64]
+    accuracy_e: Array
     began: int
     n_epochs: int = 0
 
@@ -71,16 +101,13 @@ class Replayed:
         return float(self.accuracy_e[n_epochs - 1]) if n_epochs > 0 else float("nan")
 
 
-def replay(
-    table: Table, settings: SearchSettings, sampler: BaseSampler, stops: bool
-) -> list[Replayed]:
-    """All trials of one search.
+def replay(table: Table, settings: SearchSettings, sampler: BaseSampler) -> list[Replayed]:
+    """All trials of one search; those among the lower two thirds at the rung are stopped there.
 
     Args:
         table: of accuracies.
         settings: the space, the first trial, the epochs and the number of trials.
         sampler: that proposes the points.
-        stops: whether trials among the lower two thirds at the rung are stopped there.
     """
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.enqueue_trial(settings.first.as_dict())
@@ -91,14 +118,14 @@ def replay(
     while running or len(trials) < settings.num_samples:
         while len(running) < N_WORKERS and len(trials) < settings.num_samples:
             trial = study.ask(settings.space)
-            running.append(Replayed(trial, table.nearest(trial.params), now))
+            running.append(Replayed(trial, table.at(trial.params), now))
             trials.append(running[-1])
         now += 1
         for replayed in [*running]:
             replayed.n_epochs += 1
             accuracy = float(replayed.accuracy_e[replayed.n_epochs - 1])
             ended = replayed.n_epochs == settings.max_epochs
-            if stops and not ended and replayed.n_epochs == settings.rung:
+            if not ended and replayed.n_epochs == settings.rung:
                 ended = _is_stopped(accuracy, at_rung) and replayed is not trials[0]
             if np.isnan(accuracy):
                 study.tell(replayed.trial, state=TrialState.FAIL)
@@ -128,4 +155,4 @@ def regret(table: Table, trials: Sequence[Replayed], ended: float = np.inf) -> f
         (trial for trial in trials if not np.isnan(trial.accuracy_e[-1])),
         key=lambda trial: np.nan_to_num(trial.last_accuracy(ended), nan=-1.0),
     )
-    return 100 * float(np.nanmax(table.accuracy_KLEe[..., -1]) - chosen.accuracy_e[-1])
+    return 100 * float(table.best - chosen.accuracy_e[-1])

@@ -3,18 +3,21 @@
     python -m benchmarks.samplers cifar10
 
 Reads `benchmarks/sampler_table_DATASET.json`, which `benchmarks.sampler_table` writes, and replays
-each sampler's searches on it as `benchmarks.sampler_replay` says, one for each seed from 0. Regret
-is what the table's best point has above the chosen one on valid after all epochs, in percentage
-points.
+each sampler's searches on it as `benchmarks.sampler_replay` says, one for each seed from 0, with
+trials stopped early as in the search. Regret is what the table's best point has above the chosen
+one on valid after all epochs, in percentage points. It is shown when all trials together have had
+the epochs of so many trainings to the end, and after so many trials.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,18 +26,18 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from benchmarks.measure import conditions
 from benchmarks.measure import table as markdown
 from benchmarks.sampler_replay import N_WORKERS, Replayed, Table, regret, replay
-from benchmarks.sampler_table import searched_k, table_path
+from benchmarks.sampler_table import table_path
 from distcel.execute.inline import one_thread
+from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
-from distcel.experiment.types import first_point
+from distcel.experiment.types import Experiment, SelectionParams, first_point
 from distcel.search.search import SearchSettings
 
-N_TRIALS = (4, 8, 16, 30)
 FULL_TRAININGS = (2, 4, 8)  # budgets, in epochs of so many trainings to the end
-REPETITIONS, GP_REPETITIONS = 1000, 100  # a proposal of GP takes a hundred times as long
-MOST_TRIALS_OF_GP = 16
+JUDGED, TARGET = 4, 0.3  # the median regret after so many trainings, in points, at most
 
 
 class SobolStart(BaseSampler):
@@ -44,23 +47,23 @@ class SobolStart(BaseSampler):
         self.n_startup, self.after = n_startup, after
         self.sobol = QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
 
-    def _of(self, trial: FrozenTrial) -> BaseSampler:
+    def _sampler_for(self, trial: FrozenTrial) -> BaseSampler:
         return self.sobol if trial.number < self.n_startup else self.after
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._of(trial).infer_relative_search_space(study, trial)
+        return self._sampler_for(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._of(trial).sample_relative(study, trial, search_space)
+        return self._sampler_for(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, dist: BaseDistribution
     ) -> Any:
-        return self._of(trial).sample_independent(study, trial, param_name, dist)
+        return self._sampler_for(trial).sample_independent(study, trial, param_name, dist)
 
 
 def _gp(seed: int, n_startup: int) -> GPSampler:
@@ -78,80 +81,111 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "Sobol, TPE after 4": lambda s: SobolStart(4, s, TPESampler(seed=s, n_startup_trials=1)),
     "GP after 4": lambda seed: _gp(seed, 4),
     "GP after 2": lambda seed: _gp(seed, 2),
-    "Sobol, GP after 4": lambda seed: SobolStart(4, seed, _gp(seed, 1)),
 }
 
 
-def settings_of(dataset: str, facts: dict[str, Any], n_trials: int) -> SearchSettings:
-    """The search of the data set's preset, with so many trials."""
-    experiment, n_learners = searched_k(dataset), facts["n_learners"]
+@dataclass(frozen=True)
+class Space:
+    """A space to search, and how often it is searched.
+
+    Attributes:
+        title: what is searched.
+        experiment: has the space and the first trial.
+        n_trials: the numbers of trials after which the regret is shown.
+        searches: of each sampler.
+        gp_searches: of a GP, whose proposals take a hundred times as long.
+        gp_trials: the trials of such a search.
+        random_first: whether the first trial is a random point, as where nobody knows a good one.
+    """
+
+    title: str
+    experiment: Experiment
+    n_trials: tuple[int, ...]
+    searches: int
+    gp_searches: int
+    gp_trials: int
+    random_first: bool = False
+
+
+def spaces(dataset: str) -> list[Space]:
+    """Preset quick's own space, and the same with preset paper's k, m and gradient."""
+    quick, paper = load_experiment(dataset, "quick"), load_experiment(dataset, "paper")
+    larger = replace(
+        quick,
+        k="searched",
+        space={**paper.space, **quick.space},
+        first_trial=replace(quick.first_trial, k=paper.first_trial.k),
+    )
+    own = Space("lr and epsilon, one net for every k", quick, (4, 8, 16), 1000, 100, 16)
+    return [
+        own,
+        replace(own, title=f"{own.title}, a random first trial", random_first=True),
+        Space("k, m, gradient, lr and epsilon", larger, (8, 24, 50), 200, 20, 24),
+    ]
+
+
+def search_settings(space: Space, facts: dict[str, Any], num_samples: int) -> SearchSettings:
+    """The search of a space."""
+    experiment, n_learners = space.experiment, facts["n_learners"]
     return SearchSettings(
         space=search_space(experiment, n_learners, {}),
         first=first_point(experiment, n_learners, {}),
         max_epochs=facts["recipe"]["epochs"],
         seed=0,
-        num_samples=n_trials,
+        num_samples=num_samples,
     )
 
 
-def by_trials(table: Table, searches: Sequence[Sequence[Replayed]]) -> list[str]:
-    """For each number of trials the regrets, and the trials' epochs in full trainings.
-
-    Both are empty where the searches have fewer trials.
-    """
-    cells, n_epochs = [], table.accuracy_KLEe.shape[-1]
-    for n in N_TRIALS:
-        if len(searches[0]) < n:
-            cells += ["", ""]
-            continue
-        epochs = sum(trial.n_epochs for trials in searches for trial in trials[:n])
-        cells.append(_spread([regret(table, trials[:n]) for trials in searches]))
-        cells.append(f"{epochs / len(searches) / n_epochs:.1f}")
-    return cells
-
-
-def by_budget(table: Table, searches: Sequence[Sequence[Replayed]]) -> list[str]:
-    """The regrets when all trials together have had so many epochs."""
-    waits = [n * table.accuracy_KLEe.shape[-1] / N_WORKERS for n in FULL_TRAININGS]
-    return [_spread([regret(table, trials, ended) for trials in searches]) for ended in waits]
+def searches(
+    table: Table, facts: dict[str, Any], space: Space, name: str
+) -> list[Sequence[Replayed]]:
+    """All searches of a sampler; those of a seed begin with the same point for every sampler."""
+    is_gp = "GP" in name
+    settings = search_settings(space, facts, space.gp_trials if is_gp else max(space.n_trials))
+    found: list[Sequence[Replayed]] = []
+    for seed in range(space.gp_searches if is_gp else space.searches):
+        if space.random_first:
+            other = RandomSampler(seed=10**6 + seed)  # not the one with which a sampler continues
+            point = optuna.create_study(sampler=other).ask(settings.space).params
+            settings = replace(settings, first=SelectionParams.from_dict(point))
+        found.append(replay(table, settings, SAMPLERS[name](seed)))
+    return found
 
 
-def _spread(regrets: Sequence[float]) -> str:
-    median, mean = statistics.median(regrets), statistics.mean(regrets)
-    return f"{median:.2f} / {mean:.2f} / {np.percentile(regrets, 90):.2f}"
-
-
-def report(dataset: str, repetitions: int, gp_repetitions: int) -> str:
-    """The tables, as Markdown; how long a sampler took is printed when its searches are done."""
-    table, facts = Table.read(table_path(dataset))
-    whole, stopped, budgets = [], [], []
-    for name, new in SAMPLERS.items():
-        is_gp, started = "GP" in name, time.monotonic()
-        count = gp_repetitions if is_gp else repetitions
-        settings = settings_of(dataset, facts, MOST_TRIALS_OF_GP if is_gp else max(N_TRIALS))
-        to_end, asha = (
-            [replay(table, settings, new(seed), stops) for seed in range(count)]
-            for stops in (False, True)
-        )
-        whole.append([name, count, *by_trials(table, to_end)])
-        stopped.append([name, count, *by_trials(table, asha)])
-        budgets.append([name, count, *by_budget(table, asha)])
-        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    best = np.nanmax(table.accuracy_KLEe[..., -1])
-    first = best - table.nearest(settings.first.as_dict())[-1]
-    head = ["sampler", "searches"]
-    head_trials = head + [cell for n in N_TRIALS for cell in (f"{n} trials", "trainings")]
-    parts = [
-        f"{dataset}, preset {facts['preset']}: the table's best point has {100 * best:.2f} % on "
-        f"valid, and the preset's first trial a regret of {100 * first:.2f} points.",
-        "Regret: median / mean / 90th percentile. Every trial to its end:",
-        markdown(head_trials, whole),
-        f"Trials stopped after {settings.rung} of {settings.max_epochs} epochs, as in the search. "
-        "Trainings are the epochs of all trials over those of one to its end:",
-        markdown(head_trials, stopped),
-        "The same, ended when all trials together have had the epochs of so many trainings:",
-        markdown(head + [f"{n} trainings" for n in FULL_TRAININGS], budgets),
+def row(table: Table, facts: dict[str, Any], space: Space, name: str) -> list[object]:
+    """The regrets of a sampler; how long its searches took is printed."""
+    started = time.monotonic()
+    found = searches(table, facts, space, name)
+    waits = [n * table.accuracy_LEe.shape[-1] / N_WORKERS for n in FULL_TRAININGS]
+    by_budget = [[regret(table, trials, wait) for trials in found] for wait in waits]
+    by_trials = [
+        [regret(table, trials[:n]) for trials in found] if n <= len(found[0]) else []
+        for n in space.n_trials
     ]
+    judged = statistics.median(by_budget[FULL_TRAININGS.index(JUDGED)])
+    verdict = "met" if judged <= TARGET else "**missed**"
+    print(f"{space.title}, {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return [name, len(found), *map(_spread, by_budget + by_trials), verdict]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}, {np.percentile(values, 90):.2f}" if values else ""
+
+
+def report(dataset: str) -> str:
+    """The tables, as Markdown."""
+    table, facts = Table.read(table_path(dataset))
+    parts = [f"{dataset}, preset {facts['preset']}, {conditions()}."]
+    for space in spaces(dataset):
+        first = table.at(search_settings(space, facts, 1).first.as_dict())[-1]
+        head = ["sampler", "searches", *(f"{n} trainings" for n in FULL_TRAININGS)]
+        head += [*(f"{n} trials" for n in space.n_trials), f"{TARGET} at {JUDGED} trainings"]
+        parts.append(
+            f"Searched: {space.title}. Median and 90th percentile of the regret in percentage "
+            f"points. The best point has {100 * table.best:.2f} %"
+            + ("." if space.random_first else f", the first trial {100 * first:.2f} %.")
+        )
+        parts.append(markdown(head, [row(table, facts, space, name) for name in SAMPLERS]))
     return "\n\n".join(parts)
 
 
@@ -159,13 +193,11 @@ def main() -> None:
     """Print the tables."""
     flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     flags.add_argument("dataset")
-    flags.add_argument("--repetitions", type=int, default=REPETITIONS)
-    flags.add_argument("--gp-repetitions", type=int, default=GP_REPETITIONS)
     arguments = flags.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # QMCSampler's
     with one_thread():
-        print(report(arguments.dataset, arguments.repetitions, arguments.gp_repetitions))
+        print(report(arguments.dataset))
 
 
 if __name__ == "__main__":

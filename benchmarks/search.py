@@ -38,7 +38,7 @@ from tests.cached_splits import made_split, made_splits
 N_LEARNERS, N_CLASSES = 55, 10
 FEW, MANY, REPETITIONS = 8, 40, 3
 N_LONG, LONG_SAMPLES = 32, 50_000
-WORKERS = RayExecutor(WorkerPool(2, 1.0, 0.0))
+WORKERS = RayExecutor(lambda: WorkerPool(2, 1.0, 0.0))
 POINT = SelectionParams(k=10, epsilon=0.1, m=1, lr=0.1, gradient="exact")
 
 

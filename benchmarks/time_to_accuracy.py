@@ -50,7 +50,7 @@ def prepared_run(data_dir: Path, run_dir: Path, seed: int) -> Prepared:
     experiment = replace(load_experiment("cifar10", "quick"), max_samples=MAX_SAMPLES)
     options = Options("quick", data_dir, run_dir, seed, 500, SECONDS, "sqlite:///unused.db")
     prepared = prepare(experiment, options)
-    train_base_learners(prepared, RayExecutor(cluster_pool(1.0)))
+    train_base_learners(prepared, RayExecutor(lambda: cluster_pool(1.0)))
     return prepared
 
 
@@ -59,8 +59,8 @@ def distcel_search(prepared: Prepared, task: TrainingTask, shared: Any) -> Cours
     with TemporaryDirectory() as folder:
         store = TrialStore(Path(folder) / "trials")
         started = time.time()
-        executor, tune_folder = RayExecutor(cluster_pool(1.0)), Path(folder, "tune")
-        records = run_search(shared, prepared.search, store, executor, tune_folder)
+        executor, tune_folder = RayExecutor(lambda: cluster_pool(1.0)), Path(folder, "tune")
+        records = run_search(executor.share(task), prepared.search, store, executor, tune_folder)
     return [
         (result.ended_ms / 1000 - started, result.valid_accuracy)
         for record in records

@@ -7,7 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from distcel.data.splits import Split, Splits
-from distcel.rules.rule import ConsensusRule
+from distcel.rules.neighbours import pixels
+from distcel.rules.rule import ConsensusRule, RuleOptions
 
 
 def made_split(
@@ -36,6 +37,12 @@ def split_of(seed: int, n_samples: int = 200, n_learners: int = 6, n_classes: in
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     images = random.integers(0, 256, (n_samples, 1, 2, 2), dtype=np.uint8)
     return made_split(labels, probs, images)
+
+
+def options_of(valid: Split, k: int = 1) -> RuleOptions:
+    """Options of rules without a selection net: learners of equal classes, pixels as embedding."""
+    shape = valid.probs_SNC.shape[1:]
+    return RuleOptions(k, 0, valid, np.full(shape, 1 / shape[1]), pixels)
 
 
 def accuracy(rule: ConsensusRule, train: Split, test: Split) -> float:

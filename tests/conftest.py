@@ -33,6 +33,7 @@ TOGETHER = {
         "tests/faults/test_edited_code.py",
         "tests/faults/test_full_disk.py",
         "tests/faults/test_nodes_and_memory.py",
+        "tests/faults/test_real_nodes.py",
         "tests/faults/test_security.py",
     ),
     "pool": (
@@ -126,14 +127,14 @@ def untrained(params: SelectionParams) -> SmartEnsemble:
     return smart
 
 
-def save_untrained(folder: Path, params: SelectionParams) -> Path:
+def save_untrained(folder: Path, params: SelectionParams, temperature: float = 1.0) -> Path:
     """Write it with six untrained learners, as a folder to take away."""
     learners = [
         (spec.name, PLAN.build(3, seed=i).state_dict())
         for i, spec in enumerate(learner_specs(NAMES))
     ]
     smart = untrained(params).state_dict()
-    save_ensemble(folder, PLAN, params, NAMES, smart, learners)
+    save_ensemble(folder, PLAN, params, NAMES, smart, learners, temperature)
     return folder
 
 

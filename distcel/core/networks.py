@@ -59,6 +59,24 @@ class Network(nn.Module):
             scores = self.body(images_BCHW)
         return scores.float()
 
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """The input of the linear layer that is computed last, shape (B, D).
+
+        A body without a linear layer gives its scores.
+        """
+        inputs: list[Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+            for layer in self.body.modules()
+            if isinstance(layer, nn.Linear)
+        ]
+        try:
+            scores: Tensor = self(images_BCHW)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return (inputs[-1] if inputs else scores).flatten(1)
+
 
 @dataclass(frozen=True)
 class NetworkPlan:

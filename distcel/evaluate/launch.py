@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
+from distcel.evaluate.calibration import calibration
 from distcel.experiment.types import AnyK, LearnerSpec, SelectionParams
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
-from distcel.rules.rule import ProbsDSC, RunFacts, correct
+from distcel.rules.rule import ProbsDSC, RuleOptions, RunFacts, correct
 from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule
 from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.learner import training_priors
 from distcel.train.selection import TrainingTask
 
 
@@ -36,14 +38,17 @@ def measure_test(
         docs/run-directory.md lists them; `private_test`: the same and `n_samples` on FER2013's
         PrivateTest alone, where it can be identified, else null, and `private_test_accuracy`: its
         `accuracy`;
-        `rules`: by key, as `Rule.describe` gives it.
+        `calibration`: the smart ensemble's, as `calibration` gives it; `test_readings`: how often
+        the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it.
     """
-    test = prepared.cached("test")
+    test, n_readings = prepared.read_test("launch")
     smart, *rules = (RULES[key] for key in PAPER_RULES)
-    probs = {smart.key: SmartRule(params).predict(network, task, test).numpy()[None]}
-    consensus, chosen = predict_rules(
-        rules, task.train, task.valid, test, params.chosen_k, task.seed
+    valid_SC, test_SC = (
+        SmartRule(params).predict(network, task, split).numpy() for split in (task.valid, test)
     )
+    probs: dict[str, ProbsDSC] = {smart.key: test_SC[None]}
+    options = rule_options(prepared, task, params, network)
+    consensus, chosen = predict_rules(rules, task.train, test, options)
     probs |= consensus
     ids = prepared.splits["test"].sample_ids.to_pylist()
     private_S = np.array(["PrivateTest_" in sample_id for sample_id in ids])
@@ -55,10 +60,27 @@ def measure_test(
     whole = accuracies(probs, test, prepared.specs)
     return {
         **{name: value for name, value in whole.items() if name != "n_samples"},
+        "calibration": calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S),
+        "test_readings": n_readings,
         "private_test": private,
         "private_test_accuracy": private["accuracy"] if private else None,
         "rules": {rule.key: rule.describe(facts) for rule in (smart, *rules, ORACLE)},
     }
+
+
+def rule_options(
+    prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
+) -> RuleOptions:
+    """The options of rules that train no network, beside this smart ensemble."""
+    specs, experiment = prepared.specs, prepared.experiment
+    labels_S = prepared.splits["train"].labels_S  # with `holdout`, task.train is another one
+    return RuleOptions(
+        k=params.chosen_k,
+        seed=task.seed,
+        valid=task.valid,
+        priors_NC=training_priors(specs, labels_S, experiment, task.seed),
+        embed=lambda split: SmartRule(params).embed(network, task, split),
+    )
 
 
 def run_facts(

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from distcel.execute.address import chosen_address
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import require_choice, require_positive
 
 if TYPE_CHECKING:
     from distcel.execute.jobs import Executor
+    from distcel.execute.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,8 @@ class Workers:
 
     Attributes:
         executor: `ray`, or `inline` for this process without Ray.
-        address: the address of a running Ray cluster; None starts one on this machine.
+        address: the address of a running Ray cluster; None is that of `RAY_ADDRESS`, and without it
+            starts one on this machine, as `local` does.
         gpus_per_worker: the share of a GPU for each worker, where there are GPUs.
         connected: called once Ray is connected; Ray has replaced the signal handlers by then.
     """
@@ -41,7 +44,7 @@ class Workers:
 
     @contextmanager
     def open(self, network: Architecture | OwnArchitecture | None = None) -> Iterator[Executor]:
-        """The executor, while the context is open.
+        """The executor, while the context is open; Ray is connected when the first job runs.
 
         Args:
             network: the architecture to train; a user's own function is sent to the workers.
@@ -51,13 +54,23 @@ class Workers:
 
             yield InlineExecutor()
             return
-        from distcel.execute.cluster import cluster_pool, connect, send_by_value
+        from distcel.execute.cluster import cluster_pool, connection, send_by_value
+        from distcel.execute.nodes import Nodes
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
-        with connect(self.address) as dashboard:
-            self.connected()
-            pool = cluster_pool(self.gpus_per_worker)
-            logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
-            yield RayExecutor(pool)
+
+        with connection(self.address) as connect:
+
+            def find_pool() -> WorkerPool | Nodes:
+                dashboard = connect()
+                self.connected()
+                logger.info("Ray: dashboard %s", dashboard)
+                joined, _ = chosen_address(self.address)
+                nodes = Nodes(self.gpus_per_worker) if joined else None
+                pool = nodes.pool() if nodes else cluster_pool(self.gpus_per_worker)
+                logger.info("Ray: %d workers at once", pool.size)
+                return nodes or pool
+
+            yield RayExecutor(find_pool)

@@ -39,6 +39,7 @@ def fit(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> Run:
@@ -48,7 +49,8 @@ def fit(
 
     Args:
         experiment: name of a data set, or an Experiment of your own.
-        preset: the data set's preset: `smoke` (seconds), `quick` (minutes) or `paper`.
+        preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
+            alone) or `paper`.
         data_dir: the folder of the data set.
         run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.
@@ -61,6 +63,8 @@ def fit(
         imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
         mlflow_uri: tracking server or database, without a password; None is MLFLOW_TRACKING_URI or
             else `mlflow.db` beside the run directory, `none` logs to no tracker.
+        register: name under which the ensemble is registered in MLflow's model registry, as a new
+            version unless it is one already; None registers nothing.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
@@ -82,6 +86,7 @@ def fit(
         selector_split=selector_split,
         imagenet_weights=imagenet_weights,
         mlflow_uri=mlflow_uri,
+        register=register,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
     with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
@@ -100,14 +105,14 @@ def compare(
 ) -> pd.DataFrame:
     """Compare a finished run's best trial with every other rule, on the test split.
 
-    This trains the smart ensemble at each k of Figure 2. Trained networks are kept in the run
-    directory, and the comparison in its `comparison.json`.
+    This trains the smart ensemble at each k of Figure 2, and its controls. Trained networks are
+    kept in the run directory, and the comparison in its `comparison.json`.
 
     Args:
         run: a run from `fit` or `load_run`.
         data_dir: the folder of the data set; None is the one that the last launch had.
         beyond: also train rules that the paper does not have: the learned vote, soft gating,
-            straight-through top-k and single networks.
+            straight-through top-k, single networks, and e2e-CEL that starts from one.
         gradients: also train the best trial with each gradient.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
@@ -121,7 +126,6 @@ def compare(
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
-    require_comparable(facts["selector_split"], {}, beyond)
     found = run.results
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
@@ -135,9 +139,11 @@ def compare(
         fixed=facts["fixed"],
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
+        mlflow_uri="none",
     )
+    require_comparable(chosen, facts["selector_split"], {}, beyond)
     workers = workers or Workers(executor)
-    load_stages(workers, "none")
+    load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
 
     with prepared_launch(chosen, options) as prepared:
@@ -187,7 +193,8 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
         require_home()
     names = ["distcel.pipeline", "distcel.report.results_page"]
     names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
-    names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]
+    if mlflow_uri != "none":
+        names += ["distcel.tracking.mlflow", "distcel.tracking.reproduction"]
     with environment(**MLFLOW_ENVIRONMENT):  # some of which MLflow reads when it is imported
         modules = [import_module(name) for name in names]
     return modules[0]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distcel.report import notes, tables
+from distcel.report import leads, notes, tables
+from distcel.report.claims import SMART, over_seeds
 from distcel.report.figures import draw_figure_2, draw_pareto
 from distcel.report.frame import (
     Results,
@@ -23,7 +24,7 @@ from distcel.report.frame import (
     rule_titles,
     title,
 )
-from distcel.report.pareto import SMART, best_k
+from distcel.report.pareto import best_k
 from distcel.storage.files import write_atomically, write_json
 
 
@@ -98,11 +99,14 @@ def write_reproduction(folder: Path, results: dict[str, Any]) -> str:
     """Write report.md, results.json and the figures into the folder; returns the report."""
     folder.mkdir(parents=True, exist_ok=True)
     text = reproduction_report(results)
-    write_json(folder / "results.json", results)
+    write_json(folder / "results.json", {**results, "over_seeds": over_seeds(results)})
     draw_figure_2(results, folder)
     draw_pareto(results, folder)
     write_atomically(folder / "report.md", lambda file: file.write(text.encode()))
     return text
+
+
+_SUMMARY = "In short: mean over the seeds, in brackets its 95 % t-interval"
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -120,12 +124,14 @@ def _papers_sections(results: Results) -> list[str]:
     read = _added_after_test(
         {f"seed {launch['seed']}": launch["test_read_after"] for launch in found}
     )
+    read += _readings([*found, *comparisons(results)])
     left_out = _duplicates([launch["n_duplicates"] for launch in found])
     return [
         f"`{results['command']}`",
         f"Accuracy in % on the test split, mean ± standard deviation over seeds {seeds}. What is "
         f"chosen is chosen on the valid split. {_sizes(found)}{left_out}{read}"
         f"{notes.of_precision(found)}{found[0]['note']}",
+        *_table(_SUMMARY, leads.summary(results)),
         *_table("Table 1, base learners (mean over the learners)", tables.table_1(found)),
         *_table("Table 2, smart ensemble and consensus rules", tables.table_2(found)),
         *_table("Table 3, best sub-ensemble", tables.best_points(results)),
@@ -134,7 +140,7 @@ def _papers_sections(results: Results) -> list[str]:
 
 
 def _further_sections(results: Results, figures: str) -> list[str]:
-    leading = tables.leaders(results)
+    leading = leads.leaders(results)
     lead = " and of ".join(leading.values())
     sections = _table(
         f"Table 4, every rule, with the lead over it of {lead}: mean over the seeds",
@@ -144,7 +150,7 @@ def _further_sections(results: Results, figures: str) -> list[str]:
     parts = ["a", "b"] if len(leading) > 1 else [""]
     for part, (key, name) in zip(parts, leading.items(), strict=True):
         caption = f"Table 5{part}, the lead of {name} over each rule, seed by seed"
-        sections += _table(caption, tables.leads_by_seed(results, key))
+        sections += _table(caption, leads.leads_by_seed(results, key))
     sections += _table(
         "Table 6, what was chosen on valid, seed by seed", tables.chosen_on_valid(results)
     )
@@ -157,6 +163,12 @@ def _further_sections(results: Results, figures: str) -> list[str]:
     sections.append("Table 8, accuracy against the cost of an image, means over the seeds")
     sections.append(f"![Pareto front]({figures}/pareto.svg)")
     sections.append(markdown(tables.cost_against_accuracy(results)))
+    sections += _table(
+        f"Calibration of {rule_titles(results)[SMART]} at each k: the temperature fitted on valid, "
+        "and the calibration error in % and the mean negative log likelihood in nats on "
+        "test before and after it",
+        tables.calibration(results),
+    )
     sections += _table(
         "Table 9, accuracy by gender and by ethnicity, mean over the seeds",
         tables.accuracy_by_group(results, "slice"),
@@ -196,6 +208,15 @@ def _added_after_test(read_after: dict[str, Sequence[int]]) -> str:
         return ""
     readings = "; ".join(f"{name} after {', '.join(map(str, n))}" for name, n in added.items())
     return f"Trials were added when the test split had been read: {readings}. "
+
+
+def _readings(measured: Sequence[Results]) -> str:
+    """A sentence about how often the test split was read; empty where no ledger was kept."""
+    counts = [found["test_readings"] for found in measured if "test_readings" in found]
+    if not counts:
+        return ""
+    times = "once" if max(counts) == 1 else f"{max(counts)} times"
+    return f"The test split has been read {times} by the runs in this folder, by their ledger. "
 
 
 def _searches(found: Sequence[Results]) -> str:

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distcel.report.claims import SMART
 from distcel.report.frame import Results, curve_keys, launches, over_k, rule_titles, title
-from distcel.report.pareto import SMART, CostPoint, cost_points
+from distcel.report.pareto import CostPoint, cost_points
 from distcel.storage.files import write_atomically
 
 if TYPE_CHECKING:

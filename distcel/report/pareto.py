@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from distcel.report.claims import SMART
 from distcel.report.frame import Results, accuracies, comparisons, launches, over_k, rule_titles
-
-SMART = "e2e_cel"
 
 
 @dataclass(frozen=True)

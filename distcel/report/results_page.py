@@ -17,6 +17,14 @@ from typing import Any
 import pandas as pd
 
 from distcel.report import notes
+from distcel.report.claims import (
+    CONSTANT,
+    CONTROLS,
+    SHUFFLED,
+    SMART,
+    gain_from_learners,
+    t_interval,
+)
 from distcel.report.document import reproduction_body, reproduction_title
 from distcel.report.frame import (
     Results,
@@ -27,7 +35,8 @@ from distcel.report.frame import (
     mean_and_deviation,
     rule_titles,
 )
-from distcel.report.pareto import SMART, selected_ks
+from distcel.report.leads import GAIN, IN_SUMMARY
+from distcel.report.pareto import selected_ks
 from distcel.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -35,9 +44,20 @@ logger = logging.getLogger(__name__)
 BEGIN = "<!-- The summary below is generated: `distcel report --pages docs/results`. -->"
 END = "<!-- End of the summary. -->"
 _FILES = ("figure2.svg", "pareto.svg", "results.json")
-_EQ_7, _VOTE = "e2e_cel_eq_7", "learned_vote"
-_SINGLE, _BRIEF = "single_network", "brief_single_network"
-_NOT_OTHER = (SMART, _EQ_7, _VOTE, _SINGLE, _BRIEF, "oracle", "single_mean")
+_OWN_COLUMNS = (
+    "e2e_cel_eq_7",
+    "learned_vote",
+    "single_network",
+    "brief_single_network",
+    "e2e_cel_from_classifier",
+)
+_NOT_OTHER = (SMART, *_OWN_COLUMNS, "oracle", "single_mean", *CONTROLS)
+_SHORT = [key for key in IN_SUMMARY if key != SHUFFLED]
+_IN_SHORT = (
+    "Accuracy in % on the test split, mean over the seeds, in brackets its 95 % t-interval. The "
+    "constant control is e2e-CEL on base learners that give the same output for every image; the "
+    "gain from the learners is what e2e-CEL is above it. `-` is what a reproduction does not have."
+)
 _CAPTION = (
     "Accuracy in % on the test split, mean ± standard deviation over the seeds; k is what each "
     "seed's search chose. The best other rule is that without a column of its own which has the "
@@ -96,22 +116,26 @@ def _write_text(path: Path, text: str) -> None:
 def _write(folder: Path) -> None:
     by_dataset: dict[str, dict[str, Results]] = {}
     rows: list[dict[str, str]] = []
+    short: list[dict[str, str]] = []
     sections: dict[str, list[str]] = {}
     for name, results in _reproductions(folder).items():
         try:
             title, dataset = reproduction_title(results), launches(results)[0]["dataset"]
             section = f"## {title}\n\n{reproduction_body(results, figures=name)}"
-            rows.append(_row(f"[{title}]({folder.name}/{dataset}.md)", results))
+            link = f"[{title}]({folder.name}/{dataset}.md)"
+            short_row, row = _short_row(link, results), _row(link, results)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             logger.warning("%s/results.json is of another version: %r", folder / name, error)
             continue
+        short.append(short_row)
+        rows.append(row)
         sections.setdefault(dataset, []).append(section)
         by_dataset.setdefault(dataset, {})[name] = results
     for dataset, shown in by_dataset.items():
         _write_text(
             folder / f"{dataset}.md", _page(dataset, list(shown.values()), sections[dataset])
         )
-    _write_text(folder.with_suffix(".md"), _with_summary(folder.with_suffix(".md"), rows))
+    _write_text(folder.with_suffix(".md"), _with_summary(folder.with_suffix(".md"), short, rows))
 
 
 def _reproductions(folder: Path) -> dict[str, Any]:
@@ -134,15 +158,37 @@ def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> st
     return f"{heading}\n\n{body}\n\n## Notes\n\n{notes.of_reproductions(shown)}\n"
 
 
-def _with_summary(file: Path, rows: Sequence[Mapping[str, str]]) -> str:
+def _with_summary(
+    file: Path, short: Sequence[Mapping[str, str]], rows: Sequence[Mapping[str, str]]
+) -> str:
     """The file's text with the summary between its two comments, or at its end if it has none."""
     before = file.read_text() if file.is_file() else "# Results\n"
-    frame = pd.DataFrame(rows).fillna("-").set_index("") if rows else pd.DataFrame()
-    summary = f"{BEGIN}\n\n{_CAPTION}\n\n{markdown(frame) if rows else ''}\n\n{END}"
+    parts = [BEGIN, _IN_SHORT, _summary_table(short), _CAPTION, _summary_table(rows), END]
+    summary = "\n\n".join(parts)
     head, found, rest = before.partition(BEGIN)
     if not found:
         return f"{before.rstrip()}\n\n{summary}\n"
     return f"{head}{summary}{rest.partition(END)[2]}"
+
+
+def _summary_table(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows:
+        return ""
+    fullest = max(rows, key=len)  # whose columns are in their order
+    columns = list(dict.fromkeys(name for row in (fullest, *rows) for name in row))
+    return markdown(pd.DataFrame(rows, columns=columns).fillna("-").set_index(""))
+
+
+def _short_row(title: str, results: Results) -> dict[str, str]:
+    """The reproduction's row of the first table, with intervals over the seeds."""
+    found, titles, gain = accuracies(results), rule_titles(results), gain_from_learners(results)
+    row = {"": title, "seeds": str(len(launches(results)))}
+    for key in _SHORT:
+        if key in titles:
+            row[titles[key]] = str(t_interval(list(found.loc[key])))
+        if key == CONSTANT and gain:
+            row[GAIN] = gain.lead.text("+")
+    return row
 
 
 def _row(title: str, results: Results) -> dict[str, str]:
@@ -166,7 +212,7 @@ def _row(title: str, results: Results) -> dict[str, str]:
         "k": f"{ks} of {first['n_learners']}",
         "best other rule": f"{titles[best]} {mean_and_deviation(found[best])}",
     }
-    for key in (_EQ_7, _VOTE, _SINGLE, _BRIEF):
+    for key in _OWN_COLUMNS:
         if key in found:
             row[titles[key]] = mean_and_deviation(found[key])
     return row

@@ -22,6 +22,7 @@ from distcel.report.frame import (
     seed_titles,
     show,
 )
+from distcel.report.leads import leaders
 from distcel.report.pareto import cost_points, front_of_all
 
 _LEARNERS = ("specialised", "complementary", "overall")
@@ -98,13 +99,6 @@ def best_points(results: Results) -> pd.DataFrame:
     return table_3(points, launches(results)[0])
 
 
-def leaders(results: Results) -> dict[str, str]:
-    """The titles, by key, of the rules that every seed compares with all others."""
-    against = [comparison["against"] for comparison in comparisons(results)]
-    titles = rule_titles(results)
-    return {key: titles[key] for key in against[0] if all(key in leads for leads in against)}
-
-
 def every_rule(results: Results) -> pd.DataFrame:
     """Table 4: the split that each rule is fitted on, its accuracy, calibration error and leads."""
     rules = comparisons(results)[0]["rules"]
@@ -134,25 +128,6 @@ def _titled(columns: Mapping[str, Sequence[str]], results: Results) -> pd.DataFr
     return pd.DataFrame(columns, index=index)
 
 
-def leads_by_seed(results: Results, leader: str) -> pd.DataFrame:
-    """Table 5: the leader's lead over each rule, with its interval and its p."""
-    titles = rule_titles(results)
-    rows = {
-        titles[key]: [_lead(found["against"][leader][key]) for found in comparisons(results)]
-        for key in titles
-        if key in comparisons(results)[0]["against"][leader]
-    }
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=seed_titles(results))
-    return frame.rename_axis(f"{titles[leader]} minus")
-
-
-def _lead(difference: Mapping[str, float]) -> str:
-    interval = f"[{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
-    # An exact test's p is never 0, though it may be too small for a float.
-    p = "p < 1e-12" if difference["p"] < 1e-12 else f"p {difference['p']:.2g}"
-    return f"{100 * difference['mean']:+.2f} {interval} {p}"
-
-
 def chosen_on_valid(results: Results) -> pd.DataFrame:
     """Table 6: the setting that each rule without a search chose on valid; empty if none did."""
     rules = [comparison["rules"] for comparison in comparisons(results)]
@@ -179,7 +154,8 @@ def _lr_and_accuracy(rule: Mapping[str, Any] | None) -> str:
     if rule is None:
         return "-"
     training = rule["training"]
-    return f"{training['lr']:.3g} ({mean([training['valid_accuracy']])})"
+    text = f"{training['lr']:.3g} ({mean([training['valid_accuracy']])})"
+    return f"{text}, k {training['k']}" if "k" in training else text
 
 
 def accuracy_by_group(results: Results, groups: str) -> pd.DataFrame:
@@ -192,6 +168,27 @@ def accuracy_by_group(results: Results, groups: str) -> pd.DataFrame:
         ]
         columns[title] = [mean(by_name.get(name) for by_name in found) for name in sizes]
     return pd.DataFrame(columns, index=list(sizes)).T.rename_axis("rule")
+
+
+def calibration(results: Results) -> pd.DataFrame:
+    """Temperature and calibration of e2e-CEL at each k of Figure 2; empty where not measured."""
+    by_seed = [
+        {point["k"]: point["calibration"] for point in found["over_k"] if "calibration" in point}
+        for found in comparisons(results)
+    ]
+    rows = {}
+    for k in sorted(set.intersection(*map(set, by_seed))):
+        found = [points[k] for points in by_seed]
+        rows[str(k)] = [
+            mean_and_deviation([one["temperature"] for one in found], scale=1.0),
+            *(
+                mean_and_deviation([one[when][what] for one in found], scale)
+                for what, scale in (("calibration_error", 100), ("negative_log_likelihood", 1))
+                for when in ("before", "after")
+            ),
+        ]
+    columns = ["temperature", "error before", "error after", "NLL before", "NLL after"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("k")
 
 
 def figure_2(results: Results) -> pd.DataFrame:

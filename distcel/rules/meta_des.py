@@ -17,9 +17,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import NearestNeighbors
 
 from distcel.data.splits import Split
-from distcel.rules.rule import FittedRule
+from distcel.rules.rule import Features, FittedRule
 
-# A sample is one row for DESlib: the N x C outputs of all learners, followed by its pixels.
+# A sample is one row for DESlib: the N x C outputs of all learners, followed by its features.
 Rows = NDArray[np.float32]
 
 
@@ -28,12 +28,13 @@ class MetaDES:
     """A naive Bayes classifier selects the learners for each sample (Cruz et al. 2015).
 
     It estimates the competence of each learner from its predictions of the `count` nearest samples
-    by pixels, from those of the `n_profiles` samples with the most similar outputs of all learners,
-    and from its confidence. The vote is the mean softmax output of the learners with a competence
-    above 1/2, or of all learners if none has. In their paper each selected learner votes for one
-    class.
+    by features, from those of the `n_profiles` samples with the most similar outputs of all
+    learners, and from its confidence. The vote is the mean softmax output of the learners with a
+    competence above 1/2, or of all learners if none has. In their paper each selected learner votes
+    for one class.
     """
 
+    features: Features
     count: int = 7
     n_profiles: int = 5
 
@@ -50,14 +51,11 @@ class MetaDES:
         )
         # DESlib 0.3.7 calls a method that scikit-learn 1.7 removed (DESlib's issue 284).
         model._validate_data = lambda rows, labels, **_: (rows, labels)
-        model.fit(_rows(fitted), fitted.labels_S)
-        return lambda split: torch.from_numpy(model.predict_proba(_rows(split)))
+        model.fit(self._rows(fitted), fitted.labels_S)
+        return lambda split: torch.from_numpy(model.predict_proba(self._rows(split)))
 
-
-def _rows(split: Split) -> Rows:
-    n_samples = len(split.labels_S)
-    pixels = np.divide(split.images_SCHW.reshape(n_samples, -1), 255, dtype=np.float32)
-    return np.hstack([split.probs_SNC.reshape(n_samples, -1), pixels])
+    def _rows(self, split: Split) -> Rows:
+        return np.hstack([split.probs_SNC.reshape(len(split.labels_S), -1), self.features(split)])
 
 
 class _Pool(list[Any]):
@@ -88,7 +86,7 @@ class _CachedLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class _Nearest:
-    """Finds the nearest rows by their pixels, and the nearest output profiles by all outputs."""
+    """Finds the nearest rows by their features, and the nearest output profiles by all outputs."""
 
     def __init__(self, n_outputs: int, n_neighbors: int) -> None:
         self.n_outputs, self.n_neighbors = n_outputs, n_neighbors

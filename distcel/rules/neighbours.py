@@ -1,6 +1,6 @@
 """Consensus rules that use the nearest samples of the split they are fitted on.
 
-The distance is the Euclidean one between the pixels of the images.
+The distance is the Euclidean one between the features of the images.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from distcel.data.splits import Split
 from distcel.rules.consensus import vote_shares
-from distcel.rules.rule import FittedRule
+from distcel.rules.rule import Features, FittedRule
 
 _BLOCK = 1000  # number of samples whose distances are in memory at once
 
 
-def _nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.int64]]:
+def _nearest(fitted: Split, count: int, features: Features) -> Callable[[Split], NDArray[np.int64]]:
     """A function that finds the indices of the nearest fitted samples, (S, count), nearest first.
 
     If there are fewer fitted samples than `count`, it returns all of them.
@@ -27,30 +27,31 @@ def _nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.int64]]:
     from sklearn.neighbors import NearestNeighbors
 
     count = min(count, len(fitted.labels_S))
-    finder = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(_pixels(fitted))
+    finder = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(features(fitted))
 
     def find(split: Split) -> NDArray[np.int64]:
-        pixels = _pixels(split)
-        blocks = (pixels[i : i + _BLOCK] for i in range(0, len(pixels), _BLOCK))
+        rows = features(split)
+        blocks = (rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK))
         return np.concatenate([finder.kneighbors(block, return_distance=False) for block in blocks])
 
     return find
 
 
-def _pixels(split: Split) -> NDArray[np.float32]:
-    pixels = split.images_SCHW.reshape(len(split.labels_S), -1)
-    return np.divide(pixels, 255, dtype=np.float32)
+def pixels(split: Split) -> NDArray[np.float32]:
+    """The images' pixels from 0 to 1, shape (S, channels x height x width)."""
+    rows = split.images_SCHW.reshape(len(split.labels_S), -1)
+    return np.divide(rows, 255, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class NearestNeighbours:
-    """The share of each class among the nearest samples; no base learner is used."""
+    """The share of each class among the nearest samples by pixels; no base learner is used."""
 
     count: int = 7
 
     def fit(self, fitted: Split) -> FittedRule:
         """Store the images; ties go to the class of a nearer sample."""
-        find, n_classes = _nearest(fitted, self.count), fitted.probs_SNC.shape[2]
+        find, n_classes = _nearest(fitted, self.count, pixels), fitted.probs_SNC.shape[2]
 
         def vote(split: Split) -> Tensor:
             classes_SK = fitted.labels_S[find(split)]
@@ -66,11 +67,12 @@ class NearestNeighbours:
 class KnoraUnion:
     """A learner votes once for each nearest sample that it has correct (Ko et al. 2008)."""
 
+    features: Features
     count: int = 7
 
     def fit(self, fitted: Split) -> FittedRule:
         """Store which learners classify which samples correctly."""
-        find_correct = _correct_of_nearest(fitted, self.count)
+        find_correct = _correct_of_nearest(fitted, self.count, self.features)
         return lambda split: _plurality(split, find_correct(split).sum(1))
 
 
@@ -82,11 +84,12 @@ class KnoraEliminate:
     learners vote.
     """
 
+    features: Features
     count: int = 7
 
     def fit(self, fitted: Split) -> FittedRule:
         """Store which learners classify which samples correctly."""
-        find_correct = _correct_of_nearest(fitted, self.count)
+        find_correct = _correct_of_nearest(fitted, self.count, self.features)
 
         def vote(split: Split) -> Tensor:
             unbroken_SN = np.logical_and.accumulate(find_correct(split), axis=1).sum(1)
@@ -95,10 +98,12 @@ class KnoraEliminate:
         return vote
 
 
-def _correct_of_nearest(fitted: Split, count: int) -> Callable[[Split], NDArray[np.bool_]]:
+def _correct_of_nearest(
+    fitted: Split, count: int, features: Features
+) -> Callable[[Split], NDArray[np.bool_]]:
     """A function that finds which learners have the nearest samples correct, (S, count, N)."""
     correct_SN = fitted.learners_correct
-    find = _nearest(fitted, count)
+    find = _nearest(fitted, count, features)
     return lambda split: correct_SN[find(split)]
 
 

@@ -62,27 +62,23 @@ def consensus_rules(selector_split: SelectorSplit) -> list[Rule]:
 def predict_rules(
     rules: Sequence[Rule],
     train: Split,
-    valid: Split,
     test: Split,
-    k: int,
-    seed: int,
+    options: RuleOptions,
 ) -> tuple[dict[str, ProbsDSC], dict[str, float]]:
     """Predict the test split by each rule.
 
     Args:
         rules: rules that train no network.
         train: the split for rules that are fitted on train.
-        valid: the split for rules that are fitted on valid, and for settings.
         test: the samples to predict.
-        k: k of the smart ensemble.
-        seed: seeds random draws.
+        options: what rules are built with. Its valid split is for rules that are fitted on valid,
+            and for settings.
 
     Returns:
         tuple: the class probabilities, (D, S, C), and the settings that were chosen on valid, each
         by the rule's key.
     """
-    options = RuleOptions(k, seed, valid)
-    splits = {"nothing": train, "train": train, "valid": valid}
+    splits = {"nothing": train, "train": train, "valid": options.valid}
     probs: dict[str, ProbsDSC] = {}
     chosen: dict[str, float] = {}
     with one_thread():  # on small arrays two threads wait for each other, and sums have one order

@@ -17,6 +17,8 @@ from distcel.data.splits import Split
 FittedRule = Callable[[Split], Tensor]
 # The class probabilities of the D draws of a rule; most rules have one draw.
 ProbsDSC = NDArray[np.floating[Any]]
+# Maps a split to vectors (S, D), between which distances are measured.
+Features = Callable[[Split], NDArray[np.float32]]
 FittedOn = Literal["nothing", "train", "valid"]
 
 
@@ -61,11 +63,15 @@ class RuleOptions:
         k: k of the smart ensemble.
         seed: seeds random draws.
         valid: the split that settings are chosen on.
+        priors_NC: the share of each class in each learner's training samples, (N, C).
+        embed: the embedding of images by the smart ensemble's selection net.
     """
 
     k: int
     seed: int
     valid: Split
+    priors_NC: NDArray[np.float64]
+    embed: Features
 
 
 Count = Callable[[RunFacts], int | None]

@@ -14,6 +14,7 @@ from distcel.data.splits import Split
 from distcel.rules.rule import FittedRule
 
 INVERSE_PENALTIES = tuple(10.0**power for power in range(-4, 3))
+_LOWEST = 1e-4  # the least argument of a logarithm: no learner excludes a class for all others
 
 
 def _weighted_sum(weights_N: NDArray[np.float64]) -> FittedRule:
@@ -112,17 +113,46 @@ class LogisticStacking:
         model = make_pipeline(StandardScaler(), regression)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(_logarithms(fitted), fitted.labels_S)
+            model.fit(logarithms(fitted), fitted.labels_S)
 
         def vote(split: Split) -> Tensor:
             probs_SC = np.zeros((len(split.labels_S), n_classes))
-            probs_SC[:, regression.classes_] = model.predict_proba(_logarithms(split))
+            probs_SC[:, regression.classes_] = model.predict_proba(logarithms(split))
             return torch.from_numpy(probs_SC)
 
         return vote
 
 
-def _logarithms(split: Split) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class PriorCorrectedPool:
+    """The normalised product of the learners' outputs, each corrected for its training prior.
+
+    mean_i(log p_i - log prior_i) + log prior, where p_i are learner i's softmax outputs, prior_i
+    the class shares of its training samples and prior those of the fitted split: by Bayes' rule
+    p_i prior / prior_i is what it would give, had it been trained on the classes as they occur.
+    Probabilities and priors are at least 1e-4, so that a class that a learner has never seen is
+    neither favoured nor excluded by it.
+
+    Attributes:
+        priors_NC: the learners' priors, (N, C).
+    """
+
+    priors_NC: NDArray[np.float64]
+
+    def fit(self, fitted: Split) -> FittedRule:
+        """Count the classes of the fitted split."""
+        n_classes = self.priors_NC.shape[1]
+        shares_C = np.bincount(fitted.labels_S, minlength=n_classes) / len(fitted.labels_S)
+        offset_C = np.log(shares_C.clip(_LOWEST)) - np.log(self.priors_NC.clip(_LOWEST)).mean(0)
+
+        def vote(split: Split) -> Tensor:
+            means_SC = np.log(split.probs_SNC.clip(_LOWEST)).mean(1, dtype=np.float64)
+            return torch.from_numpy(means_SC + offset_C).softmax(-1)
+
+        return vote
+
+
+def logarithms(split: Split) -> NDArray[np.float32]:
     """The logarithms of the softmax outputs, at least 1e-4, shape (S, N * C)."""
-    logarithms_SNC: NDArray[np.float32] = np.log(split.probs_SNC.clip(1e-4))
-    return logarithms_SNC.reshape(len(split.labels_S), -1)
+    logs_SNC: NDArray[np.float32] = np.log(split.probs_SNC.clip(_LOWEST))
+    return logs_SNC.reshape(len(split.labels_S), -1)

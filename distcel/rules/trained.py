@@ -18,6 +18,8 @@ from torch import Tensor
 from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.types import Experiment, SelectionParams
+from distcel.rules.controls import CONSTANT, SHUFFLED
+from distcel.rules.from_classifier import FROM_CLASSIFIER
 from distcel.rules.gating import GatedEnsemble
 from distcel.rules.rule import (
     Rule,
@@ -111,6 +113,9 @@ TRAINED = (
         n_used=_learned_k,
         cost=cost_with_selection_net(_learned_k, matrices=True),
     ),
+    FROM_CLASSIFIER,
+    CONSTANT,
+    SHUFFLED,
 )
 TITLES = {rule.key: rule.title for rule in TRAINED}
 

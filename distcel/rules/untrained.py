@@ -13,11 +13,13 @@ from distcel.rules.consensus import (
     SL_PENALTIES,
     BestOnValid,
     PluralityVote,
+    RandomSelection,
     SuperLearner,
     UnweightedAverage,
     random_selections,
     super_learner,
 )
+from distcel.rules.fully_connected import PENALTIES, FullyConnected
 from distcel.rules.neighbours import KnoraEliminate, KnoraUnion, NearestNeighbours
 from distcel.rules.rule import (
     ConsensusRule,
@@ -36,14 +38,15 @@ from distcel.rules.static import (
     DiscreteSuperLearner,
     GreedySelection,
     LogisticStacking,
+    PriorCorrectedPool,
     TopLearners,
 )
 
 
-def _build_meta_des(_: RuleOptions) -> Sequence[ConsensusRule]:
+def _build_meta_des(options: RuleOptions) -> Sequence[ConsensusRule]:
     from distcel.rules.meta_des import MetaDES  # it needs the optional extra
 
-    return [MetaDES()]
+    return [MetaDES(options.embed)]
 
 
 def _listed(values: Sequence[float]) -> str:
@@ -55,6 +58,12 @@ def _own_k(facts: RunFacts) -> int | None:
     return None if k is None else int(k)
 
 
+def _hidden_units(facts: RunFacts) -> int:
+    """All learners, and the two layers of a fully connected network on their outputs."""
+    hidden, learners = FullyConnected(0).hidden, facts.multiply_adds.of_learners(facts.n_learners)
+    return learners + hidden * facts.n_classes * (facts.n_learners + 1)
+
+
 def _distances(facts: RunFacts) -> int:
     return facts.n_train * facts.multiply_adds.distance
 
@@ -64,15 +73,37 @@ CONSENSUS = (
     Rule(
         key="super_learner",
         title="SL",
-        about="the softmax of the outputs' sum, weighted with one number a learner; the paper does "
-        "not say what its own Super Learner is. The penalty on the squared distance of the weights "
-        f"from one is chosen on valid among {_listed(SL_PENALTIES)}; L-BFGS has at most "
+        about="the softmax of the outputs' sum, weighted with one number a learner, the same for "
+        "every image. The penalty on the squared distance of the weights from one is chosen on "
+        f"valid among {_listed(SL_PENALTIES)}; L-BFGS has at most "
         f"{SuperLearner().max_iterations} iterations",
         fitted_on="train",
         n_used=all_learners,
         cost=cost_of_learners(all_learners),
         build=lambda options: [super_learner(options.valid)],
         chosen="penalty",
+    ),
+    Rule(
+        key="fc_super_learner",
+        title="FC-SL",
+        about="the Super Learner of the paper's Section 5, a fully connected network: "
+        f"{FullyConnected(0).hidden} hidden units on the logarithms of all outputs. It is fitted "
+        "on valid, which no learner has seen, and its weight decay (of "
+        f"{_listed(PENALTIES)}) and epochs (at most {FullyConnected(0).max_epochs}) are chosen by "
+        "the cross entropy on five folds of it (Ju et al. 2018)",
+        fitted_on="valid",
+        n_used=all_learners,
+        cost=_hidden_units,
+        build=lambda options: [FullyConnected(options.seed)],
+    ),
+    Rule(
+        key="fc_super_learner_on_train",
+        title="FC-SL on train",
+        about="the same network fitted on train, weight decay and epochs chosen on valid",
+        fitted_on="train",
+        n_used=all_learners,
+        cost=_hidden_units,
+        build=lambda options: [FullyConnected(options.seed, options.valid)],
     ),
     Rule(
         key="unweighted_average",
@@ -101,6 +132,28 @@ CONSENSUS = (
         n_used=k_learners,
         cost=cost_of_learners(k_learners),
         build=lambda options: random_selections(options.k, options.seed),
+    ),
+    Rule(
+        key="random_selection_of_all",
+        title="RS, k = n",
+        about="random selection of all n learners, which is UA by another name: the paper's RS and "
+        "UA are equal or all but equal on each data set",
+        fitted_on="nothing",
+        n_used=all_learners,
+        cost=cost_of_learners(all_learners),
+        build=lambda options: [RandomSelection(options.priors_NC.shape[0], (options.seed, 0))],
+    ),
+    Rule(
+        key="prior_corrected_pool",
+        title="prior-corrected pool",
+        about="the sum over all learners of log p_i - log prior_i, prior_i being the class shares "
+        "of learner i's training samples, plus n times the logarithm of train's own class shares, "
+        "which decide nothing where classes are equally large; divided by n, its softmax is the "
+        "prediction. Nothing is fitted",
+        fitted_on="nothing",
+        n_used=all_learners,
+        cost=cost_of_learners(all_learners),
+        build=lambda options: [PriorCorrectedPool(options.priors_NC)],
     ),
     Rule(
         key="best_learner",
@@ -173,21 +226,22 @@ CONSENSUS = (
         key="knora_union",
         title="KNORA-U",
         about=f"a learner votes once for each of the {_COUNT} nearest images of valid that it gets "
-        "right, by the pixels' distance (Ko et al. 2008)",
+        "right, by the distance in the selection net's embedding, the input of its last layer "
+        "(Ko et al. 2008)",
         fitted_on="valid",
         n_used=unknown,
         cost=unknown,
-        build=lambda _: [KnoraUnion()],
+        build=lambda options: [KnoraUnion(options.embed)],
     ),
     Rule(
         key="knora_eliminate",
         title="KNORA-E",
         about=f"the learners that get all of the {_COUNT} nearest images of valid right vote, or "
-        "of as many of the nearest as any gets right",
+        "of as many of the nearest as any gets right, by the same distance",
         fitted_on="valid",
         n_used=unknown,
         cost=unknown,
-        build=lambda _: [KnoraEliminate()],
+        build=lambda options: [KnoraEliminate(options.embed)],
     ),
     Rule(
         key="nearest_neighbours",
@@ -203,8 +257,8 @@ CONSENSUS = (
         key="meta_des",
         title="META-DES",
         about="a classifier judges which learners are competent for an image, by the "
-        f"{_COUNT} nearest images of valid and by similar outputs (Cruz et al. 2015); the mean "
-        "output of those",
+        f"{_COUNT} nearest images of valid, by the same distance, and by similar outputs (Cruz et "
+        "al. 2015); the mean output of those",
         fitted_on="valid",
         n_used=unknown,
         cost=unknown,

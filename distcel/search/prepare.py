@@ -13,14 +13,15 @@ from optuna.distributions import distribution_to_json
 
 from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.data.splits import Split, Splits, load_splits
-from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
+from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out, specs_of
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
 from distcel.experiment.space import require_within, search_space
-from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point, learner_specs
+from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
+from distcel.storage.ledger import ledger_path, record_reading, require_ledger
 from distcel.storage.provenance import describe_commit
 from distcel.train import selection
 from distcel.train.cache import PredictionCache, cross_fitted
@@ -92,6 +93,23 @@ class Prepared:
             split = "holdout"
         return self.cache.load(self.specs, self.keys, self.splits[split], split)
 
+    def read_test(self, purpose: str) -> tuple[Split, int]:
+        """The test split with all predictions, once the ledger of the data set has the reading.
+
+        Args:
+            purpose: what it is read for, for the ledger.
+
+        Returns:
+            Split: the samples.
+            int: how often the same samples have been read by any run beside this one, this time
+            included.
+        """
+        dataset, run_dir = self.experiment.dataset, self.options.run_dir
+        split = content_key([dataset, self.splits["test"].sample_ids.to_pylist()])
+        reader = {"key": self.search_key, "run": run_dir.name, "for": purpose}
+        count = record_reading(ledger_path(run_dir, dataset), split, reader)
+        return self.cached("test"), count
+
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`, which describes the launch."""
         options, jobs = self.options, zip(self.specs, self.keys, strict=True)
@@ -143,7 +161,9 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     """
     experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
     splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
-    specs = learner_specs(splits.class_names)
+    labels_S = splits["train"].labels_S
+    specs = specs_of(experiment, splits.class_names, labels_S, options.seed)
+    require_ledger(ledger_path(options.run_dir, experiment.dataset))
     search = SearchSettings(
         space=search_space(experiment, len(specs), options.fixed),
         first=first_point(experiment, len(specs), options.fixed),
@@ -155,12 +175,13 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     require_within(search.space, search.first)
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
-    require_memory(len(splits["train"].labels_S), len(specs), len(splits.class_names))
+    require_memory(len(labels_S), len(specs), len(splits.class_names))
 
     def keys(of: Splits) -> tuple[str, ...]:
         return tuple(learner_key(experiment, spec, of, plan, options.seed) for spec in specs)
 
-    parts = held_out_parts(splits["train"].labels_S, options.selector_split, options.seed)
+    share = experiment.holdout_share
+    parts = held_out_parts(labels_S, options.selector_split, options.seed, share)
     if options.selector_split == "holdout":
         splits = hold_out(splits, parts.pop())
     # A key needs the digest alone, so the images are not copied.

@@ -7,17 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from distcel.core.ensemble import trained_ensemble
+from distcel.core.ensemble import SmartEnsemble, trained_ensemble
+from distcel.core.networks import Network
 from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.loop import to_tensor
 from distcel.train.selection import TrainingTask, best_k, predict_split, split_accuracy_over_k
+
+_BATCH = 256  # number of images that are embedded at once
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,21 @@ class SmartRule:
 
     def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities (Eq. 11), shape (S, C)."""
-        _, n_learners, n_classes = split.probs_SNC.shape
-        smart = trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
-        return predict_split(smart, split)
+        return predict_split(self._ensemble(trained, task), split)
+
+    @torch.inference_mode()
+    def embed(
+        self, trained: TrainedNetwork, task: TrainingTask, split: Split
+    ) -> NDArray[np.float32]:
+        """The selection net's embedding of every image, shape (S, D)."""
+        net = self._ensemble(trained, task).selection_net.eval()
+        assert isinstance(net, Network), "a plan builds no other"
+        images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
+        return torch.cat([net.embed(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
+
+    def _ensemble(self, trained: TrainedNetwork, task: TrainingTask) -> SmartEnsemble:
+        _, n_learners, n_classes = task.train.probs_SNC.shape
+        return trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
 
 
 def choose_k(
@@ -90,5 +108,5 @@ def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path)
         rules = {title: SmartRule(best.params)}
         found = train_missing(rules, shared, executor, folder)[title]
         if isinstance(found, TrainedNetwork):
-            return found, replace(best, epochs=found.epochs)
+            return found, replace(best, epochs=found.epochs, worker=found.worker)
         store.fail(best.number, found.reason)

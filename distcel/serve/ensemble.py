@@ -31,6 +31,8 @@ class Ensemble(nn.Module):
         class_names: names of the C classes.
         learner_names: names of the N base learners.
         plan: how the networks are built; `image_shape` is (channels, H, W).
+        temperature: divides the logits of the vote in class probabilities; no prediction of a class
+            depends on it.
     """
 
     def __init__(
@@ -40,20 +42,26 @@ class Ensemble(nn.Module):
         class_names: tuple[str, ...],
         learner_names: tuple[str, ...],
         plan: NetworkPlan,
+        temperature: float,
     ) -> None:
         super().__init__()
         self.smart, self.learners = smart, nn.ModuleList(learners)
         self.class_names, self.learner_names, self.plan = class_names, learner_names, plan
+        self.temperature = temperature
         self.eval()
 
     @torch.inference_mode()
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Class probabilities (B, C) of uint8 images, on their device (Eqs. 8-12)."""
+        """Class probabilities (B, C) of uint8 images, on their device (Eqs. 8-12), tempered."""
+        return (self._logits(images_BCHW) / self.temperature).softmax(-1)
+
+    @torch.inference_mode()
+    def _logits(self, images_BCHW: Tensor) -> Tensor:
         mask_BN = self.smart.select(images_BCHW).bool()
         total_BC = torch.zeros(len(images_BCHW), len(self.class_names), device=images_BCHW.device)
         for i, selected_B, probs_VC in self._votes(images_BCHW, mask_BN):
             total_BC[selected_B] += self.smart.vote.of_learner(i, probs_VC)
-        return total_BC.softmax(-1)
+        return total_BC
 
     def predict(self, images: ImageBatch) -> list[str]:
         """The name of each image's most probable class.
@@ -64,7 +72,8 @@ class Ensemble(nn.Module):
         Raises:
             InvalidInputError: another dtype or shape, or a file that cannot be read.
         """
-        return [self.class_names[c] for c in self.predict_proba(images).argmax(-1)]
+        logits_BC = self._by_batches(images, self._logits, len(self.class_names))
+        return [self.class_names[c] for c in logits_BC.argmax(-1)]
 
     def predict_proba(self, images: ImageBatch) -> NDArray[np.float32]:
         """Class probabilities (B, C), with the arguments and errors of `predict`."""

@@ -40,6 +40,7 @@ def save_ensemble(
     class_names: tuple[str, ...],
     smart: Mapping[str, Tensor],
     learners: Sequence[tuple[str, Mapping[str, Tensor]]],
+    temperature: float = 1.0,
 ) -> None:
     """Write the folder, in place of an earlier one.
 
@@ -50,12 +51,14 @@ def save_ensemble(
         class_names: names of the C classes.
         smart: weights of the smart ensemble.
         learners: names and weights of the base learners, in the order of the scores.
+        temperature: divides the logits of the vote in class probabilities.
     """
     facts = {
         "format_version": FORMAT_VERSION,
         "class_names": class_names,
         "learner_names": [name for name, _ in learners],
         "params": params.as_dict(),
+        "temperature": temperature,
         "architecture": plan.architecture.description(),
         "image_shape": plan.image_shape,
         "mean": plan.mean,
@@ -140,7 +143,7 @@ def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
     params = SelectionParams.from_dict(facts["params"])
     smart = trained_ensemble(plan, len(names), len(class_names), params, weights(_SMART))
     learners = [learner(i) for i in range(len(names))]
-    return Ensemble(smart, learners, class_names, names, plan)
+    return Ensemble(smart, learners, class_names, names, plan, float(facts["temperature"]))
 
 
 def _facts(folder: Path) -> dict[str, Any]:

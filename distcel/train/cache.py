@@ -8,9 +8,10 @@ whose training was interrupted.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from distcel.storage.files import (
     write_checked,
     write_sealed,
 )
-from distcel.storage.provenance import source_digest
+from distcel.storage.provenance import describe_worker, source_digest
 from distcel.train.checkpoint import Weights
 
 
@@ -43,11 +44,13 @@ class TrainedLearner:
         probs_by_split: its softmax outputs for the samples of each split, (S, C).
         weights: the weights of its network.
         seconds: duration of its epochs.
+        worker: the worker that it was trained on, as `describe_worker` describes it there.
     """
 
     probs_by_split: Mapping[SplitName, Probabilities]
     weights: Weights
     seconds: float
+    worker: Mapping[str, str] = field(default_factory=describe_worker)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class PredictionCache:
             split = splits[name]
             facts = {"learner": spec.name, "split": name, "key": key}
             facts |= {"seconds": str(trained.seconds), "source_digest": source_digest()}
+            facts["worker"] = json.dumps(dict(trained.worker))
             write_samples(
                 self.path(spec, key, name),
                 "probabilities",
@@ -119,10 +123,22 @@ class PredictionCache:
         Raises:
             DamagedFileError: a file's bytes have changed.
         """
-        paths = (
-            self.path(spec, key, self.split_names[0]) for spec, key in zip(specs, keys, strict=True)
-        )
-        return sum(float(read_samples(path, "probabilities").metadata["seconds"]) for path in paths)
+        return sum(float(facts["seconds"]) for facts in self._metadata(specs, keys))
+
+    def workers(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> list[dict[str, str]]:
+        """The worker of each of these learners; empty for one that an earlier version trained.
+
+        Raises:
+            DamagedFileError: a file's bytes have changed.
+        """
+        return [json.loads(facts.get("worker", "{}")) for facts in self._metadata(specs, keys)]
+
+    def _metadata(
+        self, specs: Sequence[LearnerSpec], keys: Sequence[str]
+    ) -> Iterator[dict[str, str]]:
+        for spec, key in zip(specs, keys, strict=True):
+            path = self.path(spec, key, self.split_names[0])
+            yield read_samples(path, "probabilities").metadata
 
     def weights(self, spec: LearnerSpec, key: str) -> Weights:
         """The learner's weights.

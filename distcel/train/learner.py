@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.core.networks import NetworkPlan
+from distcel.data.formats import Indices, Labels
 from distcel.data.splits import Splits
-from distcel.data.subsets import specialised_indices
+from distcel.data.subsets import training_indices
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Experiment, LearnerSpec, SplitName
+from distcel.experiment.types import Clients, Experiment, LearnerSpec, SplitName
 from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
@@ -117,10 +119,12 @@ def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
     """The digest of everything that determines a learner: data, recipe, seed and versions."""
+    sets = experiment.learner_sets
     return content_key(
         {
             "splits": splits.digest,
-            "spec": asdict(spec),
+            "spec": spec.description(),
+            **({"clients": asdict(sets)} if isinstance(sets, Clients) else {}),
             "share": experiment.specialty_share,
             "plan": plan.description(),
             "recipe": experiment.learner_recipe.description(),
@@ -129,6 +133,34 @@ def learner_key(
             "cache_version": CACHE_VERSION,
         }
     )
+
+
+def _learner_seed(spec: LearnerSpec, seed: int) -> int:
+    return int(content_key([seed, spec.name])[:15], 16)
+
+
+def _training_samples(
+    spec: LearnerSpec, labels_S: Labels, experiment: Experiment, seed: int
+) -> Indices:
+    return training_indices(labels_S, spec, experiment, seed, _learner_seed(spec, seed))
+
+
+def training_priors(
+    specs: Sequence[LearnerSpec], labels_S: Labels, experiment: Experiment, seed: int
+) -> NDArray[np.float64]:
+    """The share of each class in the training samples of each learner, shape (N, C).
+
+    Args:
+        specs: the N learners.
+        labels_S: labels of the split that they are trained on, shape (S,), with every class.
+        experiment: has their specialty share.
+        seed: the run's.
+    """
+    drawn = [labels_S[_training_samples(spec, labels_S, experiment, seed)] for spec in specs]
+    n_classes = int(labels_S.max()) + 1
+    counts_NC = np.stack([np.bincount(own, minlength=n_classes) for own in drawn])
+    priors_NC: NDArray[np.float64] = counts_NC / counts_NC.sum(1, keepdims=True)
+    return priors_NC
 
 
 def train_learner(
@@ -153,14 +185,14 @@ def train_learner(
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    seed = int(content_key([task.seed, spec.name])[:15], 16)
+    seed = _learner_seed(spec, task.seed)
     recipe = task.experiment.learner_recipe
     names: dict[SplitName, None] = dict.fromkeys(("train", *predicted))
     images = {name: to_tensor(task.splits[name].images_SCHW, device) for name in names}
     train_images, labels_S = images["train"], to_tensor(task.train.labels_S, device)
     n_classes = len(task.splits.class_names)
     network = task.plan.build(n_classes, seed, recipe.in_bfloat16).to(device)
-    own_S = specialised_indices(task.train.labels_S, spec, task.experiment.specialty_share, seed)
+    own_S = _training_samples(spec, task.train.labels_S, task.experiment, task.seed)
 
     def batch_loss(batch_B: Tensor, generator: torch.Generator) -> Tensor:
         pictures = augment(train_images[batch_B], recipe.augmentation, generator)

@@ -88,7 +88,7 @@ def test_a_command_under_nohup_survives_its_terminal(tmp_path: Path) -> None:
 WAITING = """
 import os, signal, sys, threading, time
 import ray
-from distcel.execute.ray_executor import first_ready
+from distcel.execute.ray_run import first_ready
 from distcel.cli.exit_status import exit_status
 from distcel.cli.signals import unwind_on_signals
 
@@ -102,7 +102,8 @@ def run():
     unwind_on_signals()
     stream = silent.options(num_returns="streaming").remote()
     threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    first_ready([stream])
+    while first_ready([stream]) is None:
+        pass
     return 0
 
 sys.exit(exit_status(run))

@@ -159,3 +159,21 @@ def test_a_function_that_builds_something_else_is_refused() -> None:
             plan.build(4, seed=0)
     with pytest.raises(InvalidInputError, match="an architecture_version beside a function"):
         OwnArchitecture(own_network, "")
+
+
+@pytest.mark.parametrize("architecture", [LENET, Architecture("resnet9", (2, 3, 4, 5))])
+def test_the_scores_are_a_linear_function_of_the_embedding(architecture: Architecture) -> None:
+    network = plan(architecture).build(5, seed=0).eval()
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        embedded, last = network.embed(images), [*network.body.children()][-1]
+        assert embedded.shape == (4, last.in_features)
+        torch.testing.assert_close(last(embedded), network(images))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_a_network_without_a_linear_layer_is_embedded_by_its_scores() -> None:
+    network = plan(LENET).build(5, seed=0)
+    network.body = nn.Sequential(nn.Conv2d(3, 5, 32), nn.Flatten())
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    assert network.embed(images).equal(network(images))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from distcel import pipeline
-from distcel.core.cost import MultiplyAdds
 from distcel.data.splits import Split
-from distcel.evaluate.compare import accuracy_over_k, compare_run, curve_ks
+from distcel.evaluate.compare import accuracy_over_k, compare_run
+from distcel.evaluate.trainings import curve_ks
 from distcel.execute.inline import InlineExecutor
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SplitName
@@ -20,7 +20,7 @@ from distcel.search.options import Options
 from distcel.search.prepare import Prepared, prepare
 from distcel.train.selection import TrainingTask
 from tests import made_data as data
-from tests.cached_splits import made_splits, split_of
+from tests.cached_splits import made_splits, options_of, split_of
 from tests.evaluate.test_metrics import sure
 from tests.rules.test_gating import task_of
 
@@ -37,13 +37,9 @@ def figure_2(
 ) -> tuple[dict[int, dict[str, float]], dict[str, ProbsDSC]]:
     """The accuracies by k and by rule, and the other rules' probabilities at k."""
     train, valid = split_of(0), split_of(1)
-    probs, _ = predict_rules(consensus_rules("train"), train, valid, TEST, k, seed=0)
+    probs, _ = predict_rules(consensus_rules("train"), train, TEST, options_of(valid, k))
     task = replace(task_of(epochs=1), splits=made_splits(train, valid))
-    on_valid = {k: k / 10 for k in smart_by_k}
-    points = accuracy_over_k(smart_by_k, probs, on_valid, task, TEST, MultiplyAdds(100, 10, 1))
-    for point in points:
-        assert point["valid_accuracy"] == point["k"] / 10
-        assert point["multiply_adds"] == 100 + 10 * point["k"]
+    points = accuracy_over_k(smart_by_k, probs, task, TEST)
     return {point["k"]: point["accuracy"] for point in points}, probs
 
 
@@ -100,7 +96,7 @@ def test_rules_are_trained_and_chosen_on_valid_before_test_is_read(
         return share(executor, data)
 
     def noting_splits(*arguments: Any) -> Any:
-        fitted.extend(arguments[1:4])
+        fitted.extend([arguments[1], arguments[3].valid, arguments[2]])
         return predict_rules(*arguments)
 
     monkeypatch.setattr(Prepared, "cached", noted)
@@ -120,6 +116,15 @@ def test_rules_are_trained_and_chosen_on_valid_before_test_is_read(
     run = json.loads((prepared.options.run_dir / "results.json").read_text())
     (point,) = (point for point in found["over_k"] if point["k"] == run["best"]["k"])
     assert point["valid_accuracy"] == run["valid_accuracy"]
+    assert point["calibration"] == run["calibration"]
+    assert point["multiply_adds"] == found["rules"]["e2e_cel"]["multiply_adds"]
+    after = run["calibration"]["after"]["calibration_error"]
+    assert found["rules"]["e2e_cel"]["calibration_error"] == after
+    assert (run["test_readings"], found["test_readings"]) == (1, 2)
+    ks = {
+        key: found["rules"][f"{key}_control"]["training"]["k"] for key in ("constant", "shuffled")
+    }
+    assert all(1 <= k <= 15 for k in ks.values())
     assert point["accuracy"]["e2e_cel"] == run["accuracy"]["e2e_cel"]
     for key, rule in run["rules"].items():  # the launch measured the paper's rules itself
         assert found["rules"][key] == {**found["rules"][key], **rule}

@@ -59,7 +59,7 @@ def main() -> None:
     )
     plan = NetworkPlan(EXPERIMENT.network, (1, 16, 16), (0.5,), (0.25,))
     task = Hungry(EXPERIMENT, plan, made_splits(specialists(0), specialists(1)), seed=0)
-    records = search(task, folder, 3, RayExecutor(WorkerPool(1, 1.0, 0.0)))
+    records = search(task, folder, 3, RayExecutor(lambda: WorkerPool(1, 1.0, 0.0)))
     print(json.dumps([asdict(record) for record in records]))
 
 

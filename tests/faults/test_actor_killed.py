@@ -112,7 +112,7 @@ def test_no_epoch_that_was_kept_is_done_again_and_no_bit_changes(
     monkeypatch.setattr(learner, "_SECONDS_BETWEEN_STATES", 0.0)
     disturbed = Learners(splits, tmp_path / "disturbed", longer, N_LEARNERS)
     with killing(tmp_path / "workers", kills) as killed:
-        disturbed.train(RayExecutor(pool))
+        disturbed.train(RayExecutor(lambda: pool))
     done_again = len(list((tmp_path / "epochs").iterdir())) - N_LEARNERS * n_epochs
     print(f"{len(killed)} workers killed, {done_again} epochs of {N_LEARNERS * n_epochs} again")
     same = bool(np.array_equal(disturbed.probs(), undisturbed.probs()))

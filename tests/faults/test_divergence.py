@@ -60,7 +60,7 @@ def test_the_trial_fails_with_its_reason_and_the_search_continues(
 
     executor: Executor = InlineExecutor()
     if where == "ray":
-        executor = RayExecutor(request.getfixturevalue("pool"))
+        executor = RayExecutor(lambda: request.getfixturevalue("pool"))
     poisoned = Poisoned(*(getattr(task, field.name) for field in fields(task)))
     records = search(poisoned, tmp_path, 3, executor)
     first, *others = records

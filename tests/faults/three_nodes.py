@@ -80,7 +80,7 @@ def complete(cluster: Cluster) -> None:
 
 def executor() -> RayExecutor:
     """An executor on the current nodes of the cluster."""
-    return RayExecutor(cluster_pool(1.0))
+    return RayExecutor(lambda: cluster_pool(1.0))
 
 
 def training(cluster: Cluster, folder: Path) -> dict[str, Any]:
@@ -147,7 +147,8 @@ def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
     found: dict[str, object] = {}
 
     def work() -> None:
-        found.update(train_missing(marked, ray.put(task), executor(), folder))
+        workers = executor()
+        found.update(train_missing(marked, workers.share(task), workers, folder))
 
     node = next(iter(cluster.worker_nodes))
     result = lose_a_node(cluster, work, lambda: (marks / node.node_id).exists())

@@ -28,8 +28,12 @@ def test_the_learned_vote_is_in_the_tables_where_every_seed_has_it() -> None:
     chosen = ["6", "2", "0.1", "-", "0.02", "exact", "learned", "62.50"]
     assert row(text, f"seed 1, {LEARNED}", "Table 3") == chosen
     assert row(text, "rule", "Table 4")[-1] == f"{LEARNED} minus it"
-    lead = "-25.00 [-40.00, -12.50] p 0.002"
-    assert row(text, "e2e-CEL", f"Table 5b, the lead of {LEARNED}") == [lead, lead]
+    # Holm's: of 15 p's, this one alone is not 1, so that it counts 15 times.
+    lead = "-25.00 [-40.00, -12.50] p 0.029"
+    over = ["-25.00 [-25.00, -25.00]", "below"]
+    assert row(text, "e2e-CEL", f"Table 5b, the lead of {LEARNED}") == [lead, lead, *over]
+    over = ["+0.00 [+0.00, +0.00]", "level"]
+    assert row(text, "UA", f"Table 5b, the lead of {LEARNED}")[2:] == over
 
     one = [found[0], made_seed(1, {1: 0.5, 2: 0.8}, {})]
     text = reproduction_report({"command": "command", "seeds": one})
@@ -51,8 +55,13 @@ def test_the_tables_beyond_the_papers() -> None:
     assert row(text, "UA", "Table 4")[:3] == ["-", "50.00 ± 0.00", "42.50 ± 0.00"]
     assert row(text, "oracle", "Table 4")[2] == "-"
     assert row(text, "logistic stacking", "Table 4")[3] == "+25.00 ± 0.00"
-    lead = "+25.00 [+12.50, +40.00] p 0.002"
-    assert row(text, "logistic stacking", "Table 5, the lead of e2e-CEL over") == [lead, lead]
+    # Holm's: the 14 rules have the same p.
+    lead, over = "+25.00 [+12.50, +40.00] p 0.027", ["+25.00 [+25.00, +25.00]", "above"]
+    assert row(text, "logistic stacking", "Table 5, the lead of e2e-CEL over") == [
+        lead,
+        lead,
+        *over,
+    ]
     assert "Table 5b" not in text
     assert row(text, "rule", "Table 7") == ["cat", "dog", "a\\|b\\nc", "fish"]
     sizes = [str(count) for count in np.bincount(TEST.labels_S)]
@@ -110,7 +119,11 @@ def test_a_p_that_is_none_is_not_printed_as_0() -> None:
     lead = {"mean": 0.1, "low": 0.09, "high": 0.11, "p": 0.0}
     found["seeds"][0]["comparison"]["against"] = {"e2e_cel": {"super_learner": lead}}
     text = reproduction_report(found)
-    assert row(text, "SL", "Table 5, ") == ["+10.00 [+9.00, +11.00] p < 1e-12"]
+    assert row(text, "SL", "Table 5, ") == [
+        "+10.00 [+9.00, +11.00] p < 1e-12",
+        "+10.00",
+        "-",
+    ]
 
 
 def test_the_report_says_how_many_trials_and_samples_there_were() -> None:
@@ -301,3 +314,49 @@ def test_a_launchs_report_has_our_numbers_beside_the_papers() -> None:
     split = {"selector_split": "holdout", "fixed": {"m": 2}}
     title = "digits, preset quick, selector split holdout, m = 2, seed 0"
     assert launch_report(found | split).startswith(f"# {title}\n")
+
+
+def test_the_report_begins_with_the_controls_and_the_gain_from_the_learners() -> None:
+    found = made_results({})
+    for seed, lead in zip(found["seeds"], (0.02, 0.04), strict=True):
+        comparison = seed["comparison"]
+        against = comparison["against"]["e2e_cel"]
+        for key in ("constant_control", "shuffled_control"):
+            comparison["rules"][key] = comparison["rules"]["stacking"] | {"title": key}
+            against[key] = against["stacking"] | {"mean": lead}
+    text = reproduction_report(found)
+    assert text.index("In short:") < text.index("Table 1")
+    expected = ["50.00 [50.00, 50.00]", "+3.00 [-9.71, +15.71]", "not told apart"]
+    assert row(text, "constant_control", "In short:") == expected
+    assert row(text, "gain from the learners", "In short:") == [expected[1], "-", "-"]
+    assert "- Gain from the learners: " in text
+    assert "Gain from the learners" not in reproduction_report(made_results({}))
+
+
+def test_the_report_has_the_calibration_at_each_k_before_and_after_the_temperature() -> None:
+    assert "Calibration of" not in (plain := reproduction_report(made_results({})))
+    assert "- Temperature: " not in plain
+    found = made_results({})
+    for seed, temperature in zip(found["seeds"], (0.2, 0.4), strict=True):
+        for point in seed["comparison"]["over_k"]:
+            before, after = (
+                {"calibration_error": error, "negative_log_likelihood": error / 2}
+                for error in (0.3, 0.02)
+            )
+            point["calibration"] = {"temperature": temperature, "before": before, "after": after}
+    text = reproduction_report(found)
+    expected = ["0.30 ± 0.14", "30.00 ± 0.00", "2.00 ± 0.00", "0.15 ± 0.00", "0.01 ± 0.00"]
+    assert row(text, "2", "Calibration of e2e-CEL at each k") == expected
+    assert "- Temperature: " in text
+
+
+def test_the_report_says_how_often_the_test_split_was_read() -> None:
+    found = made_results({})
+    assert "has been read" not in reproduction_report(found)
+    for i, seed in enumerate(found["seeds"]):
+        seed["launch"]["test_readings"] = 1 + 2 * i
+        seed["comparison"]["test_readings"] = 2 + 2 * i
+    assert "The test split has been read 4 times by the runs" in reproduction_report(found)
+    for seed in found["seeds"]:
+        seed["launch"]["test_readings"] = seed["comparison"]["test_readings"] = 1
+    assert "The test split has been read once by the" in reproduction_report(found)

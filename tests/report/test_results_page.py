@@ -24,10 +24,11 @@ def left_by(folder: Path, results: dict[str, Any]) -> Path:
     return folder
 
 
-def summary(file: Path) -> dict[str, dict[str, str]]:
-    """The rows of the summary, by the name of the reproduction."""
+def summary(file: Path, number: int = 1) -> dict[str, dict[str, str]]:
+    """The rows of one of the summary's two tables, by the name of the reproduction."""
     text = file.read_text()
-    table = text[text.index(BEGIN) : text.index(END)]
+    parts = text[text.index(BEGIN) : text.index(END)].split("\n\n")
+    table = [part for part in parts if part.startswith("|")][number]
     lines = [line for line in table.splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     cells = [dict(zip(header, row, strict=True)) for row in rows]
@@ -119,6 +120,32 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
             "single network": "50.00 ± 0.00",
         },
     }
+
+
+def test_the_first_table_has_the_controls_in_their_order(tmp_path: Path) -> None:
+    pages, found = tmp_path / "results", made_results({})
+    for seed, (constant, lead) in zip(found["seeds"], [(0.90, 0.02), (0.92, 0.04)], strict=True):
+        comparison = seed["comparison"]
+        rules, against = comparison["rules"], comparison["against"]["e2e_cel"]
+        control = {"title": "constant control", "accuracy": constant}
+        rules["constant_control"] = rules["stacking"] | control
+        against["constant_control"] = against["stacking"] | {"mean": lead}
+    pages.mkdir()
+    left_by(pages / "a", made_results({}, "mnist"))  # without a control
+    left_by(pages / "b", found)
+    write_pages(pages)
+    rows = summary(tmp_path / "results.md", 0)
+    # t of one degree of freedom is 12.7062, the standard error 0.01.
+    assert [*rows["digits, preset quick"].items()] == [
+        ("seeds", "2"),
+        ("e2e-CEL", "75.00 [75.00, 75.00]"),
+        ("constant control", "91.00 [78.29, 103.71]"),
+        ("gain from the learners", "+3.00 [-9.71, +15.71]"),
+        ("single network", "50.00 [50.00, 50.00]"),
+        ("logistic stacking", "50.00 [50.00, 50.00]"),
+        ("UA", "50.00 [50.00, 50.00]"),
+    ]
+    assert rows["mnist, preset quick"]["gain from the learners"] == "-"
 
 
 def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:

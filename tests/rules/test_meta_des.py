@@ -8,10 +8,11 @@ pytest.importorskip("deslib", reason="the extra [deslib] is not installed")
 from distcel.data.splits import Split
 from distcel.rules.consensus import PluralityVote, UnweightedAverage
 from distcel.rules.meta_des import MetaDES
+from distcel.rules.neighbours import pixels
 from distcel.rules.rule import ConsensusRule
 from tests.cached_splits import accuracy, made_split, split_of, two_regions
 
-RULE: ConsensusRule = MetaDES()
+RULE: ConsensusRule = MetaDES(pixels)
 
 
 def test_it_gives_class_probabilities_for_each_sample_by_itself() -> None:

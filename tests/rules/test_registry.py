@@ -24,7 +24,7 @@ from distcel.rules.registry import (
 from distcel.rules.rule import ProbsDSC, Rule, RunFacts
 from distcel.rules.static import LogisticStacking, TopLearners
 from distcel.rules.trained import TRAINED
-from tests.cached_splits import accuracy, split_of
+from tests.cached_splits import accuracy, options_of, split_of
 
 COST = MultiplyAdds(selection_net=1000, learner=100, distance=3)
 FACTS = RunFacts(6, 4, 50, 2, 5, COST, learned_k=3, chosen={"static_own_k": 4})
@@ -33,7 +33,7 @@ FACTS = RunFacts(6, 4, 50, 2, 5, COST, learned_k=3, chosen={"static_own_k": 4})
 def predictions(
     train: Split, valid: Split, test: Split, k: int = 1
 ) -> tuple[dict[str, ProbsDSC], dict[str, float]]:
-    return predict_rules(consensus_rules("train"), train, valid, test, k, seed=0)
+    return predict_rules(consensus_rules("train"), train, test, options_of(valid, k))
 
 
 def with_an_expert(split: Split, learner: int) -> Split:
@@ -73,6 +73,18 @@ def test_meta_des_is_compared_only_where_deslib_is_installed(
         assert ("meta_des" in keys) == (spec is not None)
 
 
+def test_rules_use_the_priors_and_the_embedding_they_are_given() -> None:
+    train, valid, test = (split_of(i) for i in range(3))
+    rules = [RULES[key] for key in ("prior_corrected_pool", "knora_union", "knora_eliminate")]
+    options = options_of(valid)
+    plain, _ = predict_rules(rules, train, test, options)
+    priors = np.tile([0.7, 0.1, 0.1, 0.1], (6, 1))
+    blind = replace(options, priors_NC=priors, embed=lambda s: np.zeros((len(s.labels_S), 1), "f4"))
+    other, _ = predict_rules(rules, train, test, blind)
+    for rule in rules:
+        assert not np.allclose(plain[rule.key], other[rule.key]), rule.key
+
+
 def test_learners_are_picked_on_valid_and_weights_are_fitted_on_train() -> None:
     train, valid, test = (
         with_an_expert(split_of(i), learner) for i, learner in enumerate((4, 5, 4))
@@ -92,7 +104,11 @@ def test_how_many_learners_each_rule_uses_and_its_cost() -> None:
         "super_learner": (6, 600),
         "unweighted_average": (6, 600),
         "plurality_vote": (6, 600),
+        "fc_super_learner": (6, 600 + 128 * 4 * 7),
+        "fc_super_learner_on_train": (6, 600 + 128 * 4 * 7),
         "random_selection": (2, 200),
+        "random_selection_of_all": (6, 600),
+        "prior_corrected_pool": (6, 600),
         "best_learner": (1, 100),
         "static_top_k": (2, 200),
         "static_own_k": (4, 400),
@@ -109,6 +125,9 @@ def test_how_many_learners_each_rule_uses_and_its_cost() -> None:
         "soft_gating": (6, 1600),
         "brief_single_network": (0, 100),
         "learned_vote": (3, 1300 + 3 * 16),
+        "e2e_cel_from_classifier": (2, 1200),
+        "constant_control": (None, None),
+        "shuffled_control": (None, None),
     }
     assert (ORACLE.cost(FACTS), MEAN_LEARNER.cost(FACTS)) == (None, None)
 

@@ -8,6 +8,7 @@ from distcel.rules.static import (
     DiscreteSuperLearner,
     GreedySelection,
     LogisticStacking,
+    PriorCorrectedPool,
     TopLearners,
 )
 from tests.cached_splits import accuracy, made_split, split_of
@@ -100,3 +101,21 @@ def test_stacking_on_a_split_without_one_class() -> None:
     train = split_of(0)
     vote = LogisticStacking().fit(train.where(train.labels_S != 2))
     assert (vote(split_of(1))[:, 2] == 0).all()
+
+
+def test_the_prior_corrected_pool_undoes_the_learners_priors_by_bayes_rule() -> None:
+    random = np.random.default_rng(0)
+    likelihood_SC, priors_NC = random.dirichlet(np.ones(3), 50), random.dirichlet(np.ones(3), 4)
+    probs_SNC = likelihood_SC[:, None] * priors_NC
+    probs_SNC = (probs_SNC / probs_SNC.sum(-1, keepdims=True)).clip(1e-3)
+    labels = np.repeat(np.arange(3), [25, 15, 10])
+    split = made_split(labels, probs_SNC)
+    found = PriorCorrectedPool(priors_NC).fit(split)(split).numpy()
+    by_learner_SNC = probs_SNC / priors_NC * [0.5, 0.3, 0.2]
+    product_SC = np.exp(np.log(by_learner_SNC).mean(1))
+    np.testing.assert_allclose(found, product_SC / product_SC.sum(1, keepdims=True), rtol=1e-5)
+    exact_SC = likelihood_SC * [0.5, 0.3, 0.2]
+    inside_S = (probs_SNC > 1e-3).all((1, 2))
+    assert inside_S.sum() > 30
+    exact_SC = exact_SC / exact_SC.sum(1, keepdims=True)
+    np.testing.assert_allclose(found[inside_S], exact_SC[inside_S], rtol=1e-4)

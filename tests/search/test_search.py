@@ -68,7 +68,7 @@ def search(
 
 @pytest.fixture
 def one_worker(pool: WorkerPool) -> Executor:
-    return RayExecutor(WorkerPool(1, 1.0, 0.0))
+    return RayExecutor(lambda: WorkerPool(1, 1.0, 0.0))
 
 
 def what_counts(records: list[TrialRecord]) -> list[object]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import astuple, replace
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -42,7 +43,18 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "utkface": data.write_utkface,
     "folder": lambda folder: data.write_images(folder, ("ant", "bee", "cow"), 20, 3, 40, 0),
 }
+SHIPPED = [
+    (dataset, preset)
+    for dataset in DATASETS
+    for preset in import_module(f"distcel.search_spaces.{dataset}").PRESETS
+]
 N_LEARNERS = {"fer2013": 28, "utkface": 15, "folder": 6}
+
+
+def test_presets_are_those_that_the_help_names() -> None:
+    assert {preset for _, preset in SHIPPED} == set(PRESET_NAMES)
+    with pytest.raises(InvalidInputError, match="'paper'\\), those of digits"):
+        load_experiment("digits", "half_day")
 
 
 def test_every_file_is_listed() -> None:
@@ -51,8 +63,7 @@ def test_every_file_is_listed() -> None:
     assert set(DATASETS) == set(READERS)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize(("dataset", "preset"), SHIPPED)
 def test_every_experiment_is_valid(dataset: str, preset: str) -> None:
     experiment = load_experiment(dataset, preset)
     n_learners = N_LEARNERS.get(dataset, 55)
@@ -64,7 +75,7 @@ def test_every_experiment_is_valid(dataset: str, preset: str) -> None:
         assert set(gradients) == set(get_args(Gradient))
         assert space["k"] == IntDistribution(1, n_learners, log=True)
         assert point.gradient == ("exact" if dataset == "folder" else "paper")
-    if preset == "quick":
+    if preset in ("quick", "half_day"):
         assert point.k == "any"
         assert gradients == ("exact",)
     assert (experiment.published is not None) == (
@@ -93,13 +104,12 @@ def test_the_papers_numbers_are_its(dataset: str, table_1: str, table_2: str, k:
 
 def test_a_published_recipe_is_in_float32_and_quick_ones_leave_it_to_the_machine() -> None:
     automatic = set()
-    for dataset in DATASETS:
-        for preset in PRESET_NAMES:
-            experiment = load_experiment(dataset, preset)
-            found = {experiment.learner_recipe.precision, experiment.selector_recipe.precision}
-            assert found in ({"float32"}, {"auto"})
-            automatic |= {(dataset, preset)} if found == {"auto"} else set()
-    assert automatic == {("fer2013", "quick"), ("folder", "quick")}
+    for dataset, preset in SHIPPED:
+        experiment = load_experiment(dataset, preset)
+        found = {experiment.learner_recipe.precision, experiment.selector_recipe.precision}
+        assert found in ({"float32"}, {"auto"})
+        automatic |= {(dataset, preset)} if found == {"auto"} else set()
+    assert automatic == {("fer2013", "quick"), ("fer2013", "half_day"), ("folder", "quick")}
 
 
 def _internal(space: dict, point) -> dict[str, float]:  # type: ignore[no-untyped-def, type-arg]

@@ -65,6 +65,18 @@ def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
     torch.testing.assert_close(loaded(batch), expected)
 
 
+def test_the_temperature_divides_the_logits_and_changes_no_prediction(tmp_path: Path) -> None:
+    plain, tempered = (
+        load_ensemble(save_untrained(tmp_path / f"{temperature}", ENSEMBLE_PARAMS, temperature))
+        for temperature in (1.0, 1e-3)
+    )
+    logarithms = 1e3 * np.log(plain.predict_proba(images()).astype(np.float64))
+    powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
+    expected = powers / powers.sum(1, keepdims=True)
+    np.testing.assert_allclose(tempered.predict_proba(images()), expected, atol=1e-3)
+    assert tempered.predict(images()) == plain.predict(images())
+
+
 def test_arrays_tensors_and_batches_give_the_same(
     loaded: Ensemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
 from distcel.train import learner
 from distcel.train.cache import TrainedLearner
-from distcel.train.learner import learner_key, train_learner
+from distcel.train.learner import learner_key, train_learner, training_priors
 from distcel.train.loop import Training
 from distcel.train.selection import TrainingTask
 from tests.train.learners import Learners
@@ -154,7 +155,7 @@ def test_learners_are_trained_once_and_alike_by_every_executor(
         return
     request.getfixturevalue("pool")
     on_ray = Learners(splits, tmp_path / "ray")
-    assert on_ray.train(RayExecutor(WorkerPool(n_workers, 1.0, 0.0))) == 4
+    assert on_ray.train(RayExecutor(lambda: WorkerPool(n_workers, 1.0, 0.0))) == 4
     np.testing.assert_array_equal(on_ray.probs(), inline.probs())
 
 
@@ -200,3 +201,22 @@ def test_the_images_are_not_shared_if_no_learner_is_missing(
     done.train(InlineExecutor())
     monkeypatch.setattr(InlineExecutor, "share", None)
     assert done.train(InlineExecutor()) == 0
+
+
+def test_a_learners_prior_is_the_class_shares_of_the_samples_that_it_is_trained_on(
+    splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[int]] = []
+
+    def noted(network: Any, loss: Any, indices_S: torch.Tensor, *rest: Any) -> Training:
+        drawn.append(indices_S.tolist())
+        return Training(network, loss, indices_S, *rest)
+
+    monkeypatch.setattr(learner, "Training", noted)
+    train(splits, EXPERIMENT, 12, seed=3)
+    labels_S, specs = splits["train"].labels_S, learner_specs(splits.class_names)
+    priors_NC = training_priors(specs, labels_S, EXPERIMENT, 3)
+    assert priors_NC.shape == (55, 10)
+    shares = np.bincount(labels_S[drawn[0]], minlength=10) / len(drawn[0])
+    np.testing.assert_array_equal(priors_NC[12], shares)
+    assert priors_NC[12][list(specs[12].classes)].sum() == pytest.approx(0.732, abs=0.02)
