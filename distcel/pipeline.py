@@ -28,8 +28,8 @@ from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.saved import save_ensemble
 from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
-from distcel.tracking.records import Outcome, TrackedReproduction
-from distcel.tracking.track import experiment_name, track_reproduction, tracked
+from distcel.tracking.records import Outcome, TrackedModel, TrackedReproduction
+from distcel.tracking.track import experiment_name, track_reproduction, tracked, tracked_data
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.precision import describe_precision
@@ -51,6 +51,7 @@ _PACKAGES = (
     "pillow",
 )
 _EXTRA_PACKAGES = ("deslib",)
+_SHOWN = ("report.md", "report.html", "results.json", "run.json")  # by trackers, where they exist
 
 
 def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
@@ -95,14 +96,22 @@ def report_reproduction(first: Prepared, results: dict[str, Any], folder: Path) 
     title, options = document.reproduction_title(results), first.options
     reproduction = TrackedReproduction(
         experiment=experiment_name(first.experiment.dataset),
+        data=tracked_data(first),
         run_name=f"reproduction of {title}",
         key=content_key([title, str(folder.resolve())]),
         description=document.reproduction_tables(results),
-        params={"seeds": seeds},
+        params={
+            "dataset": first.experiment.dataset,
+            "preset": options.preset,
+            "selector_split": options.selector_split,
+            "seeds": seeds,
+            **{name: str(value) for name, value in options.fixed.items()},
+        },
         metrics=document.reproduction_metrics(results),
         curves=document.reproduction_curves(results),
         files=sorted(path for path in folder.iterdir() if path.is_file()),
         artifacts=options.run_dir.parent / "mlflow-artifacts",
+        commit=first.commit,
     )
     track_reproduction(options.mlflow_uri, reproduction)
 
@@ -222,11 +231,10 @@ def _write(
 ) -> Outcome:
     """Write report, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
-    files = (run_dir / "report.md", run_dir / "results.json")
     report = document.launch_report(results)
     logger.info("%s", report)
-    write_atomically(files[0], lambda file: file.write(report.encode()))
-    write_json(files[1], results)
+    write_atomically(run_dir / "report.md", lambda file: file.write(report.encode()))
+    write_json(run_dir / "results.json", results)
     learners = [
         (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
         for spec, key in zip(prepared.specs, prepared.keys, strict=True)
@@ -236,7 +244,12 @@ def _write(
     save_ensemble(folder, prepared.plan, best.params, names, weights, learners, temperature)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
-    shape = prepared.splits.image_shape
-    own = isinstance(prepared.plan.architecture, OwnArchitecture)
-    ensemble, tables = None if own else run_dir / "ensemble", document.launch_tables(results)
-    return Outcome(tables, metrics, files, ensemble, shape, len(names))
+    model = None
+    if not isinstance(prepared.plan.architecture, OwnArchitecture):
+        # Their mean, since an image of valid may be a person's face.
+        images = prepared.splits["valid"].images_SCHW[:256]
+        example = images.mean(0, keepdims=True).astype(images.dtype)
+        model = TrackedModel(folder, example, len(names))
+    files = [run_dir / name for name in _SHOWN if (run_dir / name).is_file()]
+    tables, name = document.launch_tables(results), prepared.options.register
+    return Outcome(tables, metrics, results["best"], files, model, name)

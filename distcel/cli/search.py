@@ -104,6 +104,11 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         "beside the run directory)",
     )
     add(
+        "--register",
+        metavar="NAME",
+        help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
+    )
+    add(
         "--executor",
         default="ray",
         metavar="NAME",
@@ -181,6 +186,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "selector_split": arguments.selector_split,
         "imagenet_weights": arguments.imagenet_weights,
         "mlflow_uri": arguments.mlflow_uri,
+        "register": arguments.register,
     }
 
 

@@ -143,7 +143,7 @@ def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
     params = SelectionParams.from_dict(facts["params"])
     smart = trained_ensemble(plan, len(names), len(class_names), params, weights(_SMART))
     learners = [learner(i) for i in range(len(names))]
-    return Ensemble(smart, learners, class_names, names, plan, facts["temperature"])
+    return Ensemble(smart, learners, class_names, names, plan, float(facts["temperature"]))
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -66,12 +66,10 @@ def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
 
 
 def test_the_temperature_divides_the_logits_and_changes_no_prediction(tmp_path: Path) -> None:
-    folder = save_untrained(tmp_path / "ensemble", ENSEMBLE_PARAMS)
-    plain = load_ensemble(folder)
-    facts = read_record(folder / "ensemble.json")
-    assert facts["temperature"] == 1
-    write_record(folder / "ensemble.json", facts | {"temperature": 1e-3})
-    tempered = load_ensemble(folder)
+    plain, tempered = (
+        load_ensemble(save_untrained(tmp_path / f"{temperature}", ENSEMBLE_PARAMS, temperature))
+        for temperature in (1.0, 1e-3)
+    )
     logarithms = 1e3 * np.log(plain.predict_proba(images()).astype(np.float64))
     powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
     expected = powers / powers.sum(1, keepdims=True)
