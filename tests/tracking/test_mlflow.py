@@ -324,7 +324,8 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
         commit=None,
     )
     client = MlflowClient(tracking_uri=database)
-    query, ids = "tags.`distcel.reproduction` = 'digits-quick'", []
+    query = "tags.`distcel.reproduction` = 'digits-quick'"
+    ids: list[str] = []
     for metrics in ({"UA": 0.25}, reproduction.metrics, reproduction.metrics):
         again = replace(reproduction, metrics=metrics, description=f"Tables 1 to 3, {len(ids)}")
         log_reproduction(database, again)
