@@ -37,6 +37,8 @@ from distcel.experiment.types import Experiment, SelectionParams, first_point
 from distcel.search.search import SearchSettings
 
 FULL_TRAININGS = (2, 4, 8)  # budgets, in epochs of so many trainings to the end
+SPACES = ("own", "random_first", "noisy", "larger")
+NOISE = 0.003
 JUDGED, TARGET = 4, 0.3  # the median regret after so many trainings, in points, at most
 
 
@@ -93,21 +95,21 @@ class Space:
         experiment: has the space and the first trial.
         n_trials: the numbers of trials after which the regret is shown.
         searches: of each sampler.
-        gp_searches: of a GP, whose proposals take a hundred times as long.
         gp_trials: the trials of such a search.
         random_first: whether the first trial is a random point, as where nobody knows a good one.
+        noise: of a trial's accuracy, a fraction: trainings are less smooth than interpolation.
     """
 
     title: str
     experiment: Experiment
     n_trials: tuple[int, ...]
     searches: int
-    gp_searches: int
     gp_trials: int
     random_first: bool = False
+    noise: float = 0.0
 
 
-def spaces(dataset: str) -> list[Space]:
+def spaces(dataset: str) -> dict[str, Space]:
     """Preset quick's own space, and the same with preset paper's k, m and gradient."""
     quick, paper = load_experiment(dataset, "quick"), load_experiment(dataset, "paper")
     larger = replace(
@@ -116,12 +118,16 @@ def spaces(dataset: str) -> list[Space]:
         space={**paper.space, **quick.space},
         first_trial=replace(quick.first_trial, k=paper.first_trial.k),
     )
-    own = Space("lr and epsilon, one net for every k", quick, (4, 8, 16), 1000, 100, 16)
-    return [
+    own = Space("lr and epsilon, one net for every k", quick, (4, 8, 16), 1000, 16)
+    random = f"{own.title}, a random first trial"
+    noisy = f"{own.title}, noise of {100 * NOISE} points"
+    found = (
         own,
-        replace(own, title=f"{own.title}, a random first trial", random_first=True),
-        Space("k, m, gradient, lr and epsilon", larger, (8, 24, 50), 200, 20, 24),
-    ]
+        replace(own, title=random, random_first=True),
+        replace(own, title=noisy, noise=NOISE),
+        Space("k, m, gradient, lr and epsilon", larger, (8, 24, 50), 200, 24),
+    )
+    return dict(zip(SPACES, found, strict=True))
 
 
 def search_settings(space: Space, facts: dict[str, Any], num_samples: int) -> SearchSettings:
@@ -137,25 +143,28 @@ def search_settings(space: Space, facts: dict[str, Any], num_samples: int) -> Se
 
 
 def searches(
-    table: Table, facts: dict[str, Any], space: Space, name: str
+    table: Table, facts: dict[str, Any], space: Space, name: str, gp_share: float
 ) -> list[Sequence[Replayed]]:
     """All searches of a sampler; those of a seed begin with the same point for every sampler."""
     is_gp = "GP" in name
     settings = search_settings(space, facts, space.gp_trials if is_gp else max(space.n_trials))
     found: list[Sequence[Replayed]] = []
-    for seed in range(space.gp_searches if is_gp else space.searches):
+    for seed in range(round(space.searches * gp_share) if is_gp else space.searches):
+        settings = replace(settings, seed=seed)
         if space.random_first:
             other = RandomSampler(seed=10**6 + seed)  # not the one with which a sampler continues
             point = optuna.create_study(sampler=other).ask(settings.space).params
             settings = replace(settings, first=SelectionParams.from_dict(point))
-        found.append(replay(table, settings, SAMPLERS[name](seed)))
+        found.append(replay(table, settings, SAMPLERS[name](seed), space.noise))
     return found
 
 
-def row(table: Table, facts: dict[str, Any], space: Space, name: str) -> list[object]:
+def row(
+    table: Table, facts: dict[str, Any], space: Space, name: str, gp_share: float
+) -> list[object]:
     """The regrets of a sampler; how long its searches took is printed."""
     started = time.monotonic()
-    found = searches(table, facts, space, name)
+    found = searches(table, facts, space, name, gp_share)
     waits = [n * table.accuracy_LEe.shape[-1] / N_WORKERS for n in FULL_TRAININGS]
     by_budget = [[regret(table, trials, wait) for trials in found] for wait in waits]
     by_trials = [
@@ -172,32 +181,35 @@ def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f}, {np.percentile(values, 90):.2f}" if values else ""
 
 
-def report(dataset: str) -> str:
-    """The tables, as Markdown."""
-    table, facts = Table.read(table_path(dataset))
-    parts = [f"{dataset}, preset {facts['preset']}, {conditions()}."]
-    for space in spaces(dataset):
-        first = table.at(search_settings(space, facts, 1).first.as_dict())[-1]
-        head = ["sampler", "searches", *(f"{n} trainings" for n in FULL_TRAININGS)]
-        head += [*(f"{n} trials" for n in space.n_trials), f"{TARGET} at {JUDGED} trainings"]
-        parts.append(
-            f"Searched: {space.title}. Median and 90th percentile of the regret in percentage "
-            f"points. The best point has {100 * table.best:.2f} %"
-            + ("." if space.random_first else f", the first trial {100 * first:.2f} %.")
-        )
-        parts.append(markdown(head, [row(table, facts, space, name) for name in SAMPLERS]))
-    return "\n\n".join(parts)
+def section(table: Table, facts: dict[str, Any], space: Space, gp_share: float) -> str:
+    """The table of a space, as Markdown."""
+    first = table.at(search_settings(space, facts, 1).first.as_dict())[-1]
+    head = ["sampler", "searches", *(f"{n} trainings" for n in FULL_TRAININGS)]
+    head += [*(f"{n} trials" for n in space.n_trials), f"{TARGET} at {JUDGED} trainings"]
+    title = (
+        f"Searched: {space.title}. Median and 90th percentile of the regret in percentage "
+        f"points. The best point has {100 * table.best:.2f} %"
+        + ("." if space.random_first else f", the first trial {100 * first:.2f} %.")
+    )
+    rows = [row(table, facts, space, name, gp_share) for name in SAMPLERS]
+    return f"{title}\n\n{markdown(head, rows)}\n"
 
 
 def main() -> None:
     """Print the tables."""
     flags = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     flags.add_argument("dataset")
+    flags.add_argument("--only", choices=SPACES, action="append", help="a table (all)")
+    flags.add_argument("--gp-share", type=float, default=0.1, help="of the searches (0.1)")
     arguments = flags.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # QMCSampler's
+    table, facts = Table.read(table_path(arguments.dataset))
+    found = spaces(arguments.dataset)
+    print(f"{arguments.dataset}, preset {facts['preset']}, {conditions()}.\n")
     with one_thread():
-        print(report(arguments.dataset))
+        for name in arguments.only or SPACES:
+            print(section(table, facts, found[name], arguments.gp_share), flush=True)
 
 
 if __name__ == "__main__":
