@@ -31,11 +31,12 @@ from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, Precision, Recipe, SplitName, learner_specs
 from distcel.rules.single_network import SingleNetwork
+from distcel.storage.provenance import bfloat16_hardware
 from distcel.train.cache import TrainedLearner
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import train_learner
 from distcel.train.loop import Training, accuracy
-from distcel.train.precision import bfloat16_hardware, choose_precision
+from distcel.train.precision import choose_precision
 from distcel.train.selection import TrainingTask
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

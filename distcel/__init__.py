@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
     from distcel.experiment.errors import RunFailedError as RunFailedError
     from distcel.experiment.loading import load_experiment as load_experiment
+    from distcel.experiment.types import Clients as Clients
     from distcel.experiment.types import Experiment as Experiment
     from distcel.experiment.types import Recipe as Recipe
     from distcel.experiment.types import SelectionParams as SelectionParams
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
-    from distcel.serve.ensemble import load_ensemble as load_ensemble
+    from distcel.serve.saved import load_ensemble as load_ensemble
 
 _MODULES = {
     "Architecture": "distcel.experiment.architecture",
+    "Clients": "distcel.experiment.types",
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
     "KnapsackLayer": "distcel.core.knapsack",
@@ -42,7 +44,7 @@ _MODULES = {
     "Workers": "distcel.execute.workers",
     "compare": "distcel.facade.fit",
     "fit": "distcel.facade.fit",
-    "load_ensemble": "distcel.serve.ensemble",
+    "load_ensemble": "distcel.serve.saved",
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
     "reproduce": "distcel.facade.reproduce",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.types import SelectionParams, learner_specs
-from distcel.serve.ensemble import save_ensemble
+from distcel.serve.saved import save_ensemble
 from tests.made_data import SHARED_DATA
 
 PLAN = NetworkPlan(Architecture("lenet", (2, 3)), (3, 16, 16), (0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
@@ -32,6 +33,7 @@ TOGETHER = {
         "tests/faults/test_edited_code.py",
         "tests/faults/test_full_disk.py",
         "tests/faults/test_nodes_and_memory.py",
+        "tests/faults/test_real_nodes.py",
         "tests/faults/test_security.py",
     ),
     "pool": (
@@ -43,6 +45,8 @@ TOGETHER = {
     ),
 }
 
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+    os.environ.pop(name, None)  # launches would log there
 settings.register_profile("unhurried", deadline=None)  # an example may wait for a busy machine
 settings.load_profile("unhurried")
 torch.set_num_threads(1)  # as every worker does: two are slower on small networks beside anything
@@ -123,14 +127,14 @@ def untrained(params: SelectionParams) -> SmartEnsemble:
     return smart
 
 
-def save_untrained(folder: Path, params: SelectionParams) -> Path:
+def save_untrained(folder: Path, params: SelectionParams, temperature: float = 1.0) -> Path:
     """Write it with six untrained learners, as a folder to take away."""
     learners = [
         (spec.name, PLAN.build(3, seed=i).state_dict())
         for i, spec in enumerate(learner_specs(NAMES))
     ]
     smart = untrained(params).state_dict()
-    save_ensemble(folder, PLAN, params, NAMES, smart, learners)
+    save_ensemble(folder, PLAN, params, NAMES, smart, learners, temperature)
     return folder
 
 

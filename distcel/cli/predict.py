@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InvalidInputError: the folder has no ensemble, or an image cannot be read.
     """
-    from distcel.serve.ensemble import load_ensemble
+    from distcel.serve.saved import load_ensemble
 
     ensemble, paths = load_ensemble(arguments.folder), arguments.images
     probs_BC = ensemble.predict_proba(paths)

@@ -25,6 +25,7 @@ from distcel.cli.search import (
     workers,
 )
 from distcel.experiment.errors import invalid, require_count
+from distcel.experiment.loading import load_experiment
 from distcel.search.options import require_comparable
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,8 @@ def without_uri(words: Sequence[str]) -> str:
 def _require_consistent(arguments: argparse.Namespace) -> None:
     require_count("--seeds", arguments.seeds)
     fixed = fixed_values(arguments.fix)
-    require_comparable(arguments.selector_split, fixed, arguments.beyond)
+    experiment = load_experiment(arguments.dataset, arguments.preset)
+    require_comparable(experiment, arguments.selector_split, fixed, arguments.beyond)
     for flag in ("--results-dir", "--results-pages"):
         folder = getattr(arguments, flag[2:].replace("-", "_"))
         if folder is not None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from distcel.cli.output import put, show_log
 from distcel.cli.signals import unwind_on_signals
+from distcel.execute.address import chosen_address
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import (
     invalid,
@@ -29,6 +30,7 @@ from distcel.experiment.errors import (
 )
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
 from distcel.experiment.types import SelectorSplit
+from distcel.search.options import tracking_uri
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,13 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
     add(
         "--mlflow-uri",
         metavar="URI",
-        help="tracking server, or none for no tracking (mlflow.db beside the run directory)",
+        help="tracking server, or none for no tracking (MLFLOW_TRACKING_URI, or else mlflow.db "
+        "beside the run directory)",
+    )
+    add(
+        "--register",
+        metavar="NAME",
+        help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
     )
     add(
         "--executor",
@@ -106,7 +114,12 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="ray, or inline: this process alone, without Ray (ray)",
     )
-    add("--address", metavar="ADDRESS", help="join this Ray cluster (start one on this machine)")
+    add(
+        "--address",
+        metavar="ADDRESS",
+        help="join this Ray cluster: HOST:PORT, auto, or local for a new one on this machine "
+        "(RAY_ADDRESS, or else local)",
+    )
     add(
         "--gpus-per-worker",
         type=float,
@@ -142,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
     show_log(arguments.quiet, arguments.json)
     done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
     logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
-    uri = arguments.mlflow_uri or f"sqlite:///{done.run_dir.absolute().parent / 'mlflow.db'}"
+    uri = tracking_uri(arguments.mlflow_uri, done.run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
     if arguments.json:
@@ -173,6 +186,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "selector_split": arguments.selector_split,
         "imagenet_weights": arguments.imagenet_weights,
         "mlflow_uri": arguments.mlflow_uri,
+        "register": arguments.register,
     }
 
 
@@ -214,25 +228,27 @@ def _require_workers(arguments: argparse.Namespace) -> None:
     require_choice("--executor", executor, ExecutorName)
     fits = address is None or executor == "ray"
     require(fits, "no --address beside --executor inline", address, "leave one of them out")
-    direct = not (address or "").startswith("ray://")  # Ray Client has no streaming tasks
-    rule = "--address HOST:PORT of a cluster's head"
-    require(direct, rule, address, "give its GCS port, without ray://")
+    if executor == "ray":
+        chosen_address(address)
 
 
 def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     import torch
 
     from distcel.data.draw import draw_splits
+    from distcel.data.subsets import specs_of
     from distcel.execute.pool import WorkerPool
-    from distcel.experiment.types import first_point, learner_specs
+    from distcel.experiment.types import first_point
     from distcel.search.options import choose
+    from distcel.search.prepare import require_memory
     from distcel.train.estimate import count_samples, describe
 
     experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
     class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
-    specs = learner_specs(class_names)
-    point = first_point(experiment, len(specs), chosen.fixed)
     labels_S = pools["train"].labels
+    specs = specs_of(experiment, class_names, labels_S, chosen.seed)
+    require_memory(len(labels_S), len(specs), len(class_names))
+    point = first_point(experiment, len(specs), chosen.fixed)
     counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
     num_samples = chosen.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}

@@ -1,4 +1,4 @@
-"""Samples in the formats of their data sets: IDX files, FER2013's table, folders of images.
+"""Samples in the formats of their data sets: IDX files and FER2013's table.
 
 Nothing is extracted or unpickled, and image files are decoded only when they are needed.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distcel.data.images import Images, decode_images, image_files, resize_images
+from distcel.data.images import Images, decode_images, resize_images
 from distcel.experiment.errors import invalid, require
 
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
 
 _MAX_IDX_BYTES = 2**28  # five times MNIST's largest file
-_OTHER_SPLITS = {"val", "valid", "validation", "training", "testing"}
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,13 @@ def file_pool(folder: Path, paths: list[Path], labels: Labels, mode: str) -> Poo
     """Samples whose images are files in a folder, of Pillow's mode `L` or `RGB`.
 
     Raises:
-        InvalidInputError: a file's name is not in UTF-8.
+        InvalidInputError: a file's name is not in UTF-8, or the locale has another encoding.
     """
     ids = tuple(path.relative_to(folder).as_posix() for path in paths)
+    locale = sys.getfilesystemencoding()
     for sample_id in ids:
+        rule, remedy = "a locale in UTF-8, as a file's name is not ASCII", "set LC_ALL=C.UTF-8"
+        require(sample_id.isascii() or locale == "utf-8", rule, locale, remedy)
         encodable = sample_id.encode(errors="replace").decode() == sample_id
         require(encodable, "file names in UTF-8", sample_id, f"rename it in {folder}")
 
@@ -160,55 +163,3 @@ def _fer2013_row(raw: dict[str, str], n_classes: int) -> tuple[str, int, Images]
     if pixels.shape != (48 * 48,) or pixels.min() < 0 or pixels.max() > 255:
         raise ValueError(f"{pixels.size} pixels")
     return usage, label, pixels.astype(np.uint8).reshape(1, 48, 48)
-
-
-def image_folders(folder: Path, mode: str, class_names: tuple[str, ...] | None) -> Source | None:
-    """Read `{train,test}/<class>/*`, or `<class>/*` if the class names are not given.
-
-    Returns:
-        Source: the samples; None if the folder has no such subfolders.
-
-    Raises:
-        InvalidInputError: a folder has the name of another class or split, or one is missing.
-    """
-    children = {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
-    _require_no_other_split(folder, set(children), class_names is None)
-    if "train" in children:
-        train, test = (_files_by_class(children.get(name)) for name in ("train", "test"))
-        if class_names is not None:
-            rule = "images in train and in test"
-            require(bool(train and test), rule, str(folder), "get the whole data set")
-    elif class_names is None:
-        train, test = _files_by_class(folder), {}
-    else:
-        return None
-    if not train:
-        return None
-    names = class_names or tuple(train)
-    unknown = sorted((set(train) | set(test)) - set(names))
-    require(not unknown, f"classes among {names}", unknown, f"rename them in {folder}")
-
-    def pool(files: dict[str, list[Path]]) -> Pool:
-        labelled = [(path, c) for c, name in enumerate(names) for path in files.get(name, [])]
-        labels = np.array([label for _, label in labelled], np.int64)
-        return file_pool(folder, [path for path, _ in labelled], labels, mode)
-
-    return Source(names, pool(train), pool(test) if test else None)
-
-
-def _require_no_other_split(folder: Path, children: set[str], may_be_classes: bool) -> None:
-    others = sorted(_OTHER_SPLITS & children)
-    if others and ("train" in children or children <= _OTHER_SPLITS | {"test"}):
-        remedy = f"rename them in {folder}; the valid split is drawn from train"
-        raise invalid("split folders named train and test", repr(others), remedy)
-    if may_be_classes and "test" in children and "train" not in children:
-        remedy = f"add train to {folder}, or rename test if it is a class"
-        raise invalid("train beside test", repr(sorted(children)), remedy)
-
-
-def _files_by_class(folder: Path | None) -> dict[str, list[Path]]:
-    """The image files of each subfolder with image files, by its name."""
-    if folder is None:
-        return {}
-    files = {child.name: image_files(child) for child in sorted(folder.iterdir())}
-    return {name: paths for name, paths in files.items() if paths and not name.startswith(".")}

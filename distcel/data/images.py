@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,18 +13,35 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from distcel.experiment.errors import invalid, require
+from distcel.experiment.names import printable
 
 Images = NDArray[np.uint8]
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")  # tried for every file, whatever its suffix
+# Tried for every file, whatever its suffix. Pillow reads more, but every decoder is a risk with
+# untrusted files, and some run a program (EPS) or know no file by its first bytes (TGA).
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+SUFFIXES = {  # all that Pillow has for these formats
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    *(".avif", ".avifs"),
+}
 MAX_PIXELS = 64_000_000
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Every image file below the folder, sorted; none if the folder is missing."""
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The image files below the folder by their suffixes, and all others; both sorted.
+
+    Files whose name begins with a dot are in neither, and there are none in a missing folder.
+    """
     files = (Path(path, name) for path, _, names in folders_below(folder) for name in names)
-    found = (p for p in files if p.suffix.lower() in SUFFIXES)
-    return sorted(p for p in found if not p.name.startswith("."))
+    shown = sorted(path for path in files if not path.name.startswith("."))
+    images = [path for path in shown if path.suffix.lower() in SUFFIXES]
+    return images, [path for path in shown if path.suffix.lower() not in SUFFIXES]
+
+
+def by_suffix(paths: Iterable[Path]) -> str:
+    """How many of the files have which suffix, the most frequent first, as text."""
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    return ", ".join(f"{count} {printable(suffix)}" for suffix, count in counts.most_common())
 
 
 def folders_below(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -57,7 +75,8 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
         image_size: side that images are resized to; None keeps their sizes, which must be equal.
 
     Raises:
-        InvalidInputError: a file is unreadable or has more than MAX_PIXELS pixels.
+        InvalidInputError: a file is unreadable, has more than MAX_PIXELS pixels, or has pixels
+            whose range is not known.
     """
 
     def decode(path: Path) -> Images:
@@ -65,6 +84,7 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"it has more than {MAX_PIXELS} pixels")
+                _require_known_range(image)
                 return _to_array(image, mode, image_size)
         except Exception as error:  # decoders raise nearly everything on damaged input
             found = f"{str(path)!r} ({error})"
@@ -75,6 +95,14 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
     shapes = {array.shape for array in arrays}
     require(len(shapes) == 1, "one image size", sorted(shapes)[:3], "set image_size")
     return np.stack(arrays)
+
+
+def _require_known_range(image: Image.Image) -> None:
+    """Raise ValueError for pixels that could be scaled to 0 to 255 only by a guess."""
+    # Pillow has 16-bit grey of PNM files in 32 bits, too, and scales it to 0 to 65535.
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        kind = "floats" if image.mode == "F" else "integers wider than 16 bits, or signed"
+        raise ValueError(f"its pixels are {kind}: convert it to 8 or 16 bits a pixel")
 
 
 def _to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:

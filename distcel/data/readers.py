@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from distcel.data.folders import image_folders
 from distcel.data.formats import (
     Source,
     array_pool,
     fer2013_csv,
     file_pool,
     idx_reader,
-    image_folders,
     numbered,
 )
-from distcel.data.images import SUFFIXES, folders_below, image_files
+from distcel.data.images import SUFFIXES, by_suffix, folders_below, image_files
 from distcel.experiment.errors import invalid, require
 
 logger = logging.getLogger(__name__)
@@ -93,8 +93,11 @@ def _walk(data_dir: Path) -> Iterator[tuple[str, list[str]]]:
         yield folder, names
 
 
-def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
-    """Name, size and modification time (ns) of every data file below the directory, sorted.
+def source_stamp(data_dir: Path) -> list[tuple[str, int, int, int, int]]:
+    """Name, size, times of modification and of status change (ns), and inode of every data file.
+
+    They are sorted. `cp -p` and `rsync -t` keep size and modification time of another file, but
+    neither its inode nor its status change.
 
     Raises:
         InvalidInputError: a link leads out of the directory.
@@ -106,7 +109,8 @@ def source_stamp(data_dir: Path) -> list[tuple[str, int, int]]:
             if _is_data(name) and path.is_file():
                 status = path.stat()
                 relative = path.relative_to(data_dir).as_posix()
-                stamps.append((relative, status.st_size, status.st_mtime_ns))
+                times = (status.st_mtime_ns, status.st_ctime_ns)
+                stamps.append((relative, status.st_size, *times, status.st_ino))
     return sorted(stamps)
 
 
@@ -158,14 +162,18 @@ def _read_utkface(folder: Path) -> Source | None:
 
     Only files directly in the folder count: an archive may have every photograph in two subfolders.
     """
-    files = [path for path in image_files(folder) if path.parent == folder]
+    images, others = image_files(folder)
+    files = [path for path in images if path.parent == folder]
     ages = {path: re.match(r"(\d{1,3})_", path.name) for path in files}
     named = [(path, int(age[1])) for path, age in ages.items() if age]
     if not named:
         return None
-    unnamed = [path for path, age in ages.items() if not age]
-    if unnamed:
-        logger.warning("skipped %d files without an age, the first %s", len(unnamed), unnamed[0])
+    if unnamed := [path for path, age in ages.items() if not age]:
+        first = str(unnamed[0])
+        logger.warning("skipped %d files without an age, the first %r", len(unnamed), first)
+    if skipped := [path for path in others if path.parent == folder]:
+        text = "skipped %d files in %r of a suffix that is not read: %s"
+        logger.warning(text, len(skipped), str(folder), by_suffix(skipped))
     labels = np.searchsorted(AGE_UPPER_BOUNDS, [age for _, age in named]).astype(np.int64)
     return Source(AGE_CLASSES, file_pool(folder, [p for p, _ in named], labels, "RGB"), None)
 

@@ -29,7 +29,7 @@ from distcel.storage.provenance import source_digest
 
 # Part of the splits' key. Raise it with every change in this room of reading, decoding, drawing or
 # duplicates that gives other ids, labels or pixels from the same files and seed.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _MANY_VALUES = pa.ipc.IpcWriteOptions(allow_64bit=True)  # 2^31 are 14,000 images of 224 x 224
 
 Probabilities = NDArray[np.float32]

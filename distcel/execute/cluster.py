@@ -7,15 +7,18 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import ray
 
+from distcel.execute.address import chosen_address, require_answer
 from distcel.execute.environment import environment
 from distcel.execute.pool import WorkerPool
+from distcel.execute.private_folder import keep, private_folder
 from distcel.experiment.errors import RunFailedError, invalid, require
 from distcel.storage.provenance import write_copy
 
@@ -43,33 +46,43 @@ def connection(address: str | None) -> Iterator[Callable[[], str]]:
     is yielded returns where the dashboard is, for the log.
 
     Args:
-        address: the address of a running cluster; None starts a cluster here. Workers get the code
-            as it is when the context is entered, which this process imported.
+        address: the address of a running cluster; None is that of `RAY_ADDRESS`, and without it
+            starts a cluster here, as `local` does. Workers get the code as it is when the context
+            is entered, which this process imported.
 
     Raises:
-        InvalidInputError: no cluster answers at the address, or this process is connected to Ray
-            already.
+        InvalidInputError: no cluster answers at the address, it refuses this process's token, or
+            this process is connected to Ray already.
         RunFailedError: Ray does not start, or fails: a full disk or object store, say.
     """
     _require_unconnected()
-    with TemporaryDirectory() as folder:
+    found, by = chosen_address(address)
+    private = private_folder() if found is None else nullcontext(None)
+    with TemporaryDirectory() as folder, private as rays:
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
         code = {"working_dir": folder}
         try:
-            yield lambda: _connect(address, code)
+            yield lambda: _connect(found, by, rays, code)
         except ray.exceptions.RayError as error:
             if isinstance(error, ray.exceptions.RayTaskError):  # a defect, with its traceback
                 raise
-            remedy = "the same command continues the run"
+            remedy = f"the same command continues the run{_kept_logs(rays)}"
             raise RunFailedError(f"Ray failed ({_in_one_line(error)}): {remedy}") from error
         finally:
             ray.shutdown()
 
 
-def _connect(address: str | None, code: dict[str, Any]) -> str:
-    with environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
-        context = _start_cluster(code) if address is None else _join_cluster(address, code)
+def _connect(address: str | None, by: str, rays: Path | None, code: dict[str, Any]) -> str:
+    # In a job of `ray job submit`, whose working_dir is the job's, this launch's goes first.
+    ours = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
+    with environment(**ours):
+        if rays is not None:
+            context = _start_cluster(rays, code)
+        else:
+            assert address is not None, "without a folder for Ray's files, a cluster is joined"
+            require_answer(address, by)
+            context = _join_cluster(address, by, code)
     url = context.dashboard_url  # empty where the cluster was started without one
     sign_in = "(sign in with what `ray get-auth-token` prints)"
     return f"http://{url} {sign_in}" if url else "none on this cluster"
@@ -92,29 +105,40 @@ def _require_unconnected() -> None:
     require(not ray.is_initialized(), rule, "one that is", remedy)
 
 
-def _start_cluster(code: dict[str, Any]) -> Any:
+def _start_cluster(rays: Path, code: dict[str, Any]) -> Any:
     _keep_token_private()
     try:
-        return ray.init(
-            address="local",
-            runtime_env=code,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # Not _temp_dir: the dashboard's sockets would be outside it.
+        with mock.patch.dict(os.environ, RAY_TMPDIR=str(rays)):
+            return ray.init(
+                address="local",
+                runtime_env=code,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # Ray raises a bare one where a process of its own does not start
-        raise RunFailedError(f"Ray does not start here ({_in_one_line(error)})") from error
+        why = f"({_in_one_line(error)}){_kept_logs(rays)}"
+        raise RunFailedError(f"Ray does not start here {why}") from error
 
 
-def _join_cluster(address: str, code: dict[str, Any]) -> Any:
+def _kept_logs(rays: Path | None) -> str:
+    """Keep Ray's files, if they are this launch's own; returns where, for the end of a message."""
+    if rays is None:
+        return ""
+    keep(rays)
+    return f"; Ray's logs are in {rays}"
+
+
+def _join_cluster(address: str, by: str, code: dict[str, Any]) -> Any:
     try:
         return ray.init(
             address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        remedy = "start one with `ray start --head` or leave --address out"
-        rule = "a Ray cluster that answers at --address"
+        remedy = "start one with `ray start --head`, or leave the address out"
+        rule = f"a Ray cluster that this process can join at {by}"
         raise invalid(rule, f"{address!r} ({_in_one_line(error)})", remedy) from None
 
 
@@ -125,7 +149,12 @@ def _in_one_line(error: Exception) -> str:
 def _keep_token_private() -> None:
     """Create the token with which any code can be run here; Ray's own is readable by all users."""
     path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = "a home directory that can be written, for Ray's token"
+        found = f"{str(path.parent)!r} ({error.strerror})"
+        raise invalid(rule, found, "set HOME to a folder of yours") from None
     with suppress(FileExistsError), open(path, "x", opener=_open_private) as file:
         file.write(secrets.token_hex(32))
     path.chmod(0o600)

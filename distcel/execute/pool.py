@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from distcel.experiment.errors import require
 
+NODE_ID = "ray.io/node-id"  # a label that Ray gives every node
+
 
 @dataclass(frozen=True)
 class WorkerPool:
@@ -17,11 +19,18 @@ class WorkerPool:
         size: number of workers.
         num_cpus: CPU cores of a worker, at most 1.
         num_gpus: GPUs of a worker, or its share of one.
+        avoided: Ray's ids of the nodes that workers must not be on.
     """
 
     size: int
     num_cpus: float
     num_gpus: float
+    avoided: tuple[str, ...] = ()
+
+    @property
+    def label_selector(self) -> dict[str, str]:
+        """Ray's selector of the nodes; it also fits nodes that join later."""
+        return {NODE_ID: f"!in({','.join(self.avoided)})"} if self.avoided else {}
 
     @staticmethod
     def on_nodes(nodes: Sequence[Mapping[str, float]], gpu_share: float) -> WorkerPool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from distcel.execute.address import chosen_address
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import require_choice, require_positive
 
@@ -26,7 +27,8 @@ class Workers:
 
     Attributes:
         executor: `ray`, or `inline` for this process without Ray.
-        address: the address of a running Ray cluster; None starts one on this machine.
+        address: the address of a running Ray cluster; None is that of `RAY_ADDRESS`, and without it
+            starts one on this machine, as `local` does.
         gpus_per_worker: the share of a GPU for each worker, where there are GPUs.
         connected: called once Ray is connected; Ray has replaced the signal handlers by then.
     """
@@ -53,6 +55,7 @@ class Workers:
             yield InlineExecutor()
             return
         from distcel.execute.cluster import cluster_pool, connection, send_by_value
+        from distcel.execute.nodes import Nodes
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
@@ -60,11 +63,14 @@ class Workers:
 
         with connection(self.address) as connect:
 
-            def find_pool() -> WorkerPool:
+            def find_pool() -> WorkerPool | Nodes:
                 dashboard = connect()
                 self.connected()
-                pool = cluster_pool(self.gpus_per_worker)
-                logger.info("Ray: %d workers at once, dashboard %s", pool.size, dashboard)
-                return pool
+                logger.info("Ray: dashboard %s", dashboard)
+                joined, _ = chosen_address(self.address)
+                nodes = Nodes(self.gpus_per_worker) if joined else None
+                pool = nodes.pool() if nodes else cluster_pool(self.gpus_per_worker)
+                logger.info("Ray: %d workers at once", pool.size)
+                return nodes or pool
 
             yield RayExecutor(find_pool)

@@ -7,6 +7,7 @@ Images are uint8 of shape (S, channels, height, width); probabilities are float3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -96,10 +97,44 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """A base learner, named after the one or two classes that it specialises in."""
+    """A base learner.
+
+    Attributes:
+        name: of its classes, or of its client.
+        classes: the classes that it specialises in; of a client, those that it has more of than
+            the other clients have on average.
+        client: the number of the federated client whose samples it is trained on; None for a
+            learner that is trained on samples of the whole train split.
+    """
 
     name: str
     classes: tuple[int, ...]
+    client: int | None = None
+
+    def description(self) -> dict[str, Any]:
+        """The fields that determine the learner, for its key."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Federated clients: a base learner each, trained on samples that no other client has.
+
+    The samples of every class are divided among the clients in proportions that are drawn from a
+    symmetric Dirichlet distribution (Hsu, Qi, Brown 2019).
+
+    Attributes:
+        n: number of clients.
+        alpha: concentration; with a small one each client has few classes, with a large one all
+            have the same.
+    """
+
+    n: int
+    alpha: float
+
+    def __post_init__(self) -> None:
+        require_count("n", self.n)
+        require_positive("alpha", self.alpha)
 
 
 def learner_specs(class_names: tuple[str, ...]) -> tuple[LearnerSpec, ...]:
@@ -209,7 +244,11 @@ class Experiment:
         num_samples: trials of the search.
         k: `any` trains one selection net for every k in each trial, unless the space names k or the
             vote is learned; `searched`, the paper's way, trains each trial's for a k of its own.
+        learner_sets: `specialists`, the paper's: a learner for each class and pair of classes; or
+            federated `Clients`.
         published: the paper's numbers; None where it has no such data set.
+        holdout_share: fraction of the train split, one over a whole number, that selector split
+            `holdout` keeps from the base learners.
         valid_share: fraction of the training samples that becomes the valid split.
         test_share: fraction that becomes the test split, where the data set comes without one.
         max_samples: cap on the samples of each split, drawn by class; None keeps all.
@@ -227,7 +266,9 @@ class Experiment:
     first_trial: SelectionParams
     num_samples: int
     k: Literal["any", "searched"] = "searched"
+    learner_sets: Literal["specialists"] | Clients = "specialists"
     published: Published | None = None
+    holdout_share: float = 0.2
     valid_share: float = 0.1
     test_share: float = 0.2
     max_samples: int | None = None
@@ -246,9 +287,15 @@ class Experiment:
         fits = isinstance(self.architecture, Architecture) or callable(self.architecture)
         require(fits, rule, self.architecture, "give one of these")
         _ = self.network  # raises where a function has no version
-        for name in ("specialty_share", "valid_share", "test_share"):
+        for name in ("specialty_share", "holdout_share", "valid_share", "test_share"):
             share = getattr(self, name)
             require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
+        whole = math.isclose(1 / self.holdout_share, round(1 / self.holdout_share), rel_tol=1e-6)
+        rule = "one over a whole number as holdout_share"
+        require(whole, rule, self.holdout_share, "give 0.2, or 1/13, say")
+        known = self.learner_sets == "specialists" or isinstance(self.learner_sets, Clients)
+        rule = "specialists or Clients as learner_sets"
+        require(known, rule, self.learner_sets, "give one of these")
         require_count("num_samples", self.num_samples)
         require_choice("k", self.k, Literal["any", "searched"])
         if self.image_size is not None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from distcel.execute.environment import environment
+from distcel.execute.environment import environment, require_home
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require
 from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
 from distcel.facade.run import Run, read_facts
 from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
 from distcel.storage.files import remove_partial_files, write_json
+from distcel.storage.folders import mend_folders
 from distcel.storage.lock import run_lock
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def fit(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> Run:
@@ -59,8 +61,10 @@ def fit(
             seen; `holdout`, a fifth of it kept from them; or `crossfit`, all of it, each third
             predicted by copies of the base learners that have not seen it.
         imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
-        mlflow_uri: tracking server or database; None is `mlflow.db` beside the run directory,
-            `none` logs to no tracker.
+        mlflow_uri: tracking server or database, without a password; None is MLFLOW_TRACKING_URI or
+            else `mlflow.db` beside the run directory, `none` logs to no tracker.
+        register: name under which the ensemble is registered in MLflow's model registry, as a new
+            version unless it is one already; None registers nothing.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
@@ -82,6 +86,7 @@ def fit(
         selector_split=selector_split,
         imagenet_weights=imagenet_weights,
         mlflow_uri=mlflow_uri,
+        register=register,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
     with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
@@ -121,7 +126,6 @@ def compare(
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
-    require_comparable(facts["selector_split"], {}, beyond)
     found = run.results
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
@@ -135,9 +139,11 @@ def compare(
         fixed=facts["fixed"],
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
+        mlflow_uri="none",
     )
+    require_comparable(chosen, facts["selector_split"], {}, beyond)
     workers = workers or Workers(executor)
-    load_stages(workers, "none")
+    load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
 
     with prepared_launch(chosen, options) as prepared:
@@ -177,12 +183,18 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
 
     Returns:
         ModuleType: `distcel.pipeline`.
+
+    Raises:
+        InvalidInputError: this user has no home directory.
     """
     from distcel.tracking.live import MLFLOW_ENVIRONMENT
 
+    if workers.executor == "ray" or mlflow_uri != "none":
+        require_home()
     names = ["distcel.pipeline", "distcel.report.results_page"]
     names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
-    names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]
+    if mlflow_uri != "none":
+        names += ["distcel.tracking.mlflow", "distcel.tracking.reproduction"]
     with environment(**MLFLOW_ENVIRONMENT):  # some of which MLflow reads when it is imported
         modules = [import_module(name) for name in names]
     return modules[0]
@@ -195,6 +207,7 @@ def prepared_launch(experiment: Experiment, options: Options) -> Iterator[Prepar
 
     with run_lock(options.run_dir):
         remove_partial_files(options.run_dir)
+        mend_folders(options.run_dir, "ensemble")
         prepared = prepare(experiment, options)
         write_json(options.run_dir / "run.json", prepared.facts())
         yield prepared

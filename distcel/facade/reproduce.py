@@ -62,7 +62,7 @@ def reproduce(
     """
     require_count("seeds", seeds)
     pairs = [choose(experiment, seed=seed, **options) for seed in range(seeds)]
-    require_comparable(pairs[0][1].selector_split, pairs[0][1].fixed, beyond)
+    require_comparable(pairs[0][0], pairs[0][1].selector_split, pairs[0][1].fixed, beyond)
     workers = workers or Workers(executor)
     pipeline = load_stages(workers, pairs[0][1].mlflow_uri)
     with ExitStack() as stack:

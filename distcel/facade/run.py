@@ -84,7 +84,7 @@ class Run:
     @cached_property
     def ensemble(self) -> Ensemble:
         """The smart ensemble with its base learners."""
-        from distcel.serve.ensemble import load_ensemble
+        from distcel.serve.saved import load_ensemble
 
         network = self.experiment.network if self.experiment else None
         own = network.build if isinstance(network, OwnArchitecture) else None

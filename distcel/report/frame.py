@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from distcel.experiment.names import printable
 from distcel.search.options import run_title
 
 Results = Mapping[str, Any]
@@ -117,14 +118,14 @@ def show(
 
 def markdown(frame: pd.DataFrame) -> str:
     """The frame of texts as a Markdown table; the index is its first column."""
-    # A class name may contain a bar, which would end a cell.
+    # A class name may contain a bar, which would end a cell, or a newline, which would end a row.
     escaped = frame.reset_index(names=frame.index.name or "").map(_escaped)
     escaped.columns = [_escaped(name) for name in escaped.columns]
     return str(escaped.to_markdown(index=False, disable_numparse=True))
 
 
 def _escaped(text: object) -> str:
-    return str(text).replace("|", "\\|")
+    return printable(str(text)).replace("|", "\\|")
 
 
 def bullets(points: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
+from distcel.storage.provenance import describe_worker
 from distcel.train.selection import TrainingTask
 
 _STOPPED_SHARE = 2 / 3  # share of trials stopped at the rung: ASHA with a reduction factor of 3
@@ -92,7 +93,7 @@ def _run_trial(
     try:
         for epoch in range(1, settings.max_epochs + 1):
             result = training.run_epoch()
-            store.add_epoch(number, result)
+            store.add_epoch(number, result, describe_worker())
             if epoch == settings.rung and epoch < settings.max_epochs:
                 cutoff = np.percentile(at_rung, 100 * _STOPPED_SHARE) if at_rung else 0.0
                 at_rung.append(result.valid_accuracy)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import (
     invalid,
     require,
@@ -34,6 +37,7 @@ class Options:
         num_samples: trials in all; None takes the experiment's number.
         time_budget: seconds for the search; None sets no limit.
         mlflow_uri: absolute tracking URI; `none` for no tracking.
+        register: name under which MLflow's model registry gets the ensemble; None registers none.
         imagenet_weights: initial weights of a ResNet18, as `networks.imagenet_weights` takes them.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
@@ -49,6 +53,7 @@ class Options:
     imagenet_weights: str = "torchvision"
     fixed: Mapping[str, Any] = field(default_factory=dict)
     selector_split: SelectorSplit = "train"
+    register: str | None = None
 
 
 def choose(
@@ -64,6 +69,7 @@ def choose(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
 ) -> tuple[Experiment, Options]:
     """Check the arguments of `fit` and return the experiment and the options that they choose.
 
@@ -76,13 +82,15 @@ def choose(
         require_positive("time_budget", time_budget)
     require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
     require_choice("selector_split", selector_split, SelectorSplit)
-    _require_tracking_uri(mlflow_uri)
     if isinstance(experiment, Experiment):
         chosen, preset = experiment, OWN_PRESET
     else:
         chosen = load_experiment(experiment, preset)
     folder = Path(run_dir or f"runs/{run_name(chosen.dataset, preset, selector_split)}-seed{seed}")
     folder = folder.absolute()
+    uri = tracking_uri(mlflow_uri, folder)
+    if register is not None:
+        _require_registrable(register, uri, chosen)
     options = Options(
         preset=preset,
         data_dir=Path(data_dir),
@@ -90,32 +98,77 @@ def choose(
         seed=seed,
         num_samples=num_samples,
         time_budget=time_budget,
-        mlflow_uri=mlflow_uri or f"sqlite:///{folder.parent / 'mlflow.db'}",
+        mlflow_uri=uri,
         imagenet_weights=imagenet_weights,
         fixed=dict(fixed or {}),
         selector_split=selector_split,
+        register=register,
     )
     return chosen, options
 
 
-def _require_tracking_uri(uri: str | None) -> None:
-    """Raise InvalidInputError unless MLflow can log to the URI, or it is None or `none`."""
-    known = uri in (None, "none") or str(uri).split(":")[0].split("+")[0] in _TRACKING
+def tracking_uri(given: str | None, run_dir: Path) -> str:
+    """The tracking URI: the given one, else MLFLOW_TRACKING_URI, else that of the run's database.
+
+    Args:
+        given: `--mlflow-uri` or `mlflow_uri`; None if there is none.
+        run_dir: the absolute run directory, beside which the database `mlflow.db` is.
+
+    Raises:
+        InvalidInputError: MLflow cannot log to it, or the given one has a password.
+    """
+    if given is not None:
+        _require_no_password(given)
+    if uri := given or os.environ.get("MLFLOW_TRACKING_URI"):
+        _require_tracking_uri(uri, "an MLflow URI" if given else "an MLFLOW_TRACKING_URI")
+        return uri
+    # SQLAlchemy takes these two for its own; MLflow's command line reads the URI in the same way.
+    database = str(run_dir.parent / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{database}"
+
+
+def _require_tracking_uri(uri: str, what: str) -> None:
+    """Raise InvalidInputError unless MLflow can log to the URI, or it is `none`."""
+    known = uri == "none" or uri.split(":")[0].split("+")[0] in _TRACKING
     # The URI itself is not repeated: it may contain a password.
     remedy = "give sqlite:////absolute/path.db, http://host:port or none"
-    require(known, f"an MLflow URI beginning with one of {_TRACKING}", "another one", remedy)
+    require(known, f"{what} beginning with one of {_TRACKING}", "another one", remedy)
     try:
-        urlsplit(uri or "")
+        urlsplit(uri)
     except ValueError:
-        raise invalid("an MLflow URI that can be parsed", "another one", remedy) from None
+        raise invalid(f"{what} that can be parsed", "another one", remedy) from None
+
+
+def _require_no_password(uri: str) -> None:
+    """Raise InvalidInputError for a password: all users can read a command line, as Ray's jobs."""
+    of_server = uri.startswith("http") and "@" in uri
+    # A user name is no secret to a database, which has no other variables for it.
+    of_database = re.match(r"(?!sqlite)[^:]+://([^@/:]*:[^@]*@|.*[?&]password=)", uri)
+    remedy = "leave them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if of_database and not of_server:
+        remedy = "set MLFLOW_TRACKING_URI to it and leave the flag out"
+    allowed = not (of_server or of_database)
+    require(allowed, "an MLflow URI without user name and password", "one with them", remedy)
+
+
+def _require_registrable(name: str, uri: str, experiment: Experiment) -> None:
+    """Raise InvalidInputError unless MLflow can register the ensemble under the name."""
+    allowed = name.strip(" .") != "" and not set(name) & set("/:'`\"")
+    require(allowed, "a name for the model without / : and quotes", name, "give another one")
+    rule = "an MLflow URI beside a model to register"
+    require(uri != "none", rule, uri, "leave register out, or give a URI")
+    network, rule = experiment.network, "a model to register whose architecture is distcel's own"
+    own = isinstance(network, OwnArchitecture)
+    require(not own, rule, network.name, "leave register out: MLflow could not load it")
 
 
 def require_comparable(
-    selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
+    experiment: Experiment, selector_split: SelectorSplit, fixed: Mapping[str, Any], beyond: bool
 ) -> None:
     """Raise InvalidInputError for a run that cannot be compared with these rules.
 
     Args:
+        experiment: has the learner sets.
         selector_split: what the selection net is trained on.
         fixed: hyperparameters that are not searched, with their values.
         beyond: whether the rules that the paper does not have are trained as well.
@@ -123,8 +176,10 @@ def require_comparable(
     vote = fixed.get("vote")
     remedy = "leave it out; with beyond the learned vote is compared as well"
     require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
-    # A single network would be trained on the holdout alone: it would see far fewer samples.
-    both = beyond and selector_split == "holdout"
+    # A single network would be trained on the holdout alone: it would see far fewer samples. Beside
+    # federated clients that is the question, since their samples are theirs.
+    federated = experiment.learner_sets != "specialists"
+    both = beyond and selector_split == "holdout" and not federated
     rule = "a comparison without beyond, or without selector split holdout"
     require(not both, rule, "both", "leave one of them out")
 

@@ -13,11 +13,11 @@ from optuna.distributions import distribution_to_json
 
 from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
 from distcel.data.splits import Split, Splits, load_splits
-from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out
+from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out, specs_of
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
 from distcel.experiment.space import require_within, search_space
-from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point, learner_specs
+from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
@@ -161,7 +161,8 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     """
     experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
     splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
-    specs = learner_specs(splits.class_names)
+    labels_S = splits["train"].labels_S
+    specs = specs_of(experiment, splits.class_names, labels_S, options.seed)
     require_ledger(ledger_path(options.run_dir, experiment.dataset))
     search = SearchSettings(
         space=search_space(experiment, len(specs), options.fixed),
@@ -174,12 +175,13 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     require_within(search.space, search.first)
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
-    _require_memory(len(splits["train"].labels_S), len(specs), len(splits.class_names))
+    require_memory(len(labels_S), len(specs), len(splits.class_names))
 
     def keys(of: Splits) -> tuple[str, ...]:
         return tuple(learner_key(experiment, spec, of, plan, options.seed) for spec in specs)
 
-    parts = held_out_parts(splits["train"].labels_S, options.selector_split, options.seed)
+    share = experiment.holdout_share
+    parts = held_out_parts(labels_S, options.selector_split, options.seed, share)
     if options.selector_split == "holdout":
         splits = hold_out(splits, parts.pop())
     # A key needs the digest alone, so the images are not copied.
@@ -206,7 +208,8 @@ def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> N
     return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
 
 
-def _require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
+def require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
+    """Raise InvalidInputError if the predictions for train do not fit into half of the memory."""
     needed = n_samples * n_learners * n_classes * 4
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"

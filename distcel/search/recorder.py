@@ -12,16 +12,17 @@ from typing import Any
 from ray import tune
 
 from distcel.execute.jobs import Failed
-from distcel.execute.ray_executor import reason_of
+from distcel.execute.ray_errors import reason_of
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialStore
 
 logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome"  # the key of an epoch's result, an EpochResult or Failed
+WORKER = "worker"  # the key of what `describe_worker` returned beside an EpochResult
 # Parts of Ray's messages. A trial that has not begun did not cause its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
-_WORKER_LOST = (*_NODE_LOST, "worker process has died")
+_WORKER_LOST = (*_NODE_LOST, "worker process has died", "error raised in its creation task")
 
 
 class NotKeptError(BaseException):
@@ -61,7 +62,7 @@ class Recorder(tune.Callback):
             with _not_swallowed():
                 self.store.fail(number, outcome.reason)
         else:
-            self.store.add_epoch(number, outcome)
+            self.store.add_epoch(number, outcome, result[WORKER])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial as complete."""

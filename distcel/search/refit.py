@@ -108,5 +108,5 @@ def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path)
         rules = {title: SmartRule(best.params)}
         found = train_missing(rules, shared, executor, folder)[title]
         if isinstance(found, TrainedNetwork):
-            return found, replace(best, epochs=found.epochs)
+            return found, replace(best, epochs=found.epochs, worker=found.worker)
         store.fail(best.number, found.reason)

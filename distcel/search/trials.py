@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +21,23 @@ TrialState = Literal["RUNNING", "COMPLETE", "FAILED"]
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the run directory keeps it; `state` is RUNNING, COMPLETE or FAILED."""
+    """One trial as the run directory keeps it.
+
+    Attributes:
+        number: counted from 0.
+        params: its hyperparameters.
+        state: RUNNING, COMPLETE or FAILED.
+        epochs: the measurements of its epochs so far.
+        reason: why it failed.
+        worker: the worker of its last epoch, as `describe_worker` describes it there.
+    """
 
     number: int
     params: SelectionParams
     state: TrialState
     epochs: tuple[EpochResult, ...] = ()
     reason: str = ""
+    worker: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         whole = type(self.number) is int and self.number >= 0
@@ -148,12 +159,12 @@ class TrialStore:
         numbers = [int(name) for name in damaged if name.isdecimal()]
         return max([*self._records, *numbers], default=-1) + 1
 
-    def add_epoch(self, number: int, result: EpochResult) -> None:
+    def add_epoch(self, number: int, result: EpochResult, worker: Mapping[str, str]) -> None:
         """Add an epoch in memory; it replaces the same and later epochs of an earlier attempt."""
         record = self._records[number]
         epochs = (*record.epochs[: result.epoch - 1], result)
         with self._lock:
-            self._records[number] = replace(record, epochs=epochs)
+            self._records[number] = replace(record, epochs=epochs, worker=worker)
 
     def begin(self, number: int, params: SelectionParams) -> None:
         """Record a trial as running, without epochs of an earlier attempt."""

@@ -14,18 +14,20 @@ import ray
 import torch
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
 from distcel.execute.environment import environment
 from distcel.execute.jobs import Failed
-from distcel.execute.pool import WorkerPool
-from distcel.execute.ray_executor import RayExecutor, Shared, worker_device
+from distcel.execute.ray_executor import RayExecutor, Shared
+from distcel.execute.ray_worker import worker_device
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.ray_patch import memory_kills_are_actor_errors
-from distcel.search.recorder import OUTCOME, NotKeptError, Recorder
+from distcel.search.recorder import OUTCOME, WORKER, NotKeptError, Recorder
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.trials import TrialStore, first_params
+from distcel.storage.provenance import describe_worker, library_versions, require_versions
 from distcel.train.selection import SelectionTraining, TrainingTask
 
 METRIC = "valid_accuracy"
@@ -47,8 +49,7 @@ def run_trials(
     """
     shutil.rmtree(folder, ignore_errors=True)
     recorder = Recorder(store)
-    task, pool = shared.reference, executor.pool
-    tuner = _tuner(task, settings, recorder, pool, folder, n_trials, seconds)
+    tuner = _tuner(shared.reference, settings, recorder, executor, folder, n_trials, seconds)
     try:
         with _tune_settings(), memory_kills_are_actor_errors():
             tuner.fit()
@@ -80,13 +81,13 @@ def _tuner(
     task: ray.ObjectRef[TrainingTask],
     settings: SearchSettings,
     recorder: Recorder,
-    pool: WorkerPool,
+    executor: RayExecutor,
     folder: Path,
     num_samples: int,
     seconds: float,
 ) -> tune.Tuner:
-    resources = {"cpu": pool.num_cpus, "gpu": pool.num_gpus}
-    trainable = tune.with_resources(tune.with_parameters(SelectionTrial, task=task), resources)
+    trainable = tune.with_parameters(SelectionTrial, task=task, versions=library_versions())
+    searcher = new_searcher(settings, recorder.store)
     first = first_params(recorder.store.snapshot(), settings.first)
     trainable.__qualname__ = SelectionTrial.__name__  # what the Ray dashboard shows
     return tune.Tuner(
@@ -94,10 +95,9 @@ def _tuner(
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="max",
-            search_alg=new_searcher(settings, recorder.store),
-            scheduler=StoppingRule(settings, first),
+            search_alg=AsManyAsThereIsRoomFor(searcher, executor, num_samples),
+            scheduler=StoppingRule(settings, first, executor),
             num_samples=num_samples,
-            max_concurrent_trials=min(pool.size, num_samples),
             time_budget_s=seconds if seconds < math.inf else None,
             reuse_actors=True,
         ),
@@ -120,12 +120,25 @@ class StoppingRule(AsyncHyperBandScheduler):
     Args:
         settings: has the rung and the number of epochs.
         first: the parameters of the trial that is never stopped.
+        executor: has the room for a trial's worker.
     """
 
-    def __init__(self, settings: SearchSettings, first: SelectionParams) -> None:
-        self._first = first.as_dict()
+    def __init__(
+        self, settings: SearchSettings, first: SelectionParams, executor: RayExecutor
+    ) -> None:
+        self._first, self._executor = first.as_dict(), executor
         max_t = max(settings.max_epochs, 2)
         super().__init__(max_t=max_t, grace_period=settings.rung, reduction_factor=3)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Keep the trial from nodes that cannot work."""
+        pool = self._executor.pool
+        bundles = [{"CPU": pool.num_cpus, "GPU": pool.num_gpus}]
+        nodes: dict[str, Any] = (
+            {"bundle_label_selector": [pool.label_selector]} if pool.label_selector else {}
+        )
+        trial.update_resources(tune.PlacementGroupFactory(bundles, **nodes))
+        super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Let ASHA decide for every trial but the first, which continues."""
@@ -142,6 +155,22 @@ class Searcher(OptunaSearch):
         """Add the result of a trial to the study."""
         diverged = result is not None and isinstance(result.get(OUTCOME), Failed)
         super().on_trial_complete(trial_id, None if diverged else result, error or diverged)
+
+
+class AsManyAsThereIsRoomFor(ConcurrencyLimiter):
+    """Proposes trials while there is room for another worker, on nodes that have joined too."""
+
+    def __init__(self, searcher: Searcher, executor: RayExecutor, num_samples: int) -> None:
+        self._executor, self._left = executor, num_samples
+        super().__init__(searcher, min(executor.current_pool(num_samples).size, num_samples))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next point, or None where there is no room."""
+        self.max_concurrent = self._executor.current_pool(self._left).size
+        point: dict[str, Any] | None = super().suggest(trial_id)
+        if point is not None:
+            self._left -= 1
+        return point
 
 
 def new_searcher(settings: SearchSettings, store: TrialStore) -> Searcher:
@@ -163,8 +192,11 @@ def new_searcher(settings: SearchSettings, store: TrialStore) -> Searcher:
 class SelectionTrial(tune.Trainable):
     """One trial: each Tune step is one epoch of the selection net."""
 
-    def setup(self, config: dict[str, Any], task: TrainingTask) -> None:  # type: ignore[override]
-        """Begin the first trial of this actor."""
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], task: TrainingTask, versions: dict[str, str]
+    ) -> None:
+        """Begin the first trial of this actor, which has the driver's versions."""
+        require_versions(versions)
         torch.set_num_threads(1)
         self.device = worker_device()
         self.task = task
@@ -185,4 +217,9 @@ class SelectionTrial(tune.Trainable):
         except DivergedError as error:  # if it were raised, Tune would retry the trial
             return {METRIC: 0.0, OUTCOME: Failed(str(error)), "done": True}
         last = result.epoch >= self.task.experiment.selector_recipe.epochs
-        return {METRIC: result.valid_accuracy, OUTCOME: result, "done": last}
+        return {
+            METRIC: result.valid_accuracy,
+            OUTCOME: result,
+            WORKER: describe_worker(),
+            "done": last,
+        }

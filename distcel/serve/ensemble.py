@@ -1,30 +1,21 @@
-"""The result to take away: a folder with the smart ensemble and all base learners."""
+"""A smart ensemble with all its base learners, which predicts from images."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from distcel.core.ensemble import SmartEnsemble, trained_ensemble
+from distcel.core.ensemble import SmartEnsemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.images import decode_images
-from distcel.experiment.architecture import Architecture, NetworkFunction, OwnArchitecture
-from distcel.experiment.errors import InvalidInputError, invalid, require
-from distcel.experiment.types import SelectionParams
-from distcel.storage.files import PARTIAL, write_atomically
+from distcel.experiment.errors import invalid, require
 
 _BATCH = 256
-_FACTS, _SMART = "ensemble.json", "smart_ensemble.safetensors"
 
 # uint8 of shape (B, channels, H, W) with values from 0 to 255, or the paths of B image files.
 ImageBatch = NDArray[np.uint8] | Tensor | Sequence[str | Path]
@@ -178,119 +169,3 @@ def _as_path(image: object) -> Path:
     rule = "images as one array or tensor, or as a list of paths"
     require(is_path, rule, f"a list with {type(image).__name__}", remedy)
     return Path(image)  # type: ignore[arg-type]
-
-
-def _bytes(weights: Mapping[str, Tensor]) -> bytes:
-    return save({name: value.contiguous() for name, value in weights.items()})
-
-
-def save_ensemble(
-    folder: Path,
-    plan: NetworkPlan,
-    params: SelectionParams,
-    class_names: tuple[str, ...],
-    smart: Mapping[str, Tensor],
-    learners: Sequence[tuple[str, Mapping[str, Tensor]]],
-    temperature: float = 1.0,
-) -> None:
-    """Write the folder, in place of an earlier one.
-
-    Args:
-        folder: the folder to write.
-        plan: how the networks are built.
-        params: the trial's point, of which prediction uses k and the vote.
-        class_names: names of the C classes.
-        smart: weights of the smart ensemble.
-        learners: names and weights of the base learners, in the order of the scores.
-        temperature: divides the logits of the vote in class probabilities.
-    """
-    facts = {
-        "class_names": class_names,
-        "learner_names": [name for name, _ in learners],
-        "params": params.as_dict(),
-        "temperature": temperature,
-        "architecture": plan.architecture.description(),
-        "image_shape": plan.image_shape,
-        "mean": plan.mean,
-        "std": plan.std,
-    }
-    partial = folder.with_name(f"{PARTIAL}{folder.name}")
-
-    def put(name: str | Path, content: bytes) -> None:
-        write_atomically(partial / name, lambda file: file.write(content))
-
-    try:
-        put(_FACTS, json.dumps(facts, indent=2).encode())
-        put(_SMART, _bytes(smart))
-        for i, (_, weights) in enumerate(learners):
-            put(_learner_path(i), _bytes(weights))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _learner_path(index: int) -> Path:
-    return Path("learners", f"{index:04d}.safetensors")
-
-
-def load_ensemble(folder: str | Path, architecture: NetworkFunction | None = None) -> Ensemble:
-    """Load the ensemble that `save_ensemble` wrote; it runs on the CPU until it is moved.
-
-    Args:
-        folder: the `ensemble` folder of a run directory, a copy of it, or the run directory.
-        architecture: the function that built the networks, where it was the user's own.
-
-    Raises:
-        InvalidInputError: the folder has no ensemble or a damaged one, or the function is missing.
-    """
-    given = Path(folder)
-    found = [path for path in (given, given / "ensemble") if (path / _FACTS).is_file()]
-    rule = f"a folder with {_FACTS}, or a run directory whose ensemble/ has it"
-    remedy = "give the run directory of a search that is finished"
-    require(bool(found), rule, str(given), remedy)
-    try:
-        return _load(found[0], architecture)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        rule = "an ensemble as it was saved"
-        remedy = "copy it again, or repeat the command that made it"
-        raise invalid(rule, f"{str(found[0])!r} ({reason})", remedy) from None
-
-
-def _architecture(
-    facts: Mapping[str, Any], function: NetworkFunction | None
-) -> Architecture | OwnArchitecture:
-    if "function" not in facts:
-        return Architecture(facts["family"], tuple(facts["channels"]))
-    # Not imported by its name: a folder from elsewhere would then choose what code runs here.
-    rule = f"the function {facts['function']} that built the networks"
-    remedy = "give load_ensemble(folder, architecture=...) or load_run(run_dir, experiment=...)"
-    require(function is not None, rule, None, remedy)
-    assert function is not None, "just checked"
-    return OwnArchitecture(function, facts["version"])
-
-
-def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
-    facts: dict[str, Any] = json.loads((folder / _FACTS).read_text())
-    plan = NetworkPlan(
-        _architecture(facts["architecture"], function),
-        tuple(facts["image_shape"]),
-        tuple(facts["mean"]),
-        tuple(facts["std"]),
-    )
-    class_names, names = tuple(facts["class_names"]), tuple(facts["learner_names"])
-
-    def learner(index: int) -> nn.Module:
-        built = plan.build(len(class_names), seed=0)
-        built.load_state_dict(load_file(folder / _learner_path(index)))
-        return built
-
-    params = SelectionParams.from_dict(facts["params"])
-    weights = load_file(folder / _SMART)
-    smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
-    learners = [learner(i) for i in range(len(names))]
-    temperature = float(facts.get("temperature", 1.0))  # 0.1.0 wrote none
-    return Ensemble(smart, learners, class_names, names, plan, temperature)

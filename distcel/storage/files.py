@@ -67,12 +67,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         partial.put_in_place()
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write the content as `write_atomically` does."""
+    write_atomically(path, lambda file: file.write(content))
+
+
 def write_checked(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write as `write_atomically` does, with the digest of the bytes in a file beside it."""
     with _Partial(path) as partial:
         partial.fill(write)
         digest = _file_digest(partial.path)
-        write_atomically(_digest_path(path), lambda file: file.write(f"{digest}\n".encode()))
+        write_bytes(_digest_path(path), f"{digest}\n".encode())
         partial.put_in_place()
 
 
@@ -90,7 +95,7 @@ def verify(path: Path) -> None:
 
 def write_sealed(path: Path, content: bytes) -> None:
     """Write the content with its digest in front, so that it can be replaced in one step."""
-    write_atomically(path, lambda file: file.write(_seal(content) + content))
+    write_bytes(path, _seal(content) + content)
 
 
 def read_sealed(path: Path) -> bytes | None:
@@ -131,7 +136,7 @@ def is_intact(path: Path) -> bool:
 def write_json(path: Path, content: object) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     text = json.dumps(content, indent=2, allow_nan=False)
-    write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
+    write_bytes(path, f"{text}\n".encode())
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
@@ -153,6 +158,11 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         pass
     raise DamagedFileError(path, "its content does not match its digest")
+
+
+def bytes_digest(content: bytes) -> str:
+    """The BLAKE2b digest, 32 hexadecimal digits, that `write_checked` puts beside such a file."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).hexdigest()
 
 
 def safetensors_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -193,11 +203,16 @@ class _Partial:
 
     def put_in_place(self) -> None:
         self.path.rename(self.final)
-        folder = os.open(self.final.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_names(self.final.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """Let the names in a folder outlast a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _canonical(description: object) -> bytes:

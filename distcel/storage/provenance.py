@@ -10,8 +10,16 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+
+from distcel.experiment.errors import RunFailedError
+
+# Names of `torch.cpu.get_capabilities`, which is public; processors of another kind have no such
+# entries. What oneDNN calls supported includes emulation, which gains nothing.
+_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
 
 _PACKAGE = Path(__file__).parents[1]
 _ROOT = _PACKAGE.parent
@@ -67,6 +75,58 @@ def describe_machine() -> str:
     cores = f"{len(os.sched_getaffinity(0))} cores of {models[0] if models else platform.machine()}"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return ", ".join([cores, *gpus])
+
+
+@cache  # every epoch of a trial has it
+def describe_worker() -> dict[str, str]:
+    """What may change the numbers of this process: versions, processor, GPU and precision.
+
+    Raises:
+        ImportError: one of the libraries is missing or broken here.
+    """
+    import torch
+
+    return {
+        "node": platform.node(),
+        **library_versions(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "bfloat16": bfloat16_hardware() or "none",
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what cache keys have the driver's version of."""
+    import numpy as np
+    import torch
+
+    found = {"torch": torch.__version__, "torchvision": version("torchvision")}
+    return found | {"numpy": np.__version__}
+
+
+def require_versions(driver: Mapping[str, str]) -> None:
+    """Check on a worker, before its first job, that its libraries are the driver's.
+
+    Raises:
+        RunFailedError: the worker has another version.
+    """
+    here = library_versions()
+    others = [
+        f"{name} {here[name]}, not {driver[name]}" for name in driver if here[name] != driver[name]
+    ]
+    if others:
+        raise RunFailedError(f"node {platform.node()} has {'; '.join(others)}")
+
+
+def bfloat16_hardware() -> str | None:
+    """The hardware here with bfloat16: the GPU, or without one the CPU's instructions, if any."""
+    import torch
+
+    if torch.cuda.is_available():
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_name() if has_it else None
+    found = torch.cpu.get_capabilities()
+    return next((title for name, title in _INSTRUCTIONS.items() if found.get(name)), None)
 
 
 def describe_commit(root: Path = _ROOT) -> str | None:

@@ -9,7 +9,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
-from distcel.serve.ensemble import load_ensemble
+from distcel.serve.saved import load_ensemble
 
 
 class EnsembleModel(PythonModel):

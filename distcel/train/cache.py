@@ -8,9 +8,10 @@ whose training was interrupted.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from distcel.storage.files import (
     write_checked,
     write_sealed,
 )
-from distcel.storage.provenance import source_digest
+from distcel.storage.provenance import describe_worker, source_digest
 from distcel.train.checkpoint import Weights
 
 
@@ -43,11 +44,13 @@ class TrainedLearner:
         probs_by_split: its softmax outputs for the samples of each split, (S, C).
         weights: the weights of its network.
         seconds: duration of its epochs.
+        worker: the worker that it was trained on, as `describe_worker` describes it there.
     """
 
     probs_by_split: Mapping[SplitName, Probabilities]
     weights: Weights
     seconds: float
+    worker: Mapping[str, str] = field(default_factory=describe_worker)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class PredictionCache:
             split = splits[name]
             facts = {"learner": spec.name, "split": name, "key": key}
             facts |= {"seconds": str(trained.seconds), "source_digest": source_digest()}
+            facts["worker"] = json.dumps(dict(trained.worker))
             write_samples(
                 self.path(spec, key, name),
                 "probabilities",
@@ -113,8 +117,12 @@ class PredictionCache:
             )
         self._state_path(spec, key).unlink(missing_ok=True)
 
-    def seconds(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> float:
-        """Duration of the epochs of these learners, each on its own worker.
+    def trainings(
+        self, specs: Sequence[LearnerSpec], keys: Sequence[str]
+    ) -> list[tuple[float, dict[str, str]]]:
+        """The duration of each learner's epochs in seconds, and the worker that it was trained on.
+
+        The worker is empty for a learner that an earlier version trained.
 
         Raises:
             DamagedFileError: a file's bytes have changed.
@@ -122,7 +130,8 @@ class PredictionCache:
         paths = (
             self.path(spec, key, self.split_names[0]) for spec, key in zip(specs, keys, strict=True)
         )
-        return sum(float(read_samples(path, "probabilities").metadata["seconds"]) for path in paths)
+        found = (read_samples(path, "probabilities").metadata for path in paths)
+        return [(float(facts["seconds"]), json.loads(facts.get("worker", "{}"))) for facts in found]
 
     def weights(self, spec: LearnerSpec, key: str) -> Weights:
         """The learner's weights.

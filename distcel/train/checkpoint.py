@@ -7,7 +7,8 @@ of a training between two epochs, from which `load_training` continues.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from distcel.experiment.errors import require, require_count, require_non_negative
 from distcel.storage.files import safetensors_bytes
+from distcel.storage.provenance import describe_worker
 from distcel.train.loop import Training
 
 Weights = dict[str, NDArray[np.generic]]
@@ -61,11 +63,13 @@ class TrainedNetwork:
         weights: the network's weights after the selected epoch.
         valid_accuracy: accuracy of these weights on the valid split, a fraction.
         epochs: the measurements of all epochs.
+        worker: the worker that it was trained on, as `describe_worker` describes it there.
     """
 
     weights: Weights
     valid_accuracy: float
     epochs: tuple[EpochResult, ...]
+    worker: Mapping[str, str] = field(default_factory=describe_worker)
 
     @property
     def state_dict(self) -> dict[str, Tensor]:
@@ -79,7 +83,11 @@ class TrainedNetwork:
 
     def to_bytes(self) -> bytes:
         """The network as bytes, for `from_bytes`."""
-        facts = {"valid_accuracy": self.valid_accuracy, "epochs": [asdict(e) for e in self.epochs]}
+        facts = {
+            "valid_accuracy": self.valid_accuracy,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "worker": dict(self.worker),
+        }
         arrays = {f"{_PREFIX}{name}": value for name, value in self.weights.items()}
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
         return safetensors_bytes(arrays)
@@ -91,7 +99,7 @@ class TrainedNetwork:
         facts = json.loads(arrays.pop("facts").tobytes())
         weights = {name.removeprefix(_PREFIX): value for name, value in arrays.items()}
         epochs = tuple(EpochResult(**result) for result in facts["epochs"])
-        return TrainedNetwork(weights, facts["valid_accuracy"], epochs)
+        return TrainedNetwork(weights, facts["valid_accuracy"], epochs, facts.get("worker", {}))
 
 
 def save_training(training: Training) -> bytes:

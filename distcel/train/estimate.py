@@ -16,7 +16,7 @@ from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.formats import Pool
 from distcel.data.splits import Split
-from distcel.data.subsets import held_out_parts, specialised_indices
+from distcel.data.subsets import held_out_parts, specs_of, training_indices
 from distcel.experiment.types import (
     Experiment,
     Gradient,
@@ -24,7 +24,6 @@ from distcel.experiment.types import (
     SelectionParams,
     SelectorSplit,
     SplitName,
-    learner_specs,
 )
 from distcel.train.loop import Training, predict
 from distcel.train.precision import describe_precision, resolved
@@ -68,7 +67,8 @@ def describe(
     searched, at the k and epsilon of `point` and, where it is searched, an m from the middle of its
     range.
     """
-    experiment, specs = resolved(experiment), learner_specs(class_names)
+    experiment = resolved(experiment)
+    specs = specs_of(experiment, class_names, pools["train"].labels, seed=0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plan = _plan(experiment, pools["train"])
     searched = experiment.space.keys() - fixed
@@ -124,10 +124,10 @@ def count_samples(
     """
 
     def per_epoch(labels_S: NDArray[np.int64]) -> int:
-        share = experiment.specialty_share
-        return sum(len(specialised_indices(labels_S, spec, share, 0)) for spec in specs)
+        drawn = (training_indices(labels_S, spec, experiment, seed, 0) for spec in specs)
+        return sum(map(len, drawn))
 
-    parts = held_out_parts(labels_S, selector_split, seed)
+    parts = held_out_parts(labels_S, selector_split, seed, experiment.holdout_share)
     if selector_split == "holdout":
         (held_out_S,) = parts
         return SampleCounts(per_epoch(labels_S[~held_out_S]), 0, 0, int(held_out_S.sum()))

@@ -19,10 +19,10 @@ from torch.nn.functional import cross_entropy
 from distcel.core.networks import NetworkPlan
 from distcel.data.formats import Indices, Labels
 from distcel.data.splits import Splits
-from distcel.data.subsets import specialised_indices
+from distcel.data.subsets import training_indices
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Experiment, LearnerSpec, SplitName
+from distcel.experiment.types import Clients, Experiment, LearnerSpec, SplitName
 from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
@@ -119,10 +119,12 @@ def learner_key(
     experiment: Experiment, spec: LearnerSpec, splits: Splits, plan: NetworkPlan, seed: int
 ) -> str:
     """The digest of everything that determines a learner: data, recipe, seed and versions."""
+    sets = experiment.learner_sets
     return content_key(
         {
             "splits": splits.digest,
-            "spec": asdict(spec),
+            "spec": spec.description(),
+            **({"clients": asdict(sets)} if isinstance(sets, Clients) else {}),
             "share": experiment.specialty_share,
             "plan": plan.description(),
             "recipe": experiment.learner_recipe.description(),
@@ -140,8 +142,7 @@ def _learner_seed(spec: LearnerSpec, seed: int) -> int:
 def _training_samples(
     spec: LearnerSpec, labels_S: Labels, experiment: Experiment, seed: int
 ) -> Indices:
-    share = experiment.specialty_share
-    return specialised_indices(labels_S, spec, share, _learner_seed(spec, seed))
+    return training_indices(labels_S, spec, experiment, seed, _learner_seed(spec, seed))
 
 
 def training_priors(

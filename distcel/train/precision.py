@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.types import Experiment, Precision, Recipe
+from distcel.storage.provenance import bfloat16_hardware
 
-# Names of `torch.cpu.get_capabilities`, which is public; processors of another kind have no such
-# entries. What oneDNN calls supported includes emulation, which gains nothing.
-_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
 _WIDE = 32  # least number of channels of the widest convolution
 
 
@@ -51,15 +47,6 @@ def choose_precision(
         return "float32"
     wide = architecture.family == "resnet18" or max(architecture.channels) >= _WIDE
     return "bfloat16" if wide else "float32"
-
-
-def bfloat16_hardware() -> str | None:
-    """The hardware here with bfloat16: the GPU, or without one the CPU's instructions, if any."""
-    if torch.cuda.is_available():
-        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.cuda.get_device_name() if has_it else None
-    found = torch.cpu.get_capabilities()
-    return next((title for name, title in _INSTRUCTIONS.items() if found.get(name)), None)
 
 
 def describe_precision(experiment: Experiment) -> str:

@@ -6,6 +6,8 @@ import pytest
 import ray
 
 from distcel.cli.main import main
+from distcel.execute.cluster import connect
+from distcel.experiment.errors import InvalidInputError
 from tests import made_data as data
 
 
@@ -45,10 +47,13 @@ def _unreadable(folder: Path) -> None:
             "expected 3 training samples of every class for --selector-split crossfit, but got 2",
         ),
         (["--mlflow-uri", "./mlruns"], "an MLflow URI beginning with"),
+        (["--register", "a/b"], "a name for the model without / : and quotes, but got 'a/b'"),
+        (["--register", "a", "--mlflow-uri", "none"], "an MLflow URI beside a model to register"),
         (["--address", "ray://head:10001"], "--address HOST:PORT of a cluster's head"),
         (["--executor", "threads"], "--executor in ('ray', 'inline'), but got 'threads'"),
         (["--executor", "inline", "--address", "h:6379"], "no --address beside --executor inline"),
         (["--mlflow-uri", "http://[x"], "an MLflow URI that can be parsed"),
+        (["--mlflow-uri", "http://me:pw@host"], "and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRAC"),
         (["--run-dir", "a file/run"], "run directory that can be made"),
         (["--dataset", "fer2013", "--data-dir", "nowhere"], "kaggle.com"),
         (["--dataset", "utkface", "--data-dir", "empty"], "susanqq.github.io"),
@@ -88,3 +93,31 @@ def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("executor", ["ray", "inline"])
+def test_a_user_without_a_home_directory_gets_one_line(
+    executor: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert main(["search", "--executor", executor]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected a home directory, but got none for user id ")
+    assert error.endswith(": set HOME to a folder of yours\n")
+
+
+def test_a_home_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    message = r"home directory that can be written, .*'/dev/null/home/\.ray' \(Not a directory\)"
+    with pytest.raises(InvalidInputError, match=message), connect(None):
+        pass

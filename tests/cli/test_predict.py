@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distcel.cli.main import main
-from distcel.serve.ensemble import load_ensemble
+from distcel.serve.saved import load_ensemble
 from tests import made_data as data
 from tests.conftest import NAMES
 

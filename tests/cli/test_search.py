@@ -27,12 +27,13 @@ DEFAULTS = {
     "selector_split": "train",
     "imagenet_weights": "torchvision",
     "mlflow_uri": None,
+    "register": None,
 }
 OF_BOTH = [
     *("--dataset", "folder", "--preset", "smoke", "--data-dir", "photos", "--num-samples", "7"),
     *("--time-budget", "1.5", "--selector-split", "crossfit", "--fix", "k=3"),
     *("--fix", "gradient=exact", "--imagenet-weights", "none", "--address", "head:6379"),
-    *("--mlflow-uri", "http://me:secret@host", "--gpus-per-worker", "0.5"),
+    *("--register", "cel", "--mlflow-uri", "http://host:5000", "--gpus-per-worker", "0.5"),
 ]
 CHOSEN = {
     "dataset": "folder",
@@ -43,7 +44,8 @@ CHOSEN = {
     "fixed": {"k": 3, "gradient": "exact"},
     "selector_split": "crossfit",
     "imagenet_weights": "none",
-    "mlflow_uri": "http://me:secret@host",
+    "mlflow_uri": "http://host:5000",
+    "register": "cel",
 }
 
 
@@ -75,7 +77,7 @@ def test_every_flag_of_a_reproduction_reaches_the_facade(calls: Calls, tmp_path:
     assert asked.pop("workers").address == "head:6379"
     command = asked.pop("command")
     assert command.startswith("python launch/reproduce.py --dataset folder ")
-    assert "secret" not in command
+    assert "--mlflow-uri" not in command
     assert asked == {
         **CHOSEN,
         "seeds": 2,
@@ -99,7 +101,7 @@ def test_every_flag_of_a_reproduction_reaches_the_facade(calls: Calls, tmp_path:
 
 
 def test_a_search_shows_the_log_and_closes_with_where_its_results_are(
-    calls: Calls, capsys: pytest.CaptureFixture[str]
+    calls: Calls, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["search"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -109,6 +111,9 @@ def test_a_search_shows_the_log_and_closes_with_where_its_results_are(
     assert lines[3].endswith(f" --backend-store-uri sqlite:///{calls.run_dir.parent}/mlflow.db")
     assert main(["search", "--mlflow-uri", "none"]) == 0
     assert "compare runs" not in capsys.readouterr().out
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
+    assert main(["search"]) == 0
+    assert capsys.readouterr().out.endswith("compare runs: host, the MLflow server\n")
 
 
 @pytest.mark.parametrize("command", ["search", "reproduce"])

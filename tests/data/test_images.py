@@ -28,6 +28,20 @@ def test_16_bits_a_pixel_are_scaled_and_not_clipped(tmp_path: Path, mode: str) -
     np.testing.assert_allclose(decoded[0], levels / 257, atol=1)
 
 
+def test_16_bits_of_a_pgm_are_scaled(tmp_path: Path) -> None:
+    levels = np.linspace(0, 65535, 64).reshape(8, 8).astype(">u2")
+    (tmp_path / "deep.pgm").write_bytes(b"P5 8 8 65535\n" + levels.tobytes())
+    (decoded,) = decode_images([tmp_path / "deep.pgm"], "L", None)
+    np.testing.assert_allclose(decoded[0], levels / 257, atol=1)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("float32", "floats"), ("int32", "integers wider")])
+def test_pixels_of_an_unknown_range_are_refused(dtype: str, kind: str, tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 1000, 64).reshape(8, 8).astype(dtype)).save(tmp_path / "a.tiff")
+    with pytest.raises(InvalidInputError, match=rf"a\.tiff' \(its pixels are {kind}.*convert it"):
+        decode_images([tmp_path / "a.tiff"], "L", None)
+
+
 def test_transparency_and_palettes_become_colours(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (10, 20, 30, 255)).save(tmp_path / "a.png")
     Image.new("RGB", (4, 4), (10, 20, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from distcel.data.images import image_files
+from distcel.data.images import FORMATS, SUFFIXES, image_files
 from distcel.data.readers import (
     AGE_CLASSES,
     CIFAR10_CLASSES,
@@ -164,14 +166,81 @@ def test_the_stamp_follows_links_notices_changes_and_ignores_results(tmp_path: P
         source_stamp(folder)
 
 
+@pytest.mark.parametrize("by", ["writing in place", "replacing"])
+def test_the_stamp_notices_an_edit_that_keeps_size_and_modification_time(
+    by: str, tmp_path: Path
+) -> None:
+    data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
+    path = tmp_path / "ant" / "0000.png"
+    before, status = source_stamp(tmp_path), path.stat()
+    edited = path if by == "writing in place" else tmp_path / "new"
+    edited.write_bytes(bytes(len(path.read_bytes())))
+    os.utime(edited, ns=(status.st_atime_ns, status.st_mtime_ns))
+    edited.rename(path)
+    assert path.stat().st_size == status.st_size
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    assert source_stamp(tmp_path) != before
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jfif", ".pgm", ".JPE", ".avif", ".jp2"])
+def test_images_of_every_suffix_of_a_format_are_read(suffix: str, tmp_path: Path) -> None:
+    data.write_images(tmp_path, ("ant", "bee"), 3, 3, 20, 0)
+    for path in sorted((tmp_path / "bee").iterdir()):
+        mode = "L" if suffix == ".pgm" else "RGB"
+        Image.open(path).convert(mode).save(path.with_suffix(suffix))
+        path.unlink()
+    source = read_source("folder", tmp_path)
+    assert source.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    images = source.train.read(np.arange(6), None)
+    assert [brightest_square(image) for image in images] == [0, 0, 0, 1, 1, 1]
+    assert len(source_stamp(tmp_path)) == 6
+
+
+def test_a_suffix_is_read_if_pillow_has_it_for_a_format_that_is_read() -> None:
+    registered = Image.registered_extensions().items()
+    assert {suffix for suffix, name in registered if name in FORMATS} == SUFFIXES
+
+
+def test_files_that_are_skipped_are_named_by_suffix_and_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data.write_images(tmp_path, ("ant", "bee"), 3, 3, 20, 0)
+    read_source("folder", tmp_path)
+    assert caplog.text == ""
+    for name in ("ant/a.heic", "ant/b.HEIC", "bee/Makefile", "bee/.DS_Store", "loose.png"):
+        (tmp_path / name).touch()
+    read_source("folder", tmp_path)
+    (record,) = caplog.records
+    text = f"skipped 4 files in '{tmp_path}', in no class's folder or of a suffix that is not read"
+    assert record.getMessage() == f"{text}: 2 .heic, 1 without a suffix, 1 .png"
+    data.write_utkface(tmp_path / "UTKFace", per_class=2)
+    caplog.clear()
+    (tmp_path / "UTKFace" / "20_0_1_2017.heic").touch()
+    read_source("utkface", tmp_path)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("of a suffix that is not read: 1 .heic")
+
+
+def test_a_class_is_named_without_what_acts_on_a_terminal(tmp_path: Path) -> None:
+    family = "\N{MAN}\N{ZERO WIDTH JOINER}\N{GIRL}"
+    data.write_images(tmp_path, ("a\nb|\x1b[2J", "caf\xe9\u202e", family), 2, 3, 20, 0)
+    source = read_source("folder", tmp_path)
+    assert source.class_names == ("a\\nb|\\x1b[2J", "caf\xe9\\u202e", family)
+    assert source.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    data.write_images(tmp_path, ("a\\nb|\\x1b[2J",), 2, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match="expected one folder a class, but got"):
+        read_source("folder", tmp_path)
+
+
 def test_images_behind_a_link_count_once(tmp_path: Path) -> None:
     data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
     data.write_images(tmp_path / "bee" / "more", ("old",), 3, 3, 20, 7)
     (tmp_path / "ant" / "others").symlink_to(tmp_path / "bee" / "more")
     (tmp_path / "ant" / "again").symlink_to(tmp_path / "bee" / "more" / "old")
     (tmp_path / "ant" / "loop").symlink_to(tmp_path / "ant")
-    assert len(image_files(tmp_path / "ant")) == 2 + 3
-    assert image_files(tmp_path / "cow") == []
+    images, _ = image_files(tmp_path / "ant")
+    assert len(images) == 2 + 3
+    assert image_files(tmp_path / "cow") == ([], [])
 
 
 def test_ages_fall_into_the_papers_classes(tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         read_source("folder", tmp_path)
 
 
+def test_a_locale_that_would_read_names_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
+    assert read_source("folder", tmp_path).class_names == ("ant", "bee")
+    data.write_images(tmp_path, ("\N{GRINNING FACE}",), 2, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match=r"a locale in UTF-8.* got 'iso8859-1': set LC_ALL"):
+        read_source("folder", tmp_path)
+
+
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     data.write_cifar10(tmp_path)
     bad = tmp_path / "train" / "cat" / "0003.png"
@@ -115,6 +126,30 @@ def test_images_of_different_sizes_need_an_image_size(tmp_path: Path) -> None:
     assert source.train.read(np.arange(5), 8).shape == (5, 3, 8, 8)
     with pytest.raises(InvalidInputError, match="expected one image size, but got"):
         source.train.read(np.arange(5), None)
+
+
+@pytest.mark.parametrize("names", [("train", "Train"), ("train", "test", "TEST")])
+def test_of_two_folders_of_a_split_none_is_dropped(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        data.write_images(tmp_path / name, ("ant", "bee"), 3, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match=r"expected one folder for .*'T"):
+        read_source("folder", tmp_path)
+
+
+@pytest.mark.parametrize("layout", [".", "train", "test"])
+def test_a_class_without_an_image_is_named_with_what_it_has(layout: str, tmp_path: Path) -> None:
+    for name in ["."] if layout == "." else ["train", "test"]:
+        data.write_images(tmp_path / name, ("ant", "bee"), 3, 3, 20, 0)
+    empty = tmp_path / layout / "cow"
+    empty.mkdir()
+    with pytest.raises(InvalidInputError, match=r"images in every class's.*cow' with no file: "):
+        read_source("folder", tmp_path)
+    for name in ("a.heic", "b.heic", "c.txt"):
+        (empty / name).touch()
+    with pytest.raises(InvalidInputError, match=r"cow' with 2 \.heic, 1 \.txt: add JPEG, "):
+        read_source("folder", tmp_path)
+    empty.rename(tmp_path / layout / "__MACOSX")  # which no one took for a class
+    assert read_source("folder", tmp_path).class_names == ("ant", "bee")
 
 
 def test_a_class_that_only_the_test_split_has_is_refused(tmp_path: Path) -> None:

@@ -7,10 +7,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distcel.data.splits import Split, Splits, load_splits
-from distcel.data.subsets import held_out_parts, hold_out, specialised_indices
+from distcel.data.subsets import (
+    client_indices,
+    client_shares,
+    held_out_parts,
+    hold_out,
+    specialised_indices,
+    specs_of,
+)
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import LearnerSpec, SelectorSplit
+from distcel.experiment.types import Clients, LearnerSpec, SelectorSplit
 from tests.made_data import balanced
 
 DIGITS = load_experiment("digits", "smoke")
@@ -116,3 +123,37 @@ def test_a_learner_of_all_classes_takes_all_samples() -> None:
     assert specialised_indices(labels, LearnerSpec("ant+bee", (0, 1)), 0.5, 0).tolist() == [
         *range(10)
     ]
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 1000.0])
+def test_the_samples_of_clients_are_a_partition(alpha: float) -> None:
+    labels, clients = balanced(4, 500), Clients(5, alpha)
+    parts = [client_indices(labels, clients, i, seed=3) for i in range(5)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(2000))
+    shares_NC = client_shares(clients, 4, seed=3)
+    counts_NC = [np.bincount(labels[part], minlength=4) for part in parts]
+    np.testing.assert_allclose(counts_NC, 500 * shares_NC, atol=1)
+
+
+def test_a_clients_classes_are_those_it_has_more_of_than_all_together() -> None:
+    labels, clients = np.repeat([0, 1, 2], [100, 300, 600]), Clients(4, 0.3)
+    specs = specs_of(replace(DIGITS, learner_sets=clients), ("a", "b", "c"), labels, seed=1)
+    assert [(spec.name, spec.client) for spec in specs] == [(f"client {i}", i) for i in range(4)]
+    for spec in specs:
+        assert spec.client is not None
+        counts = np.bincount(labels[client_indices(labels, clients, spec.client, 1)], minlength=3)
+        mix = counts / counts.sum()
+        assert spec.classes == tuple(np.flatnonzero(mix > [0.1, 0.3, 0.6]))
+
+
+def test_few_samples_for_many_clients_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"0\.2% of the samples"):
+        client_shares(Clients(600, 1.0), 2, seed=0)
+
+
+@pytest.mark.parametrize(("share", "held_out"), [(1 / 4, 5), (1 / 20, 1)])
+def test_the_holdout_can_have_another_share(share: float, held_out: int) -> None:
+    (part,) = held_out_parts(balanced(3, 20), "holdout", seed=0, share=share)
+    assert members([part], balanced(3, 20)) == [[held_out] * 3]
+    with pytest.raises(InvalidInputError, match="one over a whole number"):
+        replace(DIGITS, holdout_share=0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from distcel.experiment.errors import RunFailedError
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # for the token
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", lambda **_: SimpleNamespace(dashboard_url=""))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
 
@@ -25,18 +27,29 @@ def test_a_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(ray, "init", failing)
     with (
-        pytest.raises(RunFailedError, match=r"start here \(The current node timed out\)"),
+        pytest.raises(RunFailedError, match=r"start here \(The current node timed out\)") as failed,
         connect(None),
     ):
         pass
+    require_kept_logs(str(failed.value))
+
+
+def require_kept_logs(message: str) -> None:
+    """The message ends with the folder of Ray's logs, which is left to the user."""
+    folder = Path(message.rpartition("; Ray's logs are in ")[2])
+    assert folder.is_dir()
+    shutil.rmtree(folder)
 
 
 def test_a_full_object_store_is_one_line_and_a_defect_keeps_its_traceback() -> None:
     with (
-        pytest.raises(RunFailedError, match=r"Ray failed .*the same command continues the run"),
+        pytest.raises(
+            RunFailedError, match=r"Ray failed .*the same command continues the"
+        ) as failed,
         connect(None),
     ):
         raise ray.exceptions.ObjectStoreFullError("full")
+    require_kept_logs(str(failed.value))
     defect = ray.exceptions.RayTaskError("train", "traceback", ValueError("x"))
     with pytest.raises(ray.exceptions.RayTaskError), connect(None):
         raise defect

@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,8 @@ class Seen:
         status: of the launch.
         output: standard output and errors together.
         folder: where it was launched; its results are below.
-        ray_session: Ray's folder of the launch.
+        ray_session: a copy of Ray's folder of the launch, which is removed at its end.
+        is_session_open: whether another user could write into it.
     """
 
     submission: int
@@ -42,19 +45,21 @@ class Seen:
     output: str
     folder: Path
     ray_session: Path
+    is_session_open: bool
 
 
 def observe(folder: Path, home: Path, checkout: Path) -> Seen:
     """Launch a copy of the code, and edit every file of it once the launch is up.
 
-    It has a password in --mlflow-uri and another one in the environment.
+    It has a password in the tracking URI and another one in a variable of its own.
     """
     for package in ("distcel", "launch", "search_spaces"):
         shutil.copytree(ROOT / package, checkout / package)
     (checkout / "distcel" / "train" / ".#loop.py").symlink_to("who@where")  # an editor holds it
     command = [sys.executable, str(checkout / "launch" / "cluster.py"), "--preset", "smoke"]
-    command += ["--num-samples", "2", "--mlflow-uri", f"http://user:{PLANTED[0]}@127.0.0.1:9"]
+    command += ["--num-samples", "2"]
     own = {"MLFLOW_TRACKING_PASSWORD": PLANTED[1], "HOME": str(home), "PYTHONPATH": str(checkout)}
+    own["MLFLOW_TRACKING_URI"] = f"http://user:{PLANTED[0]}@127.0.0.1:9"
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -64,27 +69,63 @@ def observe(folder: Path, home: Path, checkout: Path) -> Seen:
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline()]
+    begun = ""
+    while "dashboard" not in begun:  # Ray starts with the first job
+        line = process.stdout.readline()
+        assert line, begun
+        begun += line
     for package in ("distcel", "launch", "search_spaces"):
         for file in (checkout / package).rglob("[!.]*.py"):
             file.write_text(EDIT)  # from now on an import of it fails, here and on workers
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", lines[0])
-    assert found, lines[0] + process.stdout.read()
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", begun)
+    assert found, begun + process.stdout.read()
     submission = _submit_a_job(int(found[1]))
     listening = _listening(psutil.Process(process.pid))
     session = _ray_session(psutil.Process(process.pid))
+    is_open = os.getuid() == 0 and can_another_user_write(session / "runtime_resources")
+    over, copy = threading.Event(), folder / "ray-session"
+    copier = threading.Thread(target=_copy_until, args=(over, session, copy))
+    copier.start()
     rest, _ = process.communicate(timeout=300)
+    over.set()
+    copier.join()
+    assert not session.exists()
     mode = (home / ".ray" / "auth_token").stat().st_mode & 0o777
-    output = lines[0] + rest
-    return Seen(submission, listening, mode, process.returncode, output, folder, session)
+    output = begun + rest
+    return Seen(submission, listening, mode, process.returncode, output, folder, copy, is_open)
 
 
 def _ray_session(process: psutil.Process) -> Path:
     """The session folder of Ray's processes for this launch."""
     commands = [" ".join(child.cmdline()) for child in process.children(recursive=True)]
-    found = re.search(r"/tmp/ray/session_[\w-]+", " ".join(commands))
+    found = re.search(r"/[^\s=]+/session_[\w-]+", " ".join(commands))
     assert found, commands
     return Path(found[0])
+
+
+def _copy_until(over: threading.Event, session: Path, copy: Path) -> None:
+    """Copy the files of the session again and again, as its processes write them."""
+    while not over.wait(0.5):
+        for path in [*session.rglob("*")]:
+            with suppress(OSError):  # it is gone by now
+                if path.is_file():
+                    place = copy / path.relative_to(session)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, place)
+
+
+def can_another_user_write(folder: Path) -> bool:
+    """Whether a process of the user `nobody` can make a file there; for tests that root runs."""
+    child = os.fork()
+    if child == 0:
+        with suppress(OSError):
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            (folder / "by-another-user").touch()
+            os._exit(0)
+        os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _submit_a_job(port: int) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from distcel.cli.search import how_to_compare
 from tests.faults.observed import PLANTED, ROOT, Seen
@@ -26,6 +29,11 @@ def test_the_documents_name_the_processes_that_listen_on_all_interfaces(seen: Se
     for name in everywhere - {Path(sys.executable).resolve().name}:
         assert name in page
     assert "listen" in page
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can become another user")
+def test_another_user_cannot_replace_the_code_of_the_workers(seen: Seen) -> None:
+    assert not seen.is_session_open
 
 
 def test_no_password_is_written_anywhere(seen: Seen) -> None:

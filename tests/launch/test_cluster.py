@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from distcel.cli.main import main
 from distcel.cli.status import read_status
 from distcel.data.splits import read_samples
-from distcel.serve.ensemble import load_ensemble
-from distcel.storage.provenance import describe_commit
+from distcel.serve.saved import load_ensemble
+from distcel.storage.provenance import describe_commit, describe_worker
 from tests.launch.conftest import CrossFitted, command_line, launch
 from tests.made_data import save_image
 
@@ -68,6 +68,9 @@ def test_results_json_has_the_documented_keys(launched: tuple[Path, list[str]]) 
     assert list(results["seconds"]) == ["base_learners", "search", "refit"]
     assert all(seconds > 0 for seconds in results["seconds"].values())
     assert results["commit"] == describe_commit()
+    (worker,) = results["workers"]
+    assert worker.items() >= describe_worker().items()
+    assert [worker[stage] for stage in ("base_learners", "trials", "refit")] == [55, 16, 1]
 
 
 def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[str]]) -> None:
@@ -89,7 +92,10 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
     assert title == f"# {parent.info.run_name}"
     assert parent.data.tags["mlflow.note.content"] == tables
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"report.md", "results.json"} <= artifacts
+    assert {"report.md", "results.json", "run.json"} <= artifacts
+    assert parent.data.params["space.epsilon"]
+    assert parent.inputs is not None
+    assert parent.inputs.dataset_inputs[0].dataset.name == "digits"
     assert "test_e2e_cel" in parent.data.metrics
 
 
@@ -110,7 +116,7 @@ def test_the_saved_ensemble_is_the_one_that_was_measured(
     assert found == pytest.approx(tempered, rel=1e-4)
     assert ensemble.temperature == results["calibration"]["temperature"] != 1
 
-    (model,) = (run_dir.parent / "mlflow-artifacts").glob("*/artifacts/model")
+    (model,) = (run_dir.parent / "mlflow-artifacts" / "models").glob("*/artifacts")
     probs = mlflow.pyfunc.load_model(str(model)).predict(np.array(test.values))
     np.testing.assert_allclose(probs, ensemble.predict_proba(test.values), rtol=1e-4)
 
@@ -144,7 +150,8 @@ def test_a_selector_split_is_a_run_of_its_own(
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
     (parent,) = client.search_runs(
-        [experiment.experiment_id], f"tags.selector_split = '{selector_split}'"
+        [experiment.experiment_id],
+        f"params.selector_split = '{selector_split}' and params.seed = '0'",
     )
     assert parent.info.run_name == title
 

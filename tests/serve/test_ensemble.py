@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import VoteName, learner_specs
 from distcel.serve import ensemble as serve
-from distcel.serve.ensemble import Ensemble, ImageBatch, load_ensemble, save_ensemble
+from distcel.serve.ensemble import Ensemble, ImageBatch
+from distcel.serve.saved import FORMAT_VERSION, load_ensemble, save_ensemble
+from distcel.storage.files import read_record, write_record
 from tests import made_data as data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, PLAN, save_untrained, untrained
 
@@ -65,22 +66,15 @@ def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
 
 
 def test_the_temperature_divides_the_logits_and_changes_no_prediction(tmp_path: Path) -> None:
-    folder = save_untrained(tmp_path / "ensemble", ENSEMBLE_PARAMS)
-    plain = load_ensemble(folder)
-    facts = json.loads((folder / "ensemble.json").read_text())
-    assert facts["temperature"] == 1
-    (folder / "ensemble.json").write_text(json.dumps(facts | {"temperature": 1e-3}))
-    tempered = load_ensemble(folder)
+    plain, tempered = (
+        load_ensemble(save_untrained(tmp_path / f"{temperature}", ENSEMBLE_PARAMS, temperature))
+        for temperature in (1.0, 1e-3)
+    )
     logarithms = 1e3 * np.log(plain.predict_proba(images()).astype(np.float64))
     powers = np.exp(logarithms - logarithms.max(1, keepdims=True))
     expected = powers / powers.sum(1, keepdims=True)
     np.testing.assert_allclose(tempered.predict_proba(images()), expected, atol=1e-3)
     assert tempered.predict(images()) == plain.predict(images())
-    del facts["temperature"]  # as 0.1.0 saved it
-    (folder / "ensemble.json").write_text(json.dumps(facts))
-    np.testing.assert_array_equal(
-        load_ensemble(folder).predict_proba(images()), plain.predict_proba(images())
-    )
 
 
 def test_arrays_tensors_and_batches_give_the_same(
@@ -226,6 +220,37 @@ def test_a_damaged_ensemble_is_refused_in_one_line(
     with pytest.raises(InvalidInputError, match="expected an ensemble as it was saved") as caught:
         load_ensemble(saved_ensemble)
     assert "\n" not in str(caught.value)
+
+
+def test_every_flipped_bit_of_an_ensemble_is_noticed(saved_ensemble: Path) -> None:
+    random = np.random.default_rng(0)
+    for path in (path for path in sorted(saved_ensemble.rglob("*")) if path.is_file()):
+        content = path.read_bytes()
+        for place in random.integers(0, len(content), 5):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << random.integers(0, 8)
+            path.write_bytes(damaged)
+            with pytest.raises(InvalidInputError, match="expected an ensemble as it was"):
+                load_ensemble(saved_ensemble)
+        path.write_bytes(content)
+    load_ensemble(saved_ensemble)
+
+
+def test_the_digest_covers_the_names_of_the_classes(saved_ensemble: Path) -> None:
+    path = saved_ensemble / "ensemble.json"
+    path.write_text(path.read_text().replace('"cow"', '"cox"', 1))  # one bit, and still JSON
+    with pytest.raises(InvalidInputError, match="content does not match its digest"):
+        load_ensemble(saved_ensemble)
+
+
+@pytest.mark.parametrize("version", [None, FORMAT_VERSION + 1])
+def test_an_ensemble_of_another_format_is_refused(
+    version: int | None, saved_ensemble: Path
+) -> None:
+    facts = read_record(saved_ensemble / "ensemble.json")
+    write_record(saved_ensemble / "ensemble.json", {**facts, "format_version": version})
+    with pytest.raises(InvalidInputError, match=f"an ensemble of format 1, but got {version}"):
+        load_ensemble(saved_ensemble)
 
 
 def test_weights_of_other_networks_are_refused_in_one_line(saved_ensemble: Path) -> None:

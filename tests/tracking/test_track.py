@@ -1,27 +1,11 @@
-from pathlib import Path
-
 import pytest
 
-from distcel.tracking import track
+from distcel.tracking.track import experiment_name
 
 
-def test_run_directories_tell_their_searches_apart(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    first, second = track._own_id(tmp_path / "a"), track._own_id(tmp_path / "b")
-    assert first != second
-    (tmp_path / "a").rename(tmp_path / "moved")
-    assert track._own_id(tmp_path / "moved") == first
-
-
-@pytest.mark.parametrize("content", [b"", b"0123456789abcdeg", b"\xff" * 16, b"0" * 17])
-def test_a_damaged_id_is_put_aside_and_made_again(
-    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_experiment_is_the_variable_s_or_else_the_data_set_s(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "id").write_bytes(content)
-    made = track._own_id(tmp_path)
-    assert "put aside as id.damaged" in caplog.text
-    caplog.clear()
-    assert (tmp_path / "id.damaged").read_bytes() == content
-    assert track._own_id(tmp_path) == made
-    assert caplog.text == ""
+    assert experiment_name("digits") == "distcel digits"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
+    assert experiment_name("digits") == "ours"

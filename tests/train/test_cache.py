@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from distcel.data.subsets import Fold, held_out_parts, hold_out
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
 from distcel.storage.files import DamagedFileError
-from distcel.storage.provenance import source_digest
+from distcel.storage.provenance import describe_worker, source_digest
 from distcel.train.cache import PredictionCache, TrainedLearner, cross_fitted
 from distcel.train.checkpoint import Weights
 
@@ -46,7 +47,20 @@ def test_predictions_are_stacked_in_the_order_of_the_learners(
     np.testing.assert_array_equal(loaded.probs_SNC[:, 1], first["valid"])
     np.testing.assert_array_equal(loaded.labels_S, splits["valid"].labels_S)
     np.testing.assert_array_equal(cache.weights(SPEC, "k1")["fc.weight"], weights["fc.weight"])
-    assert cache.seconds([other, SPEC], ["k2", "k1"]) == 1.75
+    trained = cache.trainings([other, SPEC], ["k2", "k1"])
+    assert [seconds for seconds, _ in trained] == [0.25, 1.5]
+
+
+def test_each_file_has_the_facts_of_its_worker(splits: Splits, tmp_path: Path) -> None:
+    cache = PredictionCache(tmp_path)
+    elsewhere = {"node": "elsewhere", "cpu_capability": "AVX2"}
+    cache.write(SPEC, "here", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0))
+    cache.write(SPEC, "there", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0, elsewhere))
+    trained = cache.trainings([SPEC, SPEC], ["here", "there"])
+    assert [worker for _, worker in trained] == [describe_worker(), elsewhere]
+    for path in tmp_path.glob("*/*-there.arrow"):
+        metadata = pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata
+        assert json.loads(metadata[b"worker"]) == elsewhere
 
 
 def test_a_file_is_read_with_pyarrow_alone(splits: Splits, tmp_path: Path) -> None:

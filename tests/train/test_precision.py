@@ -12,12 +12,12 @@ from torch import nn
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.types import Experiment, LearnerSpec, Precision, Recipe
 from distcel.rules.single_network import SingleNetwork
+from distcel.storage.provenance import bfloat16_hardware
 from distcel.train.cache import TrainedLearner
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import train_learner
 from distcel.train.loop import predict
 from distcel.train.precision import (
-    bfloat16_hardware,
     choose_precision,
     describe_precision,
     resolved,

@@ -1,0 +1,122 @@
+"""Federated clients whose learners a server selects: accuracy over the server's share of labels.
+
+    python -m benchmarks.federated --data-dir DIR --run-dir RUN [--alphas 0.1 1] [--shares 0.01]
+
+CIFAR-10's training samples are divided among 20 clients by Dirichlet(alpha); each trains one
+network on its own. The server has labels for a share of the training samples, which no client has;
+three quarters train the selection net and every rival that is fitted on train, a quarter is the
+valid split. A share of 1 stands for a server that has all the labels, those of the clients too.
+`single_network` is one network on the server's labels alone. Everything is kept in RUN, so that the
+same command continues where it was stopped. Each run reads the test split twice, at its launch and
+in its comparison; nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import distcel
+from benchmarks.measure import table
+from distcel.experiment.loading import load_experiment
+from distcel.experiment.types import Clients, Experiment
+
+N_CLIENTS, N_TRAIN = 20, 50_000
+ALPHAS, SHARES = (0.05, 0.1, 0.3, 1.0), (0.005, 0.01, 0.05, 0.1, 1.0)
+CLIENT_EPOCHS = 10
+LEAST_STEPS = 600  # of a training on the server's labels, however few they are
+RULES = (
+    "e2e_cel",
+    "constant_control",
+    "unweighted_average",
+    "plurality_vote",
+    "prior_corrected_pool",
+    "super_learner",
+    "stacking",
+    "fc_super_learner_on_train",
+    "brief_single_network",
+    "single_network",
+    "oracle",
+)
+
+
+def federated(alpha: float, share: float) -> Experiment:
+    """CIFAR-10's preset quick with clients in place of specialists."""
+    quick = load_experiment("cifar10", "quick")
+    # A quarter of the server's labels is valid, and the rest is held out from the clients.
+    valid_share = min(share / 4, quick.valid_share)
+    holdout_share = 1 / round((1 - valid_share) / (0.75 * share)) if share < 1 else 0.2
+    n_server = 0.75 * share * N_TRAIN if share < 1 else (1 - valid_share) * N_TRAIN
+    steps = math.ceil(n_server / quick.selector_recipe.batch_size)
+    epochs = max(quick.selector_recipe.epochs, math.ceil(LEAST_STEPS / steps))
+    return replace(
+        quick,
+        learner_sets=Clients(N_CLIENTS, alpha),
+        valid_share=valid_share,
+        holdout_share=holdout_share,
+        learner_recipe=replace(quick.learner_recipe, epochs=CLIENT_EPOCHS),
+        selector_recipe=replace(quick.selector_recipe, epochs=epochs),
+        published=None,
+        note="Federated clients.",
+    )
+
+
+def accuracies(
+    data_dir: Path, folder: Path, alpha: float, share: float, seed: int
+) -> dict[str, float]:
+    """Accuracy on test in %, by rule, of one run."""
+    run_dir = folder / f"alpha{alpha:g}-share{share:g}-seed{seed}"
+    kept = run_dir / "comparison.json"
+    if not kept.is_file():
+        run = distcel.fit(
+            federated(alpha, share),
+            data_dir=data_dir,
+            run_dir=run_dir,
+            seed=seed,
+            selector_split="train" if share == 1 else "holdout",
+            mlflow_uri="none",
+            executor="inline",
+        )
+        distcel.compare(run, beyond=True, executor="inline")
+    rules: dict[str, Any] = json.loads(kept.read_text())["rules"]
+    return {key: 100 * rules[key]["accuracy"] for key in RULES if key in rules}
+
+
+def report(
+    data_dir: Path, folder: Path, alphas: list[float], shares: list[float], n_seeds: int
+) -> str:
+    """The table, as Markdown: a row for each alpha and share."""
+    rows = []
+    for alpha in alphas:
+        for share in shares:
+            runs = [accuracies(data_dir, folder, alpha, share, seed) for seed in range(n_seeds)]
+            means = [
+                sum(run[key] for run in runs) / n_seeds if key in runs[0] else math.nan
+                for key in RULES
+            ]
+            rows.append([f"{alpha:g}", f"{share:.1%}", *(f"{mean:.2f}" for mean in means)])
+            print(rows[-1], flush=True)
+    return table(["alpha", "labels", *RULES], rows)
+
+
+def main() -> None:
+    """As the command line says."""
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("--data-dir", type=Path, default=Path("data"))
+    flags.add_argument("--run-dir", type=Path, required=True)
+    flags.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
+    flags.add_argument("--shares", type=float, nargs="+", default=SHARES)
+    flags.add_argument("--seeds", type=int, default=3)
+    chosen = flags.parse_args()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("distcel").setLevel(logging.INFO)
+    print(report(chosen.data_dir, chosen.run_dir, chosen.alphas, chosen.shares, chosen.seeds))
+
+
+if __name__ == "__main__":
+    main()
