@@ -103,7 +103,7 @@ class Replayed:
 
 
 def replay(
-    table: Table, settings: SearchSettings, sampler: BaseSampler, noise: float = 0.0
+    table: Table, settings: SearchSettings, sampler: BaseSampler, noise: float, until: float
 ) -> list[Replayed]:
     """All trials of one search; those among the lower two thirds at the rung are stopped there.
 
@@ -112,6 +112,7 @@ def replay(
         settings: the space, the first trial, the epochs and the number of trials.
         sampler: that proposes the points.
         noise: standard deviation of what each trial's accuracies are off by, all alike.
+        until: the time before which further trials begin, beyond the number of the settings.
     """
     generator = np.random.default_rng(settings.seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
@@ -120,8 +121,8 @@ def replay(
     running: list[Replayed] = []
     at_rung: list[float] = []
     now = 0
-    while running or len(trials) < settings.num_samples:
-        while len(running) < N_WORKERS and len(trials) < settings.num_samples:
+    while running or len(trials) < settings.num_samples or now < until:
+        while len(running) < N_WORKERS and (len(trials) < settings.num_samples or now < until):
             trial = study.ask(settings.space)
             true_e = table.at(trial.params)
             seen_e = true_e + generator.normal(0, noise)

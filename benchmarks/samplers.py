@@ -116,18 +116,20 @@ def spaces(table: Table, facts: dict[str, Any]) -> dict[str, Space]:
 
 
 def search_settings(space: Space, facts: dict[str, Any]) -> SearchSettings:
-    """The search of a space, with trials for the budget and for the number to be shown."""
+    """The search of a space."""
     experiment, n_learners = space.experiment, facts["n_learners"]
-    max_epochs = facts["recipe"]["epochs"]
-    settings = SearchSettings(
+    return SearchSettings(
         space=search_space(experiment, n_learners, {}),
         first=first_point(experiment, n_learners, {}),
-        max_epochs=max_epochs,
+        max_epochs=facts["recipe"]["epochs"],
         seed=0,
         num_samples=space.n_trials,
     )
-    enough = -(-FULL_TRAININGS * max_epochs // settings.rung)  # if every trial stopped at the rung
-    return replace(settings, num_samples=max(space.n_trials, enough))
+
+
+def budget_end(settings: SearchSettings) -> float:
+    """When the workers have trained for the epochs of so many trainings."""
+    return FULL_TRAININGS * settings.max_epochs / N_WORKERS
 
 
 def searches(
@@ -135,13 +137,14 @@ def searches(
 ) -> list[Sequence[Replayed]]:
     """So many searches of a sampler; those of a seed begin with the same point for each sampler."""
     found: list[Sequence[Replayed]] = []
+    ended = budget_end(settings)
     for seed in range(count):
         seeded = replace(settings, seed=seed)
         if space.random_first:
             other = RandomSampler(seed=10**6 + seed)  # not the one with which a sampler continues
             point = optuna.create_study(sampler=other).ask(settings.space).params
             seeded = replace(seeded, first=SelectionParams.from_dict(point))
-        found.append(replay(table, seeded, SAMPLERS[name](seed), space.noise))
+        found.append(replay(table, seeded, SAMPLERS[name](seed), space.noise, ended))
     return found
 
 
@@ -150,8 +153,7 @@ def row(
 ) -> list[object]:
     """The regrets of a sampler."""
     found = searches(table, settings, space, name, count)
-    ended = FULL_TRAININGS * settings.max_epochs / N_WORKERS
-    by_budget = [regret(table, trials, ended) for trials in found]
+    by_budget = [regret(table, trials, budget_end(settings)) for trials in found]
     by_trials = [regret(table, trials[: space.n_trials]) for trials in found]
     verdict = "met" if statistics.median(by_budget) <= TARGET else "**missed**"
     return [name, count, _spread(by_budget), _spread(by_trials), verdict]
@@ -182,7 +184,7 @@ def main() -> None:
     flags.add_argument("dataset")
     flags.add_argument("--only", choices=SPACES, action="append", help="a table (all)")
     flags.add_argument("--searches", type=int, default=1000, help="of a sampler (1000)")
-    flags.add_argument("--gp-searches", type=int, default=200, help="of the slow GP (200)")
+    flags.add_argument("--gp-searches", type=int, default=100, help="of the slow GP (100)")
     arguments = flags.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # QMCSampler's
