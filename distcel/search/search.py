@@ -26,7 +26,7 @@ from distcel.search.trials import TrialRecord, TrialStore
 
 logger = logging.getLogger(__name__)
 
-_N_STARTUP = 4  # as many as `benchmarks.samplers` has found to be enough
+_N_STARTUP = 4  # random trials, as docs/benchmarks.md compares
 _MOST_TRIALS_OF_GP = 50
 _MAX_ROUNDS = 10  # every round after the first repeats trials whose workers were lost
 
@@ -114,7 +114,8 @@ def new_sampler(settings: SearchSettings, store: TrialStore) -> optuna.samplers.
 
     Its seed depends on the number of trials: the same seed would repeat the first launch's points.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Below errors there is the GP sampler's warning that greenlet is missing, which it does not need.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
     # A GP's proposal takes longer with every trial, and meanwhile no result is read.
     if settings.num_samples > _MOST_TRIALS_OF_GP:

@@ -260,7 +260,7 @@ def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: 
 
 
 @pytest.mark.parametrize(("num_samples", "sampler"), [(50, GPSampler), (51, TPESampler)])
-def test_points_are_random_until_four_trials_are_complete(
+def test_points_are_random_until_four_trials_are_complete_and_then_follow_from_these(
     num_samples: int, sampler: type[BaseSampler], tmp_path: Path
 ) -> None:
     store, first = TrialStore(tmp_path), EXPERIMENT.first_trial
@@ -271,9 +271,12 @@ def test_points_are_random_until_four_trials_are_complete(
         assert not inline.new_study(settings, store).ask(settings.space).relative_params
         epoch = EpochResult(1, 1.0, 1.0, 0.5 + 0.1 * lr, 0.1, 1)
         store.keep(TrialRecord(number, replace(first, lr=lr), "COMPLETE", (epoch,)))
-    study = inline.new_study(settings, store)
+    study, of_next_launch = (inline.new_study(settings, store) for _ in range(2))
     trials = [study.ask(settings.space) for _ in range(3)]  # of three workers
     assert isinstance(study.sampler, sampler)
     assert all(trial.relative_params for trial in trials)
-    points = {SelectionParams.from_dict(trial.params) for trial in trials}
-    assert len(points | {record.params for record in store.finished()}) == 7
+    points = [SelectionParams.from_dict(trial.params) for trial in trials]
+    assert len({*points, *(record.params for record in store.finished())}) == 7
+    assert [of_next_launch.ask(settings.space).params for _ in points] == [
+        point.as_dict() for point in points
+    ]
