@@ -114,7 +114,7 @@ def new_sampler(settings: SearchSettings, store: TrialStore) -> optuna.samplers.
 
     Its seed depends on the number of trials: the same seed would repeat the first launch's points.
     """
-    # Below errors there is the GP sampler's warning that greenlet is missing, which it does not need.
+    # The GP sampler would warn that greenlet is missing, which only makes it faster.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
     # A GP's proposal takes longer with every trial, and meanwhile no result is read.
