@@ -56,7 +56,8 @@ _PACKAGES = (
     "pillow",
 )
 _EXTRA_PACKAGES = ("deslib",)
-_SHOWN = ("report.md", "results.json", "run.json")  # by trackers, where they exist
+# By trackers, where they exist.
+_SHOWN = ("report.md", "report.html", "results.json", "run.json")
 
 
 def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
