@@ -29,7 +29,7 @@ OPTIONS = {
         *OF_ALL_SEARCHES,
         *("--seeds", "--beyond", "--gradients", "--results-dir", "--results-pages"),
     },
-    "report": {"--pages", "RUN"},
+    "report": {"--open", "--pages", "RUN"},
     "status": {"--json", "RUN"},
     "predict": {"--explain", "--json", "RUN", "IMAGE"},
 }
