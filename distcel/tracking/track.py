@@ -1,4 +1,4 @@
-"""Starts the experiment tracker that a launch chose: MLflow, or none.
+"""Starts the trackers of a launch: a study of Optuna in a file, and MLflow if it was chosen.
 
 Trackers are views of the records on disk; nothing is read back from them.
 """
@@ -20,8 +20,10 @@ from distcel.search.prepare import Prepared
 from distcel.search.trials import TrialStore
 from distcel.storage.files import content_key
 from distcel.storage.identity import own_id
+from distcel.tracking import study_file
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedData, TrackedReproduction
+from distcel.tracking.study_file import StudyFile
 
 if TYPE_CHECKING:
     from distcel.tracking.mlflow import Tracker
@@ -32,13 +34,21 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def tracked(prepared: Prepared, store: TrialStore) -> Iterator[Callable[[Outcome | None], None]]:
     """Keep trackers up to date while the context is open; yields what ends their runs."""
-    if prepared.options.mlflow_uri == "none":
-        yield lambda _: None
+    path, title = prepared.options.run_dir / study_file.NAME, prepared.title
+    space, uri = prepared.search.space, prepared.options.mlflow_uri
+    study = LiveUpdates(path.name, lambda: StudyFile(path, title, space), store.snapshot)
+    if uri == "none":
+        yield lambda outcome: study.close(outcome, seconds=8)
         return
     with environment(**MLFLOW_ENVIRONMENT):
-        _say_where(prepared.options.mlflow_uri, experiment_name(prepared.experiment.dataset))
-        updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
-        yield lambda outcome: updates.close(outcome, seconds=900 if outcome else 8)
+        _say_where(uri, experiment_name(prepared.experiment.dataset))
+        updates = LiveUpdates("MLflow", lambda: _tracker(prepared), store.snapshot)
+
+        def close(outcome: Outcome | None) -> None:
+            study.close(outcome, seconds=8)
+            updates.close(outcome, seconds=900 if outcome else 8)
+
+        yield close
 
 
 def track_reproduction(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
