@@ -10,7 +10,8 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from threading import RLock
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -36,8 +37,9 @@ def live_block(stream: TextIO) -> Iterator[None]:
     """
     logger, block = logging.getLogger("distcel"), _Block()
     handlers, level = [*logger.handlers], logger.level
-    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    live = Live(console=console, get_renderable=block.shown, refresh_per_second=_REFRESHES_A_SECOND)
+    console, refreshes = _Console(stream), _REFRESHES_A_SECOND
+    live = Live(console=console, get_renderable=block.shown, refresh_per_second=refreshes)
+    live._lock = console.one_at_a_time  # two locks could wait for each other
     logger.handlers[:] = [_BlockHandler(block, console)]
     logger.setLevel(logging.DEBUG)
     try:
@@ -53,7 +55,25 @@ def live_block(stream: TextIO) -> Iterator[None]:
 
 
 class _Console(Console):
-    """A console that never hides the cursor, which a killed command could not show again."""
+    """A console that threads can share with a block, and that never hides the cursor.
+
+    Rich moves the cursor up by the height of the block that was laid out last, which another thread
+    may not have written yet. A killed command could not show the cursor again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(file=stream, highlight=False, markup=False, emoji=False)
+        self.one_at_a_time = RLock()
+
+    def __enter__(self) -> Console:
+        self.one_at_a_time.acquire()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)  # writes
+        finally:
+            self.one_at_a_time.release()
 
     def show_cursor(self, show: bool = True) -> bool:
         return False

@@ -96,6 +96,42 @@ def test_a_defect_shows_its_traceback_below_the_block() -> None:
     assert lines[-1] == "ValueError: a defect"
 
 
+# Three threads write at once, while the height of the block changes.
+CROWD = """
+import argparse, logging, sys, threading
+from distcel.cli import live
+from distcel.cli.output import run_shown
+from distcel.execute.progress import Address, RunBegan, StageBegan, with_event
+
+logger = logging.getLogger("distcel.made")
+live._REFRESHES_A_SECOND = 1000
+
+def log(name):
+    for i in range(100):
+        logger.info(f"{name} {i}")
+        logger.debug("", extra=with_event(StageBegan(str(i % 7), 1)))
+        if i % 7 == 0:
+            logger.debug("", extra=with_event(RunBegan("made")))
+
+with run_shown(argparse.Namespace(quiet=False, verbose=False, json=False)):
+    threads = [threading.Thread(target=log, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for i in range(100):
+        print(f"printed {i}")
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_that_write_at_once_leave_each_line_once() -> None:
+    seen = run_in_terminal([sys.executable, "-c", CROWD])
+    assert seen.status == 0
+    lines = [line for line in seen.screen() if line]
+    expected = [f"{name} {i}" for name in ("a", "b", "printed") for i in range(100)]
+    assert sorted(lines) == sorted(expected)
+
+
 def test_a_terminal_that_cannot_move_its_cursor_has_lines() -> None:
     seen = run_in_terminal(["env", "TERM=dumb", *command()])
     assert seen.status == 0
