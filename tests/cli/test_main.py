@@ -31,6 +31,7 @@ OPTIONS = {
     "report": {"--pages", "RUN"},
     "status": {"--json", "RUN"},
     "predict": {"--explain", "--json", "RUN", "IMAGE"},
+    "export": {"--format", "RUN"},
 }
 
 
