@@ -9,12 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distcel.cli.output import put
-
-if TYPE_CHECKING:
-    from distcel.serve.ensemble import Vote
 
 SUMMARY = "predict the class of image files"
 
@@ -38,28 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InvalidInputError: the folder has no ensemble, or an image cannot be read.
     """
+    from distcel.serve.answers import answers
     from distcel.serve.saved import load_ensemble
 
     ensemble, paths = load_ensemble(arguments.folder), arguments.images
-    probs_BC = ensemble.predict_proba(paths)
-    explained = ensemble.explain(paths) if arguments.explain else [[] for _ in paths]
-    predictions = []
-    for path, probs_C, votes in zip(paths, probs_BC, explained, strict=True):
-        highest = int(probs_C.argmax())
-        probability = round(float(probs_C[highest]), 6)
-        found = {"image": str(path), "class": ensemble.class_names[highest]}
-        own = {"learners": [_as_dict(vote) for vote in votes]} if arguments.explain else {}
-        predictions.append({**found, "probability": probability, **own})
+    found = answers(ensemble, paths, arguments.explain)
+    predictions = [{"image": str(p), **answer} for p, answer in zip(paths, found, strict=True)]
     if arguments.json:
         put(json.dumps(predictions, indent=2))
     else:
         put("\n".join(line for prediction in predictions for line in _lines(prediction)))
     return 0
-
-
-def _as_dict(vote: Vote) -> dict[str, Any]:
-    name, predicted, probability = vote
-    return {"name": name, "class": predicted, "probability": round(probability, 6)}
 
 
 def _lines(prediction: dict[str, Any]) -> list[str]:

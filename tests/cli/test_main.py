@@ -32,6 +32,7 @@ OPTIONS = {
     "status": {"--json", "RUN"},
     "predict": {"--explain", "--json", "RUN", "IMAGE"},
     "export": {"--format", "RUN"},
+    "serve": {"--host", "--port", "--replicas", "RUN"},
 }
 
 
