@@ -1,6 +1,7 @@
 """Write the ensemble of a run as programs that run without distcel.
 
 distcel export runs/digits-quick-seed0                         RUN/torch-export/
+distcel export runs/digits-quick-seed0 --format onnx           RUN/onnx/
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of `export`."""
     add = flags.add_argument
     add("folder", type=Path, metavar="RUN", help="a run directory, or an ensemble folder")
-    add("--format", default="torch-export", help="torch-export (torch-export)")
+    add("--format", default="torch-export", help="torch-export or onnx (torch-export)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from distcel.core.ensemble import LearnedVote, SummedVote
-from distcel.experiment.errors import invalid, require_choice
+from distcel.experiment.errors import invalid, require, require_choice
 from distcel.serve.ensemble import Ensemble
 from distcel.storage.files import write_json
 from distcel.storage.folders import replaced_folder
 
-ExportFormat = Literal["torch-export"]
+ExportFormat = Literal["torch-export", "onnx"]
+_SUFFIXES = {"torch-export": ".pt2", "onnx": ".onnx"}
 
 
 class _Scores(nn.Module):
@@ -57,23 +59,29 @@ def export_ensemble(
     Args:
         ensemble: the ensemble, on the CPU.
         folder: the folder to write.
-        export_format: `torch-export`, which `torch.export.load` reads.
+        export_format: `torch-export`, which `torch.export.load` reads, or `onnx`.
 
     Raises:
-        InvalidInputError: another format, or networks that cannot be exported.
+        InvalidInputError: another format, networks that cannot be exported, or the extra `onnx` is
+            missing.
     """
     require_choice("format", export_format, ExportFormat)
+    if export_format == "onnx":
+        installed, remedy = find_spec("onnxscript") is not None, "pip install 'distcel[onnx]'"
+        require(installed, "the package onnxscript for --format onnx", None, remedy)
+    suffix = _SUFFIXES[export_format]
     with replaced_folder(folder) as new:
         (new / "learners").mkdir()
         net = _traced(_Scores(copy.deepcopy(ensemble.smart.selection_net)), ensemble)
-        torch.export.save(net, new / "selection_net.pt2")
+        selection_net = f"selection_net{suffix}"
+        _save(net, new / selection_net)
         # Learners differ in their weights alone, and saving is much faster than tracing.
         votes = [_vote(ensemble, i) for i in range(len(ensemble.learners))]
         program = _traced(_vote(ensemble, 0), ensemble)
-        files = [f"learners/{i:04d}.pt2" for i in range(len(votes))]
+        files = [f"learners/{i:04d}{suffix}" for i in range(len(votes))]
         for file, vote in zip(files, votes, strict=True):
             _copy_weights(vote, program)
-            torch.export.save(program, new / file)
+            _save(program, new / file)
         learners = zip(ensemble.learner_names, files, strict=True)
         write_json(
             new / "export.json",
@@ -84,7 +92,7 @@ def export_ensemble(
                 "class_names": ensemble.class_names,
                 "k": ensemble.smart.layer.k,
                 "temperature": ensemble.temperature,
-                "selection_net": "selection_net.pt2",
+                "selection_net": selection_net,
                 "learners": [{"name": name, "file": file} for name, file in learners],
             },
         )
@@ -118,3 +126,13 @@ def _copy_weights(module: nn.Module, program: torch.export.ExportedProgram) -> N
     with torch.no_grad():
         for name, value in module.state_dict().items():
             program.state_dict[name].copy_(value)
+
+
+def _save(program: torch.export.ExportedProgram, path: Path) -> None:
+    if path.suffix == ".pt2":
+        torch.export.save(program, path)
+        return
+    names = {"input_names": ["images"], "output_names": ["outputs"]}
+    converted = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+    assert converted is not None, "with dynamo there is a program"
+    converted.save(path, external_data=False)

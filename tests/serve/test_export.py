@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from distcel.cli.main import main
+from distcel.serve import export
 from distcel.serve.saved import load_ensemble
 from tests import made_data as data
 from tests.conftest import ENSEMBLE_PARAMS, save_untrained
@@ -55,20 +58,46 @@ def test_the_example_runs_without_distcel_and_predicts_the_same(
     assert float(probability) == pytest.approx(float(probs_C.max()), abs=2e-4)
 
 
+def of_torch(path: Path) -> Callable[[Tensor], Tensor]:
+    program: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    return program
+
+
+def of_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    session = onnxruntime.InferenceSession(path)
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "load"), [("torch-export", "pt2", of_torch), ("onnx", "onnx", of_onnx)]
+)
 def test_each_program_has_its_own_learners_weights_and_takes_any_batch(
-    saved_ensemble: Path,
+    name: str, suffix: str, load: Callable[[Path], Callable[[Tensor], Tensor]], saved_ensemble: Path
 ) -> None:
-    assert main(["export", str(saved_ensemble)]) == 0
-    ensemble, folder = load_ensemble(saved_ensemble), saved_ensemble / "torch-export"
+    if name == "onnx":
+        pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
+    assert main(["export", str(saved_ensemble), "--format", name]) == 0
+    ensemble, folder = load_ensemble(saved_ensemble), saved_ensemble / name
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     with torch.inference_mode():
-        scores = torch.export.load(folder / "selection_net.pt2").module()(images)
+        scores = load(folder / f"selection_net.{suffix}")(images)
         expected = torch.nn.functional.normalize(ensemble.smart.selection_net(images))
         torch.testing.assert_close(scores, expected)
         for i, learner in enumerate(ensemble.learners):
-            program = torch.export.load(folder / "learners" / f"{i:04d}.pt2").module()
+            program = load(folder / "learners" / f"{i:04d}.{suffix}")
             for batch in (images, images[:1]):
                 torch.testing.assert_close(program(batch), learner(batch).softmax(-1))
+
+
+def test_onnx_without_the_extra_names_it(
+    saved_ensemble: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    assert main(["export", str(saved_ensemble), "--format", "onnx"]) == 2
+    remedy = "pip install 'distcel[onnx]'"
+    expected = f"expected the package onnxscript for --format onnx, but got None: {remedy}"
+    assert capsys.readouterr().err == f"error: {expected}\n"
 
 
 def test_another_format_is_refused_in_one_line(
