@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from distcel.cli.output import flush_stdout, prepare_stdout
+from distcel.cli.output import flush_output, prepare_stdout
 from distcel.cli.signals import Stopped, unwind_on_signals
 from distcel.experiment.errors import InvalidInputError, RunFailedError
 
@@ -36,6 +37,15 @@ def exit_status(run: Callable[[], int]) -> int:
     prepare_stdout()
     unwind_on_signals()
     try:
+        return _status(run)
+    except BrokenPipeError:  # the reader of stdout or stderr has gone
+        return 128 + signal.SIGPIPE
+    finally:
+        flush_output()
+
+
+def _status(run: Callable[[], int]) -> int:
+    try:
         return run()
     except (InvalidInputError, RunFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,5 +63,3 @@ def exit_status(run: Callable[[], int]) -> int:
         remedy = "remove the cause and repeat the command"
         print(f"error: {where}: {error.strerror}: {remedy}", file=sys.stderr)
         return 1
-    finally:
-        flush_stdout()

@@ -57,10 +57,11 @@ def prepare_stdout() -> None:
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def flush_stdout() -> None:
-    """Write what is left; otherwise Python would report a closed pipe at its exit."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def flush_output() -> None:
+    """Write what is left; otherwise Python would report a closed pipe or terminal at its exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

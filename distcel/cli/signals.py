@@ -1,13 +1,14 @@
-"""Ctrl-C and SIGTERM stop a command by unwinding it; a second signal ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP stop a command by unwinding it; a second signal ends it at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -27,16 +28,20 @@ def unwind_on_signals() -> None:
     exception as unraisable and continues. The exception is then raised again.
     """
     for number in _SIGNALS:
-        signal.signal(number, _stop)
+        by_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+        if not by_nohup:
+            signal.signal(number, _stop)
     sys.unraisablehook = _not_raised
 
 
 def _stop(number: int, _: object) -> None:
     for each in _SIGNALS:
         signal.signal(each, lambda again, __: os._exit(128 + again))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # shell and kernel both send it as a terminal ends
     # print() may be what the signal interrupted, and is not reentrant.
     text = f"{signal.Signals(number).name}: stopping; the same command continues the run\n"
-    os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
+    with suppress(OSError):  # the terminal may be gone
+        os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
     raise Stopped(number)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,10 +56,13 @@ def file_pool(folder: Path, paths: list[Path], labels: Labels, mode: str) -> Poo
     """Samples whose images are files in a folder, of Pillow's mode `L` or `RGB`.
 
     Raises:
-        InvalidInputError: a file's name is not in UTF-8.
+        InvalidInputError: a file's name is not in UTF-8, or the locale has another encoding.
     """
     ids = tuple(path.relative_to(folder).as_posix() for path in paths)
+    locale = sys.getfilesystemencoding()
     for sample_id in ids:
+        rule, remedy = "a locale in UTF-8, as a file's name is not ASCII", "set LC_ALL=C.UTF-8"
+        require(sample_id.isascii() or locale == "utf-8", rule, locale, remedy)
         encodable = sample_id.encode(errors="replace").decode() == sample_id
         require(encodable, "file names in UTF-8", sample_id, f"rename it in {folder}")
 

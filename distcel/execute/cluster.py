@@ -149,7 +149,12 @@ def _in_one_line(error: Exception) -> str:
 def _keep_token_private() -> None:
     """Create the token with which any code can be run here; Ray's own is readable by all users."""
     path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = "a home directory that can be written, for Ray's token"
+        found = f"{str(path.parent)!r} ({error.strerror})"
+        raise invalid(rule, found, "set HOME to a folder of yours") from None
     with suppress(FileExistsError), open(path, "x", opener=_open_private) as file:
         file.write(secrets.token_hex(32))
     path.chmod(0o600)

@@ -1,10 +1,13 @@
-"""Environment variables that other libraries read, set for a while."""
+"""Environment variables that other libraries read, set for a while; and the home directory."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from distcel.experiment.errors import invalid
 
 
 @contextmanager
@@ -17,3 +20,15 @@ def environment(**variables: str) -> Iterator[None]:
     finally:
         for name in ours:
             os.environ.pop(name, None)
+
+
+def require_home() -> None:
+    """Raise InvalidInputError if this user has no home directory.
+
+    Ray keeps its token there, and Ray and MLflow look it up while they are imported.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        found = f"none for user id {os.getuid()}, and HOME is not set"
+        raise invalid("a home directory", found, "set HOME to a folder of yours") from None

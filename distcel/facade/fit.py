@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from distcel.execute.environment import environment
+from distcel.execute.environment import environment, require_home
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require
 from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
@@ -178,9 +178,14 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
 
     Returns:
         ModuleType: `distcel.pipeline`.
+
+    Raises:
+        InvalidInputError: this user has no home directory.
     """
     from distcel.tracking.live import MLFLOW_ENVIRONMENT
 
+    if workers.executor == "ray" or mlflow_uri != "none":
+        require_home()
     names = ["distcel.pipeline", "distcel.report.results_page"]
     names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
     names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from distcel.experiment.errors import invalid
+from distcel.experiment.errors import RunFailedError, invalid
 
 
 @contextmanager
@@ -23,6 +23,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     Raises:
         InvalidInputError: another launch holds it, which the message names; or it cannot be made
             or locked.
+        RunFailedError: the context raised an error, and the directory was removed meanwhile.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,21 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
         file.flush()
-        yield
+        try:
+            yield
+        except Exception as error:
+            if _is_at(run_dir / "lock", file):
+                raise
+            remedy = "repeat the command"
+            text = f"{run_dir} was removed or replaced while the launch ran: {remedy}"
+            raise RunFailedError(text) from error
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _holder(file: TextIO) -> str:

@@ -6,6 +6,8 @@ import pytest
 import ray
 
 from distcel.cli.main import main
+from distcel.execute.cluster import connect
+from distcel.experiment.errors import InvalidInputError
 from tests import made_data as data
 
 
@@ -89,3 +91,31 @@ def test_bad_input_gets_one_line_and_status_2_before_ray_starts(
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("executor", ["ray", "inline"])
+def test_a_user_without_a_home_directory_gets_one_line(
+    executor: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert main(["search", "--executor", executor]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected a home directory, but got none for user id ")
+    assert error.endswith(": set HOME to a folder of yours\n")
+
+
+def test_a_home_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    message = r"home directory that can be written, .*'/dev/null/home/\.ray' \(Not a directory\)"
+    with pytest.raises(InvalidInputError, match=message), connect(None):
+        pass

@@ -141,7 +141,13 @@ def _bash_completes(script: str, line: str) -> list[str]:
     return [word.strip() for word in ran.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["status", "RUN"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--help"], ["search", "--help"], ["status", "RUN"]),
+        *(["--version"], ["--print-completion", "bash"]),
+    ],
+)
 def test_a_reader_that_has_gone_ends_it_without_a_traceback(
     words: list[str], made: MadeRun, tmp_path: Path
 ) -> None:
@@ -162,3 +168,13 @@ def test_a_reader_that_has_gone_ends_it_without_a_traceback(
     os.close(write)
     assert ran.stderr == ""
     assert ran.returncode == (0 if "--help" in words else 128 + 13)
+
+
+def test_a_reader_of_errors_that_has_gone_is_no_other_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from distcel.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "status", str(tmp_path)]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=write, cwd=tmp_path)
+    os.close(write)
+    assert (ran.returncode, ran.stdout) == (128 + 13, b"")

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,39 @@ def test_a_signal_unwinds_wherever_it_comes_and_a_second_one_ends(where: str, st
     assert ran.returncode == status, ran.stderr
     assert ran.stdout == "unwound\n"
     assert ran.stderr == "SIGTERM: stopping; the same command continues the run\n"
+
+
+# A process whose terminal goes away: SIGHUP twice, while nothing can be written any more.
+HUNG_UP = """
+import os, signal, sys, time
+from distcel.cli.exit_status import exit_status
+
+def run():
+    os.close(1)
+    os.close(2)
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(20)
+    finally:
+        os.kill(os.getpid(), signal.SIGHUP)
+        open(sys.argv[1], "x").close()
+    return 0
+
+sys.exit(exit_status(run))
+"""
+
+
+def test_a_terminal_that_closes_stops_a_command_as_sigterm_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HUNG_UP, str(tmp_path / "unwound")]
+    ran = subprocess.run(command, timeout=15)
+    assert ran.returncode == 128 + 1
+    assert (tmp_path / "unwound").exists()
+
+
+def test_a_command_under_nohup_survives_its_terminal(tmp_path: Path) -> None:
+    code = HUNG_UP.replace("time.sleep(20)", "pass")
+    command = ["nohup", sys.executable, "-c", code, str(tmp_path / "unwound")]
+    assert subprocess.run(command, timeout=15, capture_output=True).returncode == 0
 
 
 # A process that waits for a worker which says nothing, and is signalled while it does.

@@ -99,6 +99,17 @@ def test_an_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         read_source("folder", tmp_path)
 
 
+def test_a_locale_that_would_read_names_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "iso8859-1")
+    data.write_images(tmp_path, ("ant", "bee"), 2, 3, 20, 0)
+    assert read_source("folder", tmp_path).class_names == ("ant", "bee")
+    data.write_images(tmp_path, ("\N{GRINNING FACE}",), 2, 3, 20, 0)
+    with pytest.raises(InvalidInputError, match=r"a locale in UTF-8.* got 'iso8859-1': set LC_ALL"):
+        read_source("folder", tmp_path)
+
+
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     data.write_cifar10(tmp_path)
     bad = tmp_path / "train" / "cat" / "0003.png"

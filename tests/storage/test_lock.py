@@ -2,13 +2,14 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.errors import InvalidInputError, RunFailedError
 from distcel.storage.lock import run_lock
 
 _HOLD = """
@@ -31,6 +32,25 @@ def test_a_file_system_without_locks_is_refused(
     message = "expected .* file system can lock files, but got .*No locks available"
     with pytest.raises(InvalidInputError, match=message), run_lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("then", ["removed", "replaced", "intact"])
+def test_an_error_in_a_directory_that_was_removed_names_that(then: str, tmp_path: Path) -> None:
+    def launch(run_dir: Path) -> None:
+        with run_lock(run_dir):
+            if then != "intact":
+                shutil.rmtree(run_dir)
+            if then == "replaced":
+                with run_lock(run_dir):
+                    pass
+            (run_dir / "search" / "trial").read_bytes()
+
+    if then == "intact":
+        with pytest.raises(FileNotFoundError):
+            launch(tmp_path / "run")
+        return
+    with pytest.raises(RunFailedError, match="run was removed or replaced while the launch ran"):
+        launch(tmp_path / "run")
 
 
 def test_the_holder_is_named_and_its_death_lets_go(tmp_path: Path) -> None:
