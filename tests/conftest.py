@@ -127,14 +127,14 @@ def untrained(params: SelectionParams) -> SmartEnsemble:
     return smart
 
 
-def save_untrained(folder: Path, params: SelectionParams) -> Path:
+def save_untrained(folder: Path, params: SelectionParams, temperature: float = 1.0) -> Path:
     """Write it with six untrained learners, as a folder to take away."""
     learners = [
         (spec.name, PLAN.build(3, seed=i).state_dict())
         for i, spec in enumerate(learner_specs(NAMES))
     ]
     smart = untrained(params).state_dict()
-    save_ensemble(folder, PLAN, params, NAMES, smart, learners)
+    save_ensemble(folder, PLAN, params, NAMES, smart, learners, temperature)
     return folder
 
 

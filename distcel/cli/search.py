@@ -104,6 +104,11 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         "beside the run directory)",
     )
     add(
+        "--register",
+        metavar="NAME",
+        help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
+    )
+    add(
         "--executor",
         default="ray",
         metavar="NAME",
@@ -181,6 +186,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "selector_split": arguments.selector_split,
         "imagenet_weights": arguments.imagenet_weights,
         "mlflow_uri": arguments.mlflow_uri,
+        "register": arguments.register,
     }
 
 
@@ -234,12 +240,14 @@ def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from distcel.execute.pool import WorkerPool
     from distcel.experiment.types import first_point
     from distcel.search.options import choose
+    from distcel.search.prepare import require_memory
     from distcel.train.estimate import count_samples, describe
 
     experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
     class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
     labels_S = pools["train"].labels
     specs = specs_of(experiment, class_names, labels_S, chosen.seed)
+    require_memory(len(labels_S), len(specs), len(class_names))
     point = first_point(experiment, len(specs), chosen.fixed)
     counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
     num_samples = chosen.num_samples or experiment.num_samples

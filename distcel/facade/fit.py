@@ -39,6 +39,7 @@ def fit(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> Run:
@@ -62,6 +63,8 @@ def fit(
         imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
         mlflow_uri: tracking server or database, without a password; None is MLFLOW_TRACKING_URI or
             else `mlflow.db` beside the run directory, `none` logs to no tracker.
+        register: name under which the ensemble is registered in MLflow's model registry, as a new
+            version unless it is one already; None registers nothing.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
@@ -83,6 +86,7 @@ def fit(
         selector_split=selector_split,
         imagenet_weights=imagenet_weights,
         mlflow_uri=mlflow_uri,
+        register=register,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
     with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
@@ -135,10 +139,11 @@ def compare(
         fixed=facts["fixed"],
         selector_split=facts["selector_split"],
         imagenet_weights=facts["imagenet_weights"],
+        mlflow_uri="none",
     )
     require_comparable(chosen, facts["selector_split"], {}, beyond)
     workers = workers or Workers(executor)
-    load_stages(workers, "none")
+    load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
 
     with prepared_launch(chosen, options) as prepared:
@@ -188,7 +193,8 @@ def load_stages(workers: Workers, mlflow_uri: str) -> ModuleType:
         require_home()
     names = ["distcel.pipeline", "distcel.report.results_page"]
     names += ["distcel.search.tune"] if workers.executor == "ray" else ["distcel.search.inline"]
-    names += [] if mlflow_uri == "none" else ["distcel.tracking.mlflow"]
+    if mlflow_uri != "none":
+        names += ["distcel.tracking.mlflow", "distcel.tracking.reproduction"]
     with environment(**MLFLOW_ENVIRONMENT):  # some of which MLflow reads when it is imported
         modules = [import_module(name) for name in names]
     return modules[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import (
     invalid,
     require,
@@ -36,6 +37,7 @@ class Options:
         num_samples: trials in all; None takes the experiment's number.
         time_budget: seconds for the search; None sets no limit.
         mlflow_uri: absolute tracking URI; `none` for no tracking.
+        register: name under which MLflow's model registry gets the ensemble; None registers none.
         imagenet_weights: initial weights of a ResNet18, as `networks.imagenet_weights` takes them.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
@@ -51,6 +53,7 @@ class Options:
     imagenet_weights: str = "torchvision"
     fixed: Mapping[str, Any] = field(default_factory=dict)
     selector_split: SelectorSplit = "train"
+    register: str | None = None
 
 
 def choose(
@@ -66,6 +69,7 @@ def choose(
     selector_split: SelectorSplit = "train",
     imagenet_weights: str = "torchvision",
     mlflow_uri: str | None = None,
+    register: str | None = None,
 ) -> tuple[Experiment, Options]:
     """Check the arguments of `fit` and return the experiment and the options that they choose.
 
@@ -84,6 +88,9 @@ def choose(
         chosen = load_experiment(experiment, preset)
     folder = Path(run_dir or f"runs/{run_name(chosen.dataset, preset, selector_split)}-seed{seed}")
     folder = folder.absolute()
+    uri = tracking_uri(mlflow_uri, folder)
+    if register is not None:
+        _require_registrable(register, uri, chosen)
     options = Options(
         preset=preset,
         data_dir=Path(data_dir),
@@ -91,10 +98,11 @@ def choose(
         seed=seed,
         num_samples=num_samples,
         time_budget=time_budget,
-        mlflow_uri=tracking_uri(mlflow_uri, folder),
+        mlflow_uri=uri,
         imagenet_weights=imagenet_weights,
         fixed=dict(fixed or {}),
         selector_split=selector_split,
+        register=register,
     )
     return chosen, options
 
@@ -135,12 +143,23 @@ def _require_no_password(uri: str) -> None:
     """Raise InvalidInputError for a password: all users can read a command line, as Ray's jobs."""
     of_server = uri.startswith("http") and "@" in uri
     # A user name is no secret to a database, which has no other variables for it.
-    of_database = re.match(r"(?!sqlite)[^:]+://[^@/:]*:[^@]*@", uri)
+    of_database = re.match(r"(?!sqlite)[^:]+://([^@/:]*:[^@]*@|.*[?&]password=)", uri)
     remedy = "leave them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if of_database and not of_server:
         remedy = "set MLFLOW_TRACKING_URI to it and leave the flag out"
     allowed = not (of_server or of_database)
     require(allowed, "an MLflow URI without user name and password", "one with them", remedy)
+
+
+def _require_registrable(name: str, uri: str, experiment: Experiment) -> None:
+    """Raise InvalidInputError unless MLflow can register the ensemble under the name."""
+    allowed = name.strip(" .") != "" and not set(name) & set("/:'`\"")
+    require(allowed, "a name for the model without / : and quotes", name, "give another one")
+    rule = "an MLflow URI beside a model to register"
+    require(uri != "none", rule, uri, "leave register out, or give a URI")
+    network, rule = experiment.network, "a model to register whose architecture is distcel's own"
+    own = isinstance(network, OwnArchitecture)
+    require(not own, rule, network.name, "leave register out: MLflow could not load it")
 
 
 def require_comparable(

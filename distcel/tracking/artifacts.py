@@ -7,16 +7,22 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+_PLACES = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 _SECONDS = 30.0  # of waiting for another process that writes to the database
 
 
 def move_artifacts(uri: str, experiment_id: str, artifacts: Path) -> None:
-    """Let an experiment, and those of its runs that moved, have their artifacts in this folder.
+    """Let an experiment, and the runs and models that moved, have their artifacts in this folder.
 
     MLflow writes absolute paths into its database, and has no call that changes them. This is for
     the database `mlflow.db` beside run directories alone, whose artifacts are in the same folder:
-    with the folder moved or copied, MLflow would read and write at the old place. A run stays where
-    it was if its artifacts are there and not here.
+    with the folder moved or copied, MLflow would read and write at the old place. A run or a
+    model stays where it was if its artifacts are there and not here.
 
     Args:
         uri: the tracking URI.
@@ -37,19 +43,19 @@ def move_artifacts(uri: str, experiment_id: str, artifacts: Path) -> None:
             "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
             (here, experiment_id),
         )
-        runs = connection.execute(
-            "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ?", (experiment_id,)
-        ).fetchall()
-        moved = [
-            (new, run_id)
-            for run_id, old in runs
-            if old.startswith(f"{there}/") and _is_at(new := here + old.removeprefix(there), old)
-        ]
-        connection.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", moved)
+        for table, column in _PLACES:
+            rows = connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
+            moved = [
+                (new, row)
+                for row, old in rows
+                if (old or "").startswith(f"{there}/")
+                and _is_at(new := here + old.removeprefix(there), old)
+            ]
+            connection.executemany(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", moved)
 
 
 def _is_at(new: str, old: str) -> bool:
-    """Whether a run's artifacts are at the new place, or there are none of it at either."""
+    """Whether the artifacts are at the new place, or there are none of it at either."""
     return _folder(new).exists() or not _folder(old).exists()
 
 

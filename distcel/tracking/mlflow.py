@@ -1,4 +1,4 @@
-"""MLflow: one parent run a search, one child run a trial, one run a reproduction.
+"""MLflow: one parent run a search, one child run a trial.
 
 MLflow is a view of the trial records, which are on disk. `Tracker.update` adds what MLflow lacks,
 so it can be called at any time and any number of times.
@@ -6,60 +6,23 @@ so it can be called at any time and any number of times.
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, Run, ViewType
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID as _PARENT_TAG
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from distcel.search.trials import TrialRecord
-from distcel.storage.provenance import write_copy
-from distcel.tracking.artifacts import move_artifacts
-from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
+from distcel.tracking.experiment import connect, dataset_input, experiment_of, source_tags
+from distcel.tracking.logged_model import log_once, register_once
+from distcel.tracking.records import Outcome, SearchIdentity
+from distcel.tracking.system_metrics import SystemMetrics
 
 _KEY_TAG = "distcel.search"
 _TRIAL_TAG = "distcel.trial"
-_PARENT_TAG = "mlflow.parentRunId"
-_REPRODUCTION_TAG = "distcel.reproduction"
-_DESCRIPTION_TAG = "mlflow.note.content"
-_EXPERIMENT_KIND = "custom_model_development"  # the UI then opens on the table of runs
-_MODEL_PACKAGES = ("mlflow", "numpy", "pillow", "safetensors", "torch", "torchvision")
 _STATUS = {"RUNNING": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED"}
-
-
-def _quiet() -> None:
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
-
-
-def experiment_of(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
-    """The id of an MLflow experiment, created if missing, restored if deleted.
-
-    Args:
-        client: connected to the server or database.
-        uri: its absolute tracking URI.
-        name: the experiment's name.
-        artifacts: folder for artifacts where the URI is a database; servers have their own.
-    """
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        found_id: str = found.experiment_id
-        move_artifacts(uri, found_id, artifacts)
-        if found.lifecycle_stage == LifecycleStage.DELETED:
-            client.restore_experiment(found_id)
-        return found_id
-    # Without a location, MLflow with a database stores artifacts below the current directory.
-    location = None if uri.startswith("http") else artifacts.resolve().as_uri()
-    tags = {"mlflow.experimentKind": _EXPERIMENT_KIND}
-    created: str = client.create_experiment(name, location, tags)
-    return created
 
 
 class Tracker:
@@ -67,16 +30,14 @@ class Tracker:
 
     Args:
         uri: absolute tracking URI.
-        identity: the search's name, key and tags.
+        identity: the search's name, key, tags and parameters.
     """
 
     def __init__(self, uri: str, identity: SearchIdentity) -> None:
-        _quiet()
-        self.client = MlflowClient(tracking_uri=uri)
-        self._key = identity.key
-        self.experiment_id = experiment_of(
-            self.client, uri, identity.experiment, identity.artifacts
-        )
+        self.client = connect(uri)
+        self._key, self._data = identity.key, identity.data
+        name, artifacts = identity.experiment, identity.artifacts
+        self.experiment_id = experiment_of(self.client, uri, name, artifacts)
         self._children: dict[int, str] = {}
         self._described: set[int] = set()
         self._logged: dict[int, int] = {}
@@ -95,12 +56,23 @@ class Tracker:
         # A launch that finds everything done must not change the duration of the run.
         self._ended_ms = parent.info.end_time if parent.info.status == "FINISHED" else None
         self.client.update_run(self.parent_id, status="RUNNING")
+        self._describe_parent(parent, identity)
+        self._system_metrics = SystemMetrics(self.client, parent)
         for run in children:
             self._adopt(run)
 
     def _create_parent(self, identity: SearchIdentity) -> Run:
-        tags = {_KEY_TAG: identity.key, **identity.tags}
+        tags = {_KEY_TAG: identity.key, **source_tags(identity.commit), **identity.tags}
         return self.client.create_run(self.experiment_id, tags=tags, run_name=identity.run_name)
+
+    def _describe_parent(self, parent: Run, identity: SearchIdentity) -> None:
+        """Log the parameters and the data set that the parent run lacks."""
+        logged = parent.data.params
+        params = [Param(k, v) for k, v in identity.params.items() if k not in logged]
+        if params:
+            self.client.log_batch(self.parent_id, params=params)
+        if not (parent.inputs and parent.inputs.dataset_inputs):
+            self.client.log_inputs(self.parent_id, [dataset_input(identity.data)])
 
     def _search(self, query: str) -> list[Run]:
         runs: list[Run] = []
@@ -135,6 +107,8 @@ class Tracker:
         """Log what MLflow lacks of the records: runs, parameters, metrics and states, each once."""
         for record in records:
             self._update_trial(record)
+        if any(record.state == "RUNNING" for record in records):
+            self._system_metrics.sample()
 
     def _update_trial(self, record: TrialRecord) -> None:
         number = record.number
@@ -178,41 +152,33 @@ class Tracker:
         self._status[number] = "RUNNING"
 
     def finish(self, outcome: Outcome) -> None:
-        """Log the outcome with the parent run and end it."""
-        logged = self.client.get_run(self.parent_id).data.metrics
-        now = int(time.time() * 1000)
-        changed = {k: v for k, v in outcome.metrics.items() if logged.get(k) != v}
+        """Log the outcome with the parent run, register its model if asked, and end the run."""
+        parent = self.client.get_run(self.parent_id)
+        model, is_new = None, False
+        if outcome.model is not None:
+            model, is_new = log_once(self.client, parent, outcome.model, outcome.best)
+        metrics = {**outcome.metrics, **_numbers(outcome.best)}
+        logged = parent.data.metrics
+        changed = {k: v for k, v in metrics.items() if is_new or logged.get(k) != v}
         if changed:
             self._ended_ms = None
             # Otherwise the description stays, with what a user may have added.
-            self.client.set_tag(self.parent_id, _DESCRIPTION_TAG, outcome.description)
-        metrics = [Metric(name, value, now, 0) for name, value in changed.items()]
-        self.client.log_batch(self.parent_id, metrics=metrics)
+            self.client.set_tag(self.parent_id, MLFLOW_RUN_NOTE, outcome.description)
+            self._log_metrics(changed, model.model_id if model else None)
+        for name, value in outcome.best.items():
+            self.client.set_tag(self.parent_id, f"best.{name}", str(value))
         for path in outcome.files:
             self.client.log_artifact(self.parent_id, str(path))
-        changed_since = self._ended_ms is None  # else an earlier launch logged the same model
-        if changed_since and outcome.ensemble is not None:
-            self._log_model(outcome)
+        if model is not None and outcome.register is not None:
+            register_once(self.client, model, parent, outcome.register)
         self._end("FINISHED", self._ended_ms)
 
-    def _log_model(self, outcome: Outcome) -> None:
-        images = TensorSpec(np.dtype(np.uint8), (-1, *outcome.image_shape))
-        probs = TensorSpec(np.dtype(np.float32), (-1, outcome.n_classes))
-        with TemporaryDirectory() as folder, warnings.catch_warnings():
-            # MLflow warns that it has no input example and no type hints; the signature is enough.
-            warnings.simplefilter("ignore", UserWarning)
-            import mlflow.pyfunc  # takes a second
-
-            package = write_copy(Path(folder))
-            mlflow.pyfunc.save_model(
-                path=f"{folder}/model",
-                python_model=str(package / "tracking" / "model.py"),
-                artifacts={"ensemble": str(outcome.ensemble)},
-                signature=ModelSignature(Schema([images]), Schema([probs])),
-                pip_requirements=list(_MODEL_PACKAGES),
-                code_paths=[str(package)],
-            )
-            self.client.log_artifacts(self.parent_id, f"{folder}/model", "model")
+    def _log_metrics(self, metrics: Mapping[str, float], model_id: str | None) -> None:
+        """Log metrics with the parent run, its model and the data set."""
+        of = {"dataset_name": self._data.name, "dataset_digest": self._data.digest}
+        now = int(time.time() * 1000)
+        entities = [Metric(k, v, now, 0, model_id, **of) for k, v in metrics.items()]
+        self.client.log_batch(self.parent_id, metrics=entities)
 
     def abort(self) -> None:
         """End the parent run and every open child as KILLED."""
@@ -227,32 +193,6 @@ class Tracker:
         self.client.set_terminated(self.parent_id, status, ended_ms)
 
 
-def log_reproduction(uri: str, reproduction: TrackedReproduction) -> None:
-    """Log a reproduction as one run; an earlier one under the same name is replaced.
-
-    Args:
-        uri: absolute tracking URI.
-        reproduction: what is logged.
-    """
-    r = reproduction
-    _quiet()
-    client = MlflowClient(tracking_uri=uri)
-    experiment = experiment_of(client, uri, r.experiment, r.artifacts)
-    query = f"tags.`{_REPRODUCTION_TAG}` = '{r.key}'"
-    earlier = client.search_runs([experiment], query)
-    tags = {_REPRODUCTION_TAG: r.key, _DESCRIPTION_TAG: r.description}
-    run_id = client.create_run(experiment, tags=tags, run_name=r.run_name).info.run_id
-    now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in r.metrics.items()]
-    metrics += [
-        Metric(f"{name}_over_k", value, now, k)
-        for name, by_k in r.curves.items()
-        for k, value in by_k.items()
-    ]
-    params = [Param(name, value) for name, value in r.params.items()]
-    client.log_batch(run_id, metrics, params)
-    for path in r.files:
-        client.log_artifact(run_id, str(path))
-    client.set_terminated(run_id)
-    for run in earlier:  # last, so that a failure above leaves them
-        client.delete_run(run.info.run_id)
+def _numbers(best: Mapping[str, Any]) -> dict[str, float]:
+    """The best trial's numbers, as metrics: MLflow lets no parameter of a run change."""
+    return {f"best_{k}": float(v) for k, v in best.items() if isinstance(v, int | float)}

@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from distcel.execute.environment import environment
 from distcel.search.prepare import Prepared
@@ -17,7 +20,7 @@ from distcel.search.trials import TrialStore
 from distcel.storage.files import content_key
 from distcel.storage.identity import own_id
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
-from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
+from distcel.tracking.records import Outcome, SearchIdentity, TrackedData, TrackedReproduction
 
 if TYPE_CHECKING:
     from distcel.tracking.mlflow import Tracker
@@ -32,6 +35,7 @@ def tracked(prepared: Prepared, store: TrialStore) -> Iterator[Callable[[Outcome
         yield lambda _: None
         return
     with environment(**MLFLOW_ENVIRONMENT):
+        _say_where(prepared.options.mlflow_uri, experiment_name(prepared.experiment.dataset))
         updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
         yield lambda outcome: updates.close(outcome, seconds=900 if outcome else 8)
 
@@ -42,8 +46,9 @@ def track_reproduction(mlflow_uri: str, reproduction: TrackedReproduction) -> No
         return
     try:
         with environment(**MLFLOW_ENVIRONMENT):
-            from distcel.tracking.mlflow import log_reproduction
+            from distcel.tracking.reproduction import log_reproduction
 
+            _say_where(mlflow_uri, reproduction.experiment)
             log_reproduction(mlflow_uri, reproduction)
     except Exception as error:  # the message may contain a password
         logger.warning("MLflow failed (%s): the same command logs it", type(error).__name__)
@@ -53,22 +58,15 @@ def _tracker(prepared: Prepared) -> Tracker:
     from distcel.tracking.mlflow import Tracker
 
     options = prepared.options
-    tags = {
-        "dataset": prepared.experiment.dataset,
-        "preset": options.preset,
-        "seed": str(options.seed),
-        "selector_split": options.selector_split,
-        "run_dir": str(options.run_dir.resolve()),
-    }
-    if options.fixed:
-        tags["fixed"] = " ".join(f"{name}={value}" for name, value in options.fixed.items())
-    artifacts = options.run_dir.parent / "mlflow-artifacts"
     identity = SearchIdentity(
         experiment_name(prepared.experiment.dataset),
+        tracked_data(prepared),
         prepared.title,
         content_key([prepared.search_key, own_id(options.run_dir)]),
-        tags,
-        artifacts,
+        {"run_dir": str(options.run_dir.resolve())},
+        _params(prepared),
+        artifacts=options.run_dir.parent / "mlflow-artifacts",
+        commit=prepared.commit,
     )
     return Tracker(options.mlflow_uri, identity)
 
@@ -76,3 +74,50 @@ def _tracker(prepared: Prepared) -> Tracker:
 def experiment_name(dataset: str) -> str:
     """The name of the MLflow experiment: MLFLOW_EXPERIMENT_NAME, or else the data set's."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"distcel {dataset}"
+
+
+def tracked_data(prepared: Prepared) -> TrackedData:
+    """The data set of a launch, as MLflow shows it."""
+    dataset, splits = prepared.experiment.dataset, prepared.splits
+    folder = prepared.options.data_dir.resolve().as_uri()
+    return TrackedData(
+        name=dataset,
+        digest=splits.digest,
+        source="sklearn.datasets.load_digits" if dataset == "digits" else folder,
+        n_samples={name: len(split.labels_S) for name, split in splits.by_name.items()},
+        image_shape=splits.image_shape,
+        n_classes=len(splits.class_names),
+    )
+
+
+def _params(prepared: Prepared) -> dict[str, str]:
+    """What every launch of the same search has in common: options, recipes and search space."""
+    options, experiment = prepared.options, prepared.experiment
+    params = {
+        "dataset": experiment.dataset,
+        "preset": options.preset,
+        "seed": options.seed,
+        "selector_split": options.selector_split,
+        "n_learners": len(prepared.specs),
+    }
+    recipes = {"learner": experiment.learner_recipe, "selector": experiment.selector_recipe}
+    for of, recipe in recipes.items():
+        params |= {f"{of}.{name}": value for name, value in recipe.description().items()}
+    params |= {f"space.{name}": _ends(of) for name, of in prepared.search.space.items()}
+    if options.fixed:
+        params["fixed"] = " ".join(f"{name}={value}" for name, value in options.fixed.items())
+    return {name: str(value) for name, value in params.items()}
+
+
+def _ends(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(map(str, distribution.choices))
+    low, high, log = (getattr(distribution, name) for name in ("low", "high", "log"))
+    return f"{low} to {high}{', logarithmic' if log else ''}"
+
+
+def _say_where(uri: str, experiment: str) -> None:
+    address = urlsplit(uri)
+    shown = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"  # without a password
+    shown = uri if uri.startswith("sqlite") else shown
+    logger.info("MLflow: experiment %r at %s", experiment, shown)

@@ -47,6 +47,8 @@ def _unreadable(folder: Path) -> None:
             "expected 3 training samples of every class for --selector-split crossfit, but got 2",
         ),
         (["--mlflow-uri", "./mlruns"], "an MLflow URI beginning with"),
+        (["--register", "a/b"], "a name for the model without / : and quotes, but got 'a/b'"),
+        (["--register", "a", "--mlflow-uri", "none"], "an MLflow URI beside a model to register"),
         (["--address", "ray://head:10001"], "--address HOST:PORT of a cluster's head"),
         (["--executor", "threads"], "--executor in ('ray', 'inline'), but got 'threads'"),
         (["--executor", "inline", "--address", "h:6379"], "no --address beside --executor inline"),

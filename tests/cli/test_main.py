@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 OF_ALL_SEARCHES = {
     *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
     *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
-    *("--gpus-per-worker", "-q", "--quiet", "--json"),
+    *("--register", "--gpus-per-worker", "-q", "--quiet", "--json"),
 }
 OPTIONS = {
     "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},

@@ -27,12 +27,13 @@ DEFAULTS = {
     "selector_split": "train",
     "imagenet_weights": "torchvision",
     "mlflow_uri": None,
+    "register": None,
 }
 OF_BOTH = [
     *("--dataset", "folder", "--preset", "smoke", "--data-dir", "photos", "--num-samples", "7"),
     *("--time-budget", "1.5", "--selector-split", "crossfit", "--fix", "k=3"),
     *("--fix", "gradient=exact", "--imagenet-weights", "none", "--address", "head:6379"),
-    *("--mlflow-uri", "http://host:5000", "--gpus-per-worker", "0.5"),
+    *("--register", "cel", "--mlflow-uri", "http://host:5000", "--gpus-per-worker", "0.5"),
 ]
 CHOSEN = {
     "dataset": "folder",
@@ -44,6 +45,7 @@ CHOSEN = {
     "selector_split": "crossfit",
     "imagenet_weights": "none",
     "mlflow_uri": "http://host:5000",
+    "register": "cel",
 }
 
 

@@ -148,7 +148,9 @@ def test_a_job_that_diverges_comes_back_as_failed_and_the_others_are_kept(
     assert executor.run(jobs, executor.share("data"), "rule", at_once=1) == 2
     assert jobs[0].result() == "failed: the loss became nan"
     assert jobs[1].result().startswith("data epochs [1, 2, 3]")
-    assert [m.partition(":")[0] for m in caplog.messages] == ["rule 1/2 bad", "rule 2/2 good"]
+    # A slow machine has lines of epochs as well.
+    done = [m.partition(":")[0] for m in caplog.messages if m.startswith("rule ")]
+    assert done == ["rule 1/2 bad", "rule 2/2 good"]
 
 
 def test_a_job_that_the_run_cant_do_without_ends_it(executor: Executor, tmp_path: Path) -> None:

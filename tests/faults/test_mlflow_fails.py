@@ -24,8 +24,9 @@ from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialRecord
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.mlflow import Tracker
-from distcel.tracking.records import Outcome, SearchIdentity
+from distcel.tracking.records import SearchIdentity
 from distcel.train.checkpoint import EpochResult
+from tests.tracking.made import identity, outcome
 
 N_TRIALS, N_EPOCHS = 6, 4
 Mode = Literal["healthy", "slow", "500", "loses answers"]
@@ -188,6 +189,13 @@ def everything_once(server: Server, key: str) -> bool:
     found = client.search_runs([experiment.experiment_id], "", ViewType.ACTIVE_ONLY, 1000)
     runs = [run for run in found if run.data.tags["distcel.search"] == key]
     ended = all(run.info.status == "FINISHED" for run in runs)
+    (parent,) = (run for run in runs if "distcel.trial" not in run.data.tags)
+    models = client.search_logged_models(
+        [experiment.experiment_id], f"source_run_id = '{parent.info.run_id}'"
+    )
+    versions = client.search_model_versions(f"run_id = '{parent.info.run_id}'")
+    assert parent.inputs is not None
+    once = len(models) == len(versions) == len(parent.inputs.dataset_inputs) == 1
     trials = [run for run in runs if "distcel.trial" in run.data.tags]
     numbers = sorted(int(run.data.tags["distcel.trial"]) for run in trials)
     names = {field.name for field in fields(SelectionParams)}
@@ -200,6 +208,7 @@ def everything_once(server: Server, key: str) -> bool:
     complete = all(found == list(range(1, N_EPOCHS + 1)) for found in steps)
     return (
         ended
+        and once
         and len(runs) == N_TRIALS + 1
         and numbers == list(range(N_TRIALS))
         and described
@@ -218,12 +227,12 @@ def test_mlflow_has_everything_once_after_the_next_launch(
 ) -> None:
     (tmp_path / "report.md").write_text("tables")
     metrics, files = {"test_e2e_cel": 0.9}, [tmp_path / "report.md"]
-    outcome = Outcome("tables", metrics, files, saved_ensemble, (3, 16, 16), 3)
+    found = outcome(metrics, saved_ensemble, *files, register="faults")
     for repetition in range(times(1, 5)):
         if fault == "refused":
             server.kill()
-        identity = SearchIdentity("faults", "run", f"{fault} {repetition}", {}, tmp_path)
-        search = Search(server, identity, [])
+        tracked = identity(f"{fault} {repetition}", tmp_path, "distcel faults")
+        search = Search(server, tracked, [])
         search.run(N_TRIALS // 3)
         if fault == "killed":
             server.kill()
@@ -233,12 +242,12 @@ def test_mlflow_has_everything_once_after_the_next_launch(
         search.run(N_TRIALS // 3)
         time.sleep(0.5)  # for it to be noticed
         search.run(N_TRIALS // 3)
-        search.updates.close(outcome, seconds=2)
+        search.updates.close(found, seconds=2)
         search.proxy.mode = "500"  # nothing comes from a process that has ended
         search.updates.thread.join(60)
 
         if server.process is None:
             server.start()
-        again = Search(server, identity, search.records)
-        again.updates.close(outcome, seconds=60)
-        tally(f"MLflow: {fault}", everything_once(server, identity.key))
+        again = Search(server, tracked, search.records)
+        again.updates.close(found, seconds=60)
+        tally(f"MLflow: {fault}", everything_once(server, tracked.key))

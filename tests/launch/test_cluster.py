@@ -92,7 +92,10 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
     assert title == f"# {parent.info.run_name}"
     assert parent.data.tags["mlflow.note.content"] == tables
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"report.md", "results.json"} <= artifacts
+    assert {"report.md", "results.json", "run.json"} <= artifacts
+    assert parent.data.params["space.epsilon"]
+    assert parent.inputs is not None
+    assert parent.inputs.dataset_inputs[0].dataset.name == "digits"
     assert "test_e2e_cel" in parent.data.metrics
 
 
@@ -113,7 +116,7 @@ def test_the_saved_ensemble_is_the_one_that_was_measured(
     assert found == pytest.approx(tempered, rel=1e-4)
     assert ensemble.temperature == results["calibration"]["temperature"] != 1
 
-    (model,) = (run_dir.parent / "mlflow-artifacts").glob("*/artifacts/model")
+    (model,) = (run_dir.parent / "mlflow-artifacts" / "models").glob("*/artifacts")
     probs = mlflow.pyfunc.load_model(str(model)).predict(np.array(test.values))
     np.testing.assert_allclose(probs, ensemble.predict_proba(test.values), rtol=1e-4)
 
@@ -147,7 +150,8 @@ def test_a_selector_split_is_a_run_of_its_own(
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
     (parent,) = client.search_runs(
-        [experiment.experiment_id], f"tags.selector_split = '{selector_split}'"
+        [experiment.experiment_id],
+        f"params.selector_split = '{selector_split}' and params.seed = '0'",
     )
     assert parent.info.run_name == title
 

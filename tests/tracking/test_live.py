@@ -9,7 +9,7 @@ from distcel.execute.environment import environment
 from distcel.search.trials import TrialRecord
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.mlflow import Tracker
-from distcel.tracking.records import SearchIdentity
+from tests.tracking.made import identity
 from tests.tracking.test_mlflow import (  # noqa: F401
     PARAMS,
     children,
@@ -57,10 +57,8 @@ def test_a_thread_keeps_mlflow_up_to_date_until_it_is_closed(
 def test_a_failing_mlflow_holds_nothing_up_and_tells_no_password(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    identity = SearchIdentity("digits", "run", "key", {}, tmp_path)
-
     def refused() -> Tracker:
-        return Tracker("http://user:hunter2@127.0.0.1:9", identity)
+        return Tracker("http://user:hunter2@127.0.0.1:9", identity("key", tmp_path))
 
     with environment(**MLFLOW_ENVIRONMENT):
         updates = LiveUpdates(refused, list, seconds=0.01)

@@ -12,10 +12,12 @@ from mlflow.exceptions import MlflowException
 from distcel.experiment.types import SelectionParams
 from distcel.search.options import tracking_uri
 from distcel.search.trials import TrialRecord
-from distcel.storage import provenance
-from distcel.tracking.mlflow import Tracker, log_reproduction
-from distcel.tracking.records import Outcome, SearchIdentity, TrackedReproduction
+from distcel.tracking import experiment
+from distcel.tracking.mlflow import Tracker
+from distcel.tracking.records import TrackedReproduction
+from distcel.tracking.reproduction import log_reproduction
 from distcel.train.checkpoint import EpochResult
+from tests.tracking.made import DATA, identity, outcome
 
 PARAMS = SelectionParams(k=3, epsilon=0.1, m=10, lr=0.5, gradient="exact")
 DESCRIPTION = "mlflow.note.content"  # the tag that the UI shows as the description
@@ -53,13 +55,17 @@ def open_tracker(
     database: str, folder: Path, request: pytest.FixtureRequest
 ) -> Callable[[], Tracker]:
     key = request.node.name
-    identity = SearchIdentity("distcel digits", "run", key, {"seed": "0"}, folder / "artifacts")
-    return lambda: Tracker(database, identity)
+    return lambda: Tracker(database, identity(key, folder / "artifacts"))
 
 
 def children(tracker: Tracker) -> list[Run]:
     query = f"tags.`mlflow.parentRunId` = '{tracker.parent_id}'"
     return list(tracker.client.search_runs([tracker.experiment_id], query))
+
+
+def datasets(run: Run) -> list[tuple[str, str]]:
+    assert run.inputs is not None
+    return [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs]
 
 
 def history(tracker: Tracker, run: Run, metric: str) -> list[tuple[int, float]]:
@@ -134,50 +140,46 @@ def test_the_parent_gets_the_tables_and_ends(
     folder: Path,
     tmp_path: Path,
     saved_ensemble: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    imported = provenance._AS_IMPORTED | {Path("train", "loop.py"): "AS_IMPORTED = 1\n"}
-    monkeypatch.setattr(provenance, "_AS_IMPORTED", imported)
     tracker = open_tracker()
     report = tmp_path / "report.md"
     report.write_text("| e2e-CEL |")
     metrics = {"test_e2e_cel": 0.97}
-    outcome = Outcome("| e2e-CEL |", metrics, [report], saved_ensemble, (3, 16, 16), 3)
-    tracker.finish(outcome)
-    tracker.finish(outcome)
+    found = outcome(metrics, saved_ensemble, report, description="| e2e-CEL |")
+    tracker.finish(found)
+    tracker.finish(found)
     parent = tracker.client.get_run(tracker.parent_id)
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics == metrics
+    assert parent.data.metrics == metrics | {"best_k": 3, "best_epsilon": 0.1}
+    assert parent.data.tags["best.gradient"] == "exact"
+    assert parent.data.params == {"seed": "0"}
+    assert datasets(parent) == [("digits", "0123abcd")]
+    assert parent.data.tags["mlflow.source.name"]
     assert parent.data.tags[DESCRIPTION] == "| e2e-CEL |"
     artifacts = {file.path for file in tracker.client.list_artifacts(tracker.parent_id)}
-    assert artifacts == {"report.md", "model"}
+    assert artifacts == {"report.md"}
     assert history(tracker, parent, "test_e2e_cel") == [(0, 0.97)]
-    code = Path(parent.info.artifact_uri.removeprefix("file://")) / "model" / "code" / "distcel"
-    # The code as this process imported it: the files may have been edited since.
-    assert (code / "train" / "loop.py").read_text() == "AS_IMPORTED = 1\n"
     assert parent.info.artifact_uri.startswith((folder / "artifacts").as_uri())
 
 
 def test_a_launch_that_finds_all_done_makes_the_run_no_longer(
     open_tracker: Callable[[], Tracker], saved_ensemble: Path
 ) -> None:
-    def ended_after(records: list[TrialRecord], accuracy: float) -> tuple[int, int]:
+    def ended_after(records: list[TrialRecord], accuracy: float) -> int:
         tracker = open_tracker()
         tracker.update(records)
         metrics = {"test_e2e_cel": accuracy}
-        tracker.finish(Outcome("", metrics, [], saved_ensemble, (3, 16, 16), 3))
+        tracker.finish(outcome(metrics, saved_ensemble))
         info = tracker.client.get_run(tracker.parent_id).info
         assert info.status == "FINISHED"
-        model = Path(info.artifact_uri.removeprefix("file://")) / "model" / "MLmodel"
-        return int(info.end_time), model.stat().st_mtime_ns  # hundreds of megabytes lie beside it
+        return int(info.end_time)
 
     done = TrialRecord(0, PARAMS, "COMPLETE", epochs(2))
     first = ended_after([done], 0.5)
     assert ended_after([done], 0.5) == first
     added = ended_after([done, replace(done, number=1)], 0.5)
     other = ended_after([done, replace(done, number=1)], 0.75)
-    assert first[0] < added[0] < other[0]
-    assert first[1] < added[1] < other[1]
+    assert first < added < other
 
 
 def test_what_a_user_adds_to_the_description_stays_as_long_as_the_results_do(
@@ -186,7 +188,7 @@ def test_what_a_user_adds_to_the_description_stays_as_long_as_the_results_do(
     def description(accuracy: float) -> str:
         metrics = {"test_e2e_cel": accuracy}
         tracker = open_tracker()
-        tracker.finish(Outcome(f"{accuracy}", metrics, [], saved_ensemble, (3, 16, 16), 3))
+        tracker.finish(outcome(metrics, saved_ensemble, description=f"{accuracy}"))
         return str(tracker.client.get_run(tracker.parent_id).data.tags[DESCRIPTION])
 
     assert description(0.5) == "0.5"
@@ -200,12 +202,43 @@ def test_another_search_is_another_parent(
     open_tracker: Callable[[], Tracker], database: str, tmp_path: Path
 ) -> None:
     first = open_tracker()
-    name, artifacts = "distcel digits", tmp_path / "artifacts"
-    identity = SearchIdentity(name, "run", "another key", {}, artifacts)
-    second = Tracker(database, identity)
+    second = Tracker(database, identity("another key", tmp_path / "artifacts"))
     assert first.parent_id != second.parent_id
     assert first.experiment_id == second.experiment_id
     assert MlflowClient(database).get_experiment(first.experiment_id).name == "distcel digits"
+
+
+def test_a_run_has_the_commit_of_its_script_or_else_of_distcel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit, url = "mlflow.source.git.commit", "mlflow.source.git.repoURL"
+    for found, expected in (
+        ({}, {commit: "0123abc"}),
+        ({commit: "f00", url: "https://t@h"}, {commit: "f00"}),
+    ):
+        monkeypatch.setattr(experiment, "resolve_tags", lambda found=found: dict(found))
+        assert experiment.source_tags("0123abc, changed") == expected
+        assert experiment.source_tags(None) == {k: v for k, v in found.items() if k == commit}
+
+
+@pytest.mark.parametrize("switch", [None, "true", "false"])
+def test_system_metrics_are_sampled_while_a_trial_runs_unless_turned_off(
+    switch: str | None, open_tracker: Callable[[], Tracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if switch:
+        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", switch)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.001")
+    tracker = open_tracker()
+
+    def sampled() -> bool:
+        found = tracker.client.get_run(tracker.parent_id).data.metrics
+        return "system/cpu_utilization_percentage" in found
+
+    running = TrialRecord(0, PARAMS, "RUNNING", epochs(2))
+    tracker.update([replace(running, state="COMPLETE")])
+    assert not sampled()
+    tracker.update([running])
+    assert sampled() == (switch != "false")
 
 
 def test_trials_whose_parent_was_deleted_get_the_new_one(
@@ -229,8 +262,8 @@ def test_artifacts_move_with_their_database(tmp_path: Path, runs: Path) -> None:
     report.write_text("# digits")
 
     def tracker_of(runs: Path, key: str) -> Tracker:
-        identity = SearchIdentity("moved", "run", key, {}, runs / "mlflow-artifacts")
-        return Tracker(tracking_uri(None, runs / "run"), identity)
+        uri = tracking_uri(None, runs / "run")
+        return Tracker(uri, identity(key, runs / "mlflow-artifacts", "moved"))
 
     def place(tracker: Tracker) -> Path:
         uri = tracker.client.get_run(tracker.parent_id).info.artifact_uri
@@ -256,11 +289,9 @@ def test_artifacts_move_with_their_database(tmp_path: Path, runs: Path) -> None:
 def test_artifacts_that_did_not_move_stay_where_they_are(tmp_path: Path, runs: Path) -> None:
     uri, report = tracking_uri(None, runs / "run"), tmp_path / "report.md"
     report.write_text("# digits")
-    of_others = SearchIdentity("shared", "run", "a", {}, tmp_path / "others" / "mlflow-artifacts")
-    tracker = Tracker(uri, of_others)
+    tracker = Tracker(uri, identity("a", tmp_path / "others" / "mlflow-artifacts", "shared"))
     tracker.client.log_artifact(tracker.parent_id, str(report))
-    of_run = SearchIdentity("shared", "run", "b", {}, runs / "mlflow-artifacts")
-    Tracker(uri, of_run)
+    Tracker(uri, identity("b", runs / "mlflow-artifacts", "shared"))
     (found,) = tracker.client.list_artifacts(tracker.parent_id)
     assert found.path == "report.md"
 
@@ -281,6 +312,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     report.write_text("# digits")
     reproduction = TrackedReproduction(
         experiment="distcel digits",
+        data=DATA,
         run_name="reproduction of digits",
         key="digits-quick",
         description="Tables 1 to 3",
@@ -289,22 +321,29 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
         curves={"e2e-CEL": {1: 0.5, 55: 0.75}},
         files=[report],
         artifacts=folder / "artifacts",
+        commit=None,
     )
-    log_reproduction(database, replace(reproduction, metrics={"UA": 0.25}))
-    log_reproduction(database, reproduction)
     client = MlflowClient(tracking_uri=database)
-    experiment = client.get_experiment_by_name("distcel digits")
-    assert experiment is not None
     query = "tags.`distcel.reproduction` = 'digits-quick'"
-    (run,) = client.search_runs([experiment.experiment_id], query)
+    ids: list[str] = []
+    for metrics in ({"UA": 0.25}, reproduction.metrics, reproduction.metrics):
+        again = replace(reproduction, metrics=metrics, description=f"Tables 1 to 3, {len(ids)}")
+        log_reproduction(database, again)
+        found = client.get_experiment_by_name("distcel digits")
+        assert found is not None
+        (run,) = client.search_runs([found.experiment_id], query)
+        ids.append(run.info.run_id)
+    assert ids[0] != ids[1] == ids[2]  # the same results are not logged again
+    assert datasets(run) == [("digits", "0123abcd")]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seeds": "0, 1"}
-    assert run.data.tags[DESCRIPTION] == "Tables 1 to 3"
+    assert run.data.tags[DESCRIPTION] == "Tables 1 to 3, 1"
     assert run.data.metrics == {"e2e-CEL": 0.5, "e2e-CEL_over_k": 0.75}
     curve = client.get_metric_history(run.info.run_id, "e2e-CEL_over_k")
     assert {point.step: point.value for point in curve} == {1: 0.5, 55: 0.75}
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["report.md"]
     with pytest.raises(MlflowException):
         log_reproduction(database, replace(reproduction, metrics={"refused, <=": 0.25}))
-    runs = client.search_runs([experiment.experiment_id], query)
-    assert run.info.run_id in [found.info.run_id for found in runs]  # what is there stays
+    assert found is not None
+    runs = client.search_runs([found.experiment_id], query)
+    assert run.info.run_id in [one.info.run_id for one in runs]  # what is there stays
