@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distcel.core.ensemble import SmartEnsemble as SmartEnsemble
     from distcel.core.knapsack import KnapsackLayer as KnapsackLayer
     from distcel.core.knapsack import top_k_mask as top_k_mask
-    from distcel.core.prices import PricedKnapsackLayer as PricedKnapsackLayer
+    from distcel.core.priced_layer import PricedKnapsackLayer as PricedKnapsackLayer
     from distcel.execute.workers import Workers as Workers
     from distcel.experiment.architecture import Architecture as Architecture
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
@@ -37,7 +37,7 @@ _MODULES = {
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
     "KnapsackLayer": "distcel.core.knapsack",
-    "PricedKnapsackLayer": "distcel.core.prices",
+    "PricedKnapsackLayer": "distcel.core.priced_layer",
     "Recipe": "distcel.experiment.types",
     "Run": "distcel.facade.run",
     "RunFailedError": "distcel.experiment.errors",

@@ -42,7 +42,8 @@ class Split:
     Attributes:
         sample_ids: the S ids.
         labels_S: the labels, shape (S,).
-        images_SCHW: the images, shape (S, channels, height, width).
+        images_SCHW: what the selection net sees: images, uint8 (S, channels, height, width), or
+            numbers, float32 (S, F).
         probs_SNC: the base learners' softmax outputs, shape (S, N, C). N is 0 until they are read
             from the prediction cache.
     """
@@ -89,14 +90,21 @@ class Splits:
         return self.by_name[name]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        _, channels, height, width = self["train"].images_SCHW.shape
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width; of numbers (F,)."""
+        shape: tuple[int, ...] = self["train"].images_SCHW.shape[1:]
+        return shape
 
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel over the train split, in [0, 1]."""
+        """Mean and standard deviation of each channel over the train split, in [0, 1].
+
+        Of numbers those of each number; a constant one has the deviation 1.
+        """
         images = self["train"].images_SCHW
+        if images.ndim == 2:
+            mean_F, std_F = images.mean(0, np.float64), images.std(0, np.float64)
+            std_F[std_F < 1e-6] = 1.0
+            return tuple(mean_F.tolist()), tuple(std_F.tolist())
         levels = np.arange(256) / 255
         means, stds = [], []
         for channel in range(images.shape[1]):

@@ -20,11 +20,15 @@ from distcel.core.ensemble import (
     sums_over_k,
 )
 from distcel.core.networks import NetworkPlan
+from distcel.core.priced_ensemble import N_KNOTS, PricedEnsemble, priced_ensemble
 from distcel.data.splits import Split, Splits
 from distcel.experiment.errors import DivergedError
+from distcel.experiment.prices import Prices
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
+from distcel.train.front import FrontPoint, best_within, measure_front, weights_of
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
+from distcel.train.subset_vote import fit_vote
 
 # Part of every search's key. Raise it with any change that gives a trial other numbers from equal
 # predictions, recipe, point, seed and torch: a change of the knapsack layer, the votes, the smart
@@ -45,12 +49,15 @@ class TrainingTask:
             test included. Trials and trained rules have train and valid alone, with the base
             learners' predictions.
         seed: seeds every random number, for a base learner together with its name.
+        prices: the prices of the learners' answers; None where k learners are selected whatever
+            they cost.
     """
 
     experiment: Experiment
     plan: NetworkPlan
     splits: Splits
     seed: int
+    prices: Prices | None = None
 
     @property
     def train(self) -> Split:
@@ -64,17 +71,23 @@ class TrainingTask:
 
     def selection_net(self, device: torch.device) -> nn.Module:
         """An untrained selection net; the same seed gives the same weights."""
-        n_learners, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
-        return self.plan.build(n_learners, self.seed, recipe.in_bfloat16).to(device)
+        n_outputs, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
+        if self.prices is not None:
+            n_outputs = N_KNOTS * (n_outputs - self.prices.n_always)
+        return self.plan.build(n_outputs, self.seed, recipe.in_bfloat16).to(device)
 
     def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
         """The training of a new smart ensemble; the same seed gives the same initial weights."""
         _, n_learners, n_classes = self.train.probs_SNC.shape
         generator = torch.Generator(device).manual_seed(self.seed)
         net = self.selection_net(device)
-        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator, self.seed)
-        ensemble.to(device)
-        return self.begin_with(ensemble, params.lr, device)
+        if self.prices is None:
+            ensemble = smart_ensemble(net, params, n_learners, n_classes, generator, self.seed)
+            return self.begin_with(ensemble.to(device), params.lr, device)
+        priced = priced_ensemble(net, params, self.prices, n_classes, generator).to(device)
+        _, probs_SNC, labels_S = _tensors(self.train, device)
+        fit_vote(priced.vote, probs_SNC, labels_S, self.prices.n_always, self.seed)
+        return self.begin_with(priced, params.lr, device)
 
     def begin_with(self, ensemble: nn.Module, lr: float, device: torch.device) -> SelectionTraining:
         """The training of any ensemble, by the selection net's recipe."""
@@ -112,6 +125,8 @@ class SelectionTraining:
             # Augmentation changes the image alone: the label and the learners' outputs are kept.
             images = augment(images_SCHW[batch_B], recipe.augmentation, generator)
             # Not self.ensemble: such a cycle keeps the GPU's memory until Python collects it.
+            if isinstance(ensemble, PricedEnsemble):
+                return ensemble.loss(images, probs_SNC[batch_B], labels_S[batch_B], generator)
             return cross_entropy(ensemble(images, probs_SNC[batch_B]), labels_S[batch_B])
 
         indices_S = torch.arange(len(labels_S), device=device)
@@ -126,11 +141,16 @@ class SelectionTraining:
         return measured_epoch(self.training, self._valid_logits, self.valid_labels_S)
 
     def _valid_logits(self) -> Tensor:
-        """The ensemble's logits on valid, at its best k if it is trained for every k."""
+        """The ensemble's logits on valid, at its best k or weight of price if it has one for all."""
         if isinstance(self.ensemble, AnyKEnsemble):
             images_SCHW, probs_SNC = self.valid_inputs
             over_k = accuracy_over_k(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
             self.ensemble.layer.k = best_k(over_k)
+        if isinstance(self.ensemble, PricedEnsemble):
+            prices = self.ensemble.prices
+            valid = *self.valid_inputs, self.valid_labels_S
+            points = measure_front(self.ensemble, *valid, weights_of(prices))
+            self.ensemble.price_weight = best_within(points, prices.budget).price_weight
         return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
@@ -185,6 +205,13 @@ def best_k(accuracy_by_k: Sequence[float]) -> int:
 def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     """Compute `accuracy_over_k` of a split, on the CPU."""
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
+
+
+def split_front(
+    ensemble: PricedEnsemble, split: Split, weights: Sequence[float]
+) -> list[FrontPoint]:
+    """Compute `measure_front` of a split, on the CPU."""
+    return measure_front(ensemble, *_tensors(split, torch.device("cpu")), weights)
 
 
 def predict_split(ensemble: nn.Module, split: Split) -> Tensor:

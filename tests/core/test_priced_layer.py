@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distcel.core.knapsack import top_k_mask
-from distcel.core.prices import PricedKnapsackLayer
+from distcel.core.priced_layer import PricedKnapsackLayer
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import Gradient
 
