@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from distcel.data.features import Numbers, answers_as_features, read_features
-from distcel.data.images import Images
+from distcel.data.features import read_features, require_features
+from distcel.data.formats import Indices
 from distcel.data.predictors import Predictors, read_predictors
 from distcel.data.splits import Split, Splits
 from distcel.data.truth import read_truth, split_samples
@@ -75,27 +76,37 @@ def read_answers(
     """
     if image_size is not None:
         require_count("image_size", image_size)
+    require_features(features, always)
     known = read_truth(truth)
+    indices = split_samples(known, shares, seed)
     others = [path for path in (truth, features, prices) if path is not None]
     read = _always_first(read_predictors(predictions, known, others), always)
-    price_of = None if prices is None else _read_prices(prices, read.names)
-    seen = None if features is None else read_features(features, known, image_size)
-    seen = _with_answers(seen, read, len(always))
-    indices = split_samples(known, shares, seed)
+    prices_N = None if prices is None else _read_prices(prices, read.names)
+    unanswered = {
+        name: tuple((~read.probs_SNC[indices_S].any(-1)).sum(0).tolist())
+        for name, indices_S in indices.items()
+    }
+    _require_answers(read.names, unanswered["train"], len(indices["train"]))
+    seen = read_features(features, known, image_size, read.probs_SNC[:, : len(always)])
     by_name = {
         name: Split(
             known.ids.take(pa.array(indices_S)),
-            known.labels_S[indices_S],
-            seen[indices_S],
-            read.probs_SNC[indices_S],
+            _part(known.labels_S, indices_S),
+            _part(seen, indices_S),
+            _part(read.probs_SNC, indices_S),
         )
         for name, indices_S in indices.items()
     }
-    unanswered = {name: tuple((~split.answered).sum(0).tolist()) for name, split in by_name.items()}
-    _require_answers(read.names, unanswered["train"], len(by_name["train"].labels_S))
     digest = _digest(read.names, known.class_names, by_name)
     splits = Splits(known.class_names, by_name, digest, 0)
-    return Answers(read.names, splits, len(always), price_of, unanswered, read.n_raised)
+    return Answers(read.names, splits, len(always), prices_N, unanswered, read.n_raised)
+
+
+def _part(array: NDArray[Any], indices: Indices) -> NDArray[Any]:
+    """The samples of these indices, C-contiguous and read-only."""
+    part = array.take(indices, axis=0)
+    part.flags.writeable = False
+    return part
 
 
 def _always_first(read: Predictors, always: Sequence[str]) -> Predictors:
@@ -107,23 +118,7 @@ def _always_first(read: Predictors, always: Sequence[str]) -> Predictors:
         return read
     order = [*always, *(name for name in read.names if name not in always)]
     places = [read.names.index(name) for name in order]
-    return Predictors(tuple(order), read.probs_SNC[:, places], read.n_raised)
-
-
-def _with_answers(
-    seen: Images | Numbers | None, read: Predictors, n_always: int
-) -> Images | Numbers:
-    if n_always == 0:
-        if seen is None:
-            rule, found = "something that the selection net sees", "no features and no always-asked"
-            remedy = "give features, or predictors that are always asked"
-            raise invalid(rule, f"{found} predictor", remedy)
-        return seen
-    rule = "numbers as features beside always-asked predictors"
-    if seen is not None and seen.ndim == 4:
-        raise invalid(rule, "images", "leave out the one or the other")
-    answers_SF = answers_as_features(read.probs_SNC[:, :n_always])
-    return answers_SF if seen is None else np.concatenate([seen, answers_SF], 1, dtype=np.float32)
+    return Predictors(tuple(order), read.probs_SNC.take(places, axis=1), read.n_raised)
 
 
 def _require_answers(names: Sequence[str], unanswered: Sequence[int], n_train: int) -> None:
@@ -139,13 +134,13 @@ def _read_prices(path: Path, names: Sequence[str]) -> tuple[float, ...]:
         what = f"{str(path)!r} ({printable(str(error))})"
         raise invalid("a readable JSON object of prices", what, "give or mend the file") from None
     is_object = isinstance(found, dict)
-    rule = f"a JSON object from predictors to prices in {path}"
+    rule = f"a JSON object from predictors to prices in {str(path)!r}"
     require(is_object, rule, type(found).__name__, 'write {"NAME": PRICE, ...}')
     for name in names:
-        rule = f"a price of every predictor in {path}"
+        rule = f"a price of every predictor in {str(path)!r}"
         require(name in found, rule, f"none of {name!r}", "add it; 0 is allowed")
     for name in found:
-        rule = f"prices of {list(names)} in {path}"
+        rule = f"prices of {list(names)} in {str(path)!r}"
         require(name in names, rule, name, "remove it, or add the predictor's answers")
         require_non_negative(f"price of {name}", found[name])
     return tuple(float(found[name]) for name in names)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from distcel.data.arrays import load_array
 from distcel.data.images import Images, decode_images, image_files, resize_images
-from distcel.data.predictors import load_array
 from distcel.data.splits import Probabilities
 from distcel.data.tables import TABLE_SUFFIXES, read_table
 from distcel.data.truth import Truth
@@ -21,18 +22,54 @@ _LEAST = np.float32(1e-3)  # the least probability whose logarithm is taken
 _SCALE = 3  # brings the logarithms, which are down to -6.9, near the other numbers
 
 
-def read_features(path: Path, truth: Truth, image_size: int | None) -> Images | Numbers:
-    """Read images, uint8 (S, channels, height, width), or numbers, float32 (S, F).
+def require_features(path: Path | None, always: Sequence[str]) -> None:
+    """Check that the selection net will see something, and not images beside numbers.
+
+    Raises:
+        InvalidInputError: there are neither features nor always-asked predictors, or a folder of
+            images and always-asked predictors.
+    """
+    if path is None and not always:
+        rule, found = "something that the selection net sees", "neither features nor always"
+        raise invalid(rule, found, "give features, or predictors that are always asked")
+    if path is not None and path.is_dir():
+        _require_no_answers(len(always))
+
+
+def read_features(
+    path: Path | None, truth: Truth, image_size: int | None, always_SNC: Probabilities
+) -> Images | Numbers:
+    """What the selection net sees: uint8 (S, channels, height, width), or float32 (S, F).
 
     Args:
         path: a folder of images whose path or name without suffix is the sample id, an array with
-            the samples in the order of the truth, or a table with ids and columns of numbers.
+            the samples in the order of the truth, or a table with ids and columns of numbers; None
+            if the answers are all.
         truth: the samples.
         image_size: the side that images are resized to; None keeps it.
+        always_SNC: the answers of the always-asked predictors, which are appended to numbers.
 
     Raises:
-        InvalidInputError: something is missing, unreadable, of another shape or no number.
+        InvalidInputError: something is missing, unreadable, of another shape or no number, or there
+            are images and always-asked predictors.
     """
+    answers = answers_as_features(always_SNC)
+    if path is None:
+        return answers
+    seen = _read_file(path, truth, image_size)
+    if seen.ndim == 4:
+        _require_no_answers(always_SNC.shape[1])
+        return seen
+    return np.concatenate([seen, answers], axis=1, dtype=np.float32)
+
+
+def _require_no_answers(n_always: int) -> None:
+    rule, remedy = "numbers as features beside always-asked predictors", "leave out one of the two"
+    if n_always:
+        raise invalid(rule, "images", remedy)
+
+
+def _read_file(path: Path, truth: Truth, image_size: int | None) -> Images | Numbers:
     if path.is_dir():
         return _images_of_folder(path, truth, image_size)
     suffixes = (".npy", *TABLE_SUFFIXES)
@@ -43,8 +80,8 @@ def read_features(path: Path, truth: Truth, image_size: int | None) -> Images | 
     array, _ = load_array(path)
     are_images = array.ndim == 4 and array.dtype == np.uint8 and array.shape[1] in (1, 3)
     fits = len(array) == len(truth.ids) and array.size > 0 and (are_images or array.ndim == 2)
-    of = f"in {path} for the {len(truth.ids)} samples of {truth.path}"
-    rule = f"numbers (samples, features) or uint8 images (samples, 1 or 3, height, width) {of}"
+    n = len(truth.ids)
+    rule = f"numbers ({n}, features) or uint8 images ({n}, 1 or 3, height, width) in {str(path)!r}"
     require(fits, rule, f"{array.dtype} {array.shape}", "save the array so")
     if are_images:
         return resize_images(array, image_size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from distcel.data.arrays import ARRAY_SUFFIXES, load_array
 from distcel.data.splits import Probabilities
 from distcel.data.tables import TABLE_SUFFIXES, Table, read_table
 from distcel.data.truth import Truth
 from distcel.experiment.errors import invalid, require
 from distcel.experiment.names import printable
 
-ARRAY_SUFFIXES = (".npy", ".npz")
 _TOLERANCE = 1e-3  # of the sum of a row of probabilities
 _LABEL_COLUMNS = {"label", "confidence"}
 
@@ -182,11 +181,12 @@ def _class_columns(table: Table, truth: Truth) -> Probabilities:
     labels = truth.labels_of(pa.array(table.names, pa.string())).tolist()
     columns = dict(zip(labels, table.names, strict=True))
     known = -1 not in columns and len(columns) == len(labels)
-    rule = f"columns label and confidence, or one for each class, beside the ids in {table.path}"
-    remedy = f"name the columns as the labels in {truth.path}, and remove others"
+    where, in_truth = repr(str(table.path)), repr(str(truth.path))
+    rule = f"columns label and confidence, or one for each class, beside sample_id in {where}"
+    remedy = f"name the columns as the labels in {in_truth}, and remove others"
     require(known, rule, table.names[:10], remedy)
     missing = [name for c, name in enumerate(truth.class_names) if c not in columns]
-    rule = f"a column for every class of {truth.path} in {table.path}"
+    rule = f"a column for every class of {in_truth} in {where}"
     require(not missing, rule, f"none for {missing[:3]}", "add it, with 0 where it is never given")
     ordered = [table.numbers(columns[c], np.float32) for c in range(len(labels))]
     return checked_rows(np.stack(ordered, axis=1), table.ids, str(table.path))
@@ -198,10 +198,10 @@ def checked_rows(probs_RC: Probabilities, ids: pa.StringArray, source: str) -> P
     Raises:
         InvalidInputError: another row is no distribution: finite, not negative, with the sum 1.
     """
-    empty_R = np.isnan(probs_RC).all(1)
+    empty_R: NDArray[np.bool_] = np.all(np.isnan(probs_RC), axis=1)
     with np.errstate(invalid="ignore", over="ignore"):  # infinite ones are refused below
         total_R = probs_RC.sum(1, dtype=np.float64)
-        is_one_R = np.abs(total_R - 1) <= _TOLERANCE
+        is_one_R: NDArray[np.bool_] = np.less_equal(np.abs(total_R - 1), _TOLERANCE)
     wrong_R = ~empty_R & ~(is_one_R & (probs_RC >= 0).all(1))
     if n_wrong := int(wrong_R.sum()):
         row = int(wrong_R.argmax())
@@ -216,12 +216,13 @@ def _read_array(path: Path, truth: Truth) -> Predictors:
     array, names = load_array(path)
     n_samples, n_classes = len(truth.ids), len(truth.class_names)
     fits = array.ndim == 3 and (array.shape[0], array.shape[2]) == (n_samples, n_classes)
-    rule = f"numbers of shape ({n_samples}, predictors, {n_classes}), by {truth.path}, in {path}"
+    shape = f"({n_samples}, predictors, {n_classes})"
+    rule = f"an array of shape {shape} for {str(truth.path)!r} in {str(path)!r}"
     remedy = "give a sample's rows in the order of the truth, and the classes sorted"
     require(fits, rule, array.shape, remedy)
     n = array.shape[1]
     names = tuple(f"p{i}" for i in range(n)) if names is None else names
-    rule = f"{n} different names in {path}"
+    rule = f"{n} different names in {str(path)!r}"
     require(len(names) == n == len(set(names)), rule, list(names[:10]), "mend the array `names`")
     probs_SNC = np.empty(array.shape, np.float32)
     for i, name in enumerate(names):
@@ -230,26 +231,3 @@ def _read_array(path: Path, truth: Truth) -> Predictors:
         probs_SC[(probs_SC == 0).all(1)] = np.nan
         probs_SNC[:, i] = checked_rows(probs_SC, truth.ids, f"{name} of {path}")
     return Predictors(names, probs_SNC, 0)
-
-
-def load_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    """The numbers of a .npy or .npz file and, of the latter, its array `names` if it has one.
-
-    Raises:
-        InvalidInputError: the file is missing or unreadable, or holds no numbers.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"predictions": loaded} if path.suffix.lower() == ".npy" else dict(loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        found = f"{str(path)!r} ({printable(str(error))})"
-        raise invalid("a readable array of numbers", found, "save it again by numpy") from None
-    names = arrays.pop("names", None)
-    only = next(iter(arrays.values())) if len(arrays) == 1 else arrays.get("predictions")
-    rule = f"one array, or one of the name predictions, in {path}"
-    if only is None or len(arrays) > 2:
-        raise invalid(rule, repr(sorted(arrays)), "save `predictions` and `names` alone")
-    require(only.dtype.kind in "biuf", f"numbers in {path}", str(only.dtype), "save numbers")
-    text = names is None or (names.ndim == 1 and names.dtype.kind == "U")
-    require(text, f"text in the array `names` of {path}", names, "save an array of text")
-    return only, None if names is None else tuple(str(name) for name in names)

@@ -65,8 +65,9 @@ def read_truth(path: Path) -> Truth:
             classes, or a split is of another name than train, valid and test or has no samples.
     """
     table = read_table(path)
-    rule = f"a column label in {str(path)!r}"
-    require("label" in table.names, rule, table.names[:10], "name the column of the labels so")
+    known = "label" in table.names and set(table.names) <= {"label", "split"}
+    rule = f"the columns label and, if splits are given, split beside sample_id in {str(path)!r}"
+    require(known, rule, table.names[:10], "name them so, and remove others")
     text = table.text("label")
     if n_empty := pc.sum(pc.equal(text, "")).as_py():
         found = f"{n_empty} rows without one in {str(path)!r}"
@@ -78,7 +79,7 @@ def read_truth(path: Path) -> Truth:
         found_names = sorted(pc.unique(text).to_pylist(), key=lambda name: (float(name), name))
     class_names = tuple(found_names) if numeric else tuple(sorted(found_names))
     for name in class_names:
-        require(printable(name) == name, "printable labels", name, f"rename it in {path}")
+        require(printable(name) == name, "printable labels", name, f"rename it in {str(path)!r}")
     rule = f"at least two classes in {str(path)!r}"
     require(len(class_names) >= 2, rule, list(class_names), "add samples of another class")
     labels_S = pc.index_in(text, pa.array(class_names, pa.string())).to_numpy().astype(np.int64)
