@@ -45,19 +45,28 @@ class Split:
         images_SCHW: what the selection net sees: images, uint8 (S, channels, height, width), or
             numbers, float32 (S, F).
         probs_SNC: the base learners' softmax outputs, shape (S, N, C). N is 0 until they are read
-            from the prediction cache.
+            from the prediction cache. A learner that did not answer a sample has zeros there.
     """
 
     sample_ids: pa.StringArray
     labels_S: NDArray[np.int64]
-    images_SCHW: Images
+    images_SCHW: Images | NDArray[np.float32]
     probs_SNC: Probabilities
 
     @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether each learner answered each sample, (S, N)."""
+        answered_SN: NDArray[np.bool_] = np.any(self.probs_SNC, axis=-1)
+        return answered_SN
+
+    @property
     def learners_correct(self) -> NDArray[np.bool_]:
-        """Whether each learner's most probable class is the sample's own, (S, N)."""
+        """Whether each learner's most probable class is the sample's own, (S, N).
+
+        A learner that did not answer is not correct.
+        """
         correct_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
-        return correct_SN
+        return correct_SN & self.answered
 
     def where(self, chosen_S: NDArray[np.bool_]) -> Split:
         """The samples that a mask of shape (S,) selects."""
