@@ -23,10 +23,11 @@ from distcel.execute.jobs import Executor
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
 from distcel.search.prepare import Prepared
-from distcel.search.refit import choose_k, refit_best
+from distcel.search.refit import SmartRule, choose_k, refit_best, trained_priced
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.saved import save_ensemble
+from distcel.serve.selector import save_selector
 from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedModel, TrackedReproduction
@@ -34,7 +35,7 @@ from distcel.tracking.track import experiment_name, track_reproduction, tracked,
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.precision import describe_precision
-from distcel.train.selection import TrainingTask
+from distcel.train.selection import TrainingTask, choose_price_weight
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
         RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
             complete.
     """
-    train_base_learners(prepared, executor)
+    if prepared.answers is None:
+        train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")
     outcome = None
     with tracked(prepared, store) as close:
@@ -148,12 +150,16 @@ def _search_and_test(
     params, over_k = choose_k(task, best.params, network)
     if over_k:
         logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
-    best = replace(best, params=params)
+    best, smart = replace(best, params=params), SmartRule(params)
+    if task.prices is not None:
+        priced = trained_priced(network, task, params)
+        choose_price_weight(priced, task.valid)
+        smart = replace(smart, price_weight=priced.price_weight)
     store.close(prepared.search.num_samples)
     # The test split is read only here, after everything is chosen.
-    measured = measure_test(prepared, task, best.params, network)
+    measured = measure_test(prepared, task, smart, network)
     results = _results(prepared, best, over_k, store) | measured
-    return results, _write(prepared, best, network.state_dict, results)
+    return results, _write(prepared, smart, network.state_dict, results)
 
 
 def _results(
@@ -207,6 +213,8 @@ def _versions() -> dict[str, str]:
 
 def _learner_trainings(prepared: Prepared) -> list[tuple[float, dict[str, str]]]:
     """Seconds and worker of each base learner's training, and of each copy's."""
+    if prepared.answers is not None:
+        return []
     specs, copies = prepared.specs, prepared.copies_cache
     found = prepared.cache.trainings(specs, prepared.keys)
     return found + [one for fold in prepared.folds for one in copies.trainings(specs, fold.keys)]
@@ -233,7 +241,7 @@ def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[s
 
 
 def _write(
-    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], results: dict[str, Any]
+    prepared: Prepared, smart: SmartRule, weights: dict[str, Tensor], results: dict[str, Any]
 ) -> Outcome:
     """Write report, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
@@ -241,17 +249,12 @@ def _write(
     logger.info("%s", report)
     write_atomically(run_dir / "report.md", lambda file: file.write(report.encode()))
     write_json(run_dir / "results.json", results)
-    learners = [
-        (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
-        for spec, key in zip(prepared.specs, prepared.keys, strict=True)
-    ]
-    temperature = results["calibration"]["temperature"]
     folder = run_dir / "ensemble"
-    save_ensemble(folder, prepared.plan, best.params, names, weights, learners, temperature)
+    _save(prepared, smart, weights, results["calibration"]["temperature"], folder)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     model = None
-    if not isinstance(prepared.plan.architecture, OwnArchitecture):
+    if prepared.answers is None and not isinstance(prepared.plan.architecture, OwnArchitecture):
         # Their mean, since an image of valid may be a person's face.
         images = prepared.splits["valid"].images_SCHW[:256]
         example = images.mean(0, keepdims=True).astype(images.dtype)
@@ -259,3 +262,24 @@ def _write(
     files = [run_dir / name for name in _SHOWN if (run_dir / name).is_file()]
     tables, name = document.launch_tables(results), prepared.options.register
     return Outcome(tables, metrics, results["best"], files, model, name)
+
+
+def _save(
+    prepared: Prepared,
+    smart: SmartRule,
+    weights: dict[str, Tensor],
+    temperature: float,
+    folder: Path,
+) -> None:
+    """Write the folder to take away: with the base learners, if they were trained here."""
+    plan, names = prepared.plan, prepared.splits.class_names
+    if prepared.answers is not None:
+        predictors, prices = prepared.answers.names, prepared.prices
+        own = (temperature, prices, smart.price_weight)
+        save_selector(folder, plan, smart.params, names, predictors, weights, *own)
+        return
+    learners = [
+        (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
+        for spec, key in zip(prepared.specs, prepared.keys, strict=True)
+    ]
+    save_ensemble(folder, plan, smart.params, names, weights, learners, temperature)

@@ -155,9 +155,7 @@ class NetworkPlan:
         return _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
 
 
-def _fitting(
-    body: nn.Module, image_shape: tuple[int, ...], n_outputs: int, name: str
-) -> nn.Module:
+def _fitting(body: nn.Module, image_shape: tuple[int, ...], n_outputs: int, name: str) -> nn.Module:
     """Return the module, after a check that it maps images to `n_outputs` scores."""
     rule = f"scores of shape (2, {n_outputs}) from {name} for two images of shape {image_shape}"
     was_training = body.training
@@ -172,9 +170,7 @@ def _fitting(
     return body
 
 
-def _lenet(
-    channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int
-) -> nn.Module:
+def _lenet(channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """Two 5x5 convolutions and three linear layers: the paper's MNIST and CIFAR-10 learner."""
     first, second = channels
     depth, *sides = image_shape
@@ -219,9 +215,7 @@ def _convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _resnet9(
-    channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int
-) -> nn.Module:
+def _resnet9(channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """Eight 3x3 convolutions with batch norm and one linear layer: the paper's FER2013 learner.
 
     Widths (64, 128, 256, 512) give its 64, 128, 128, 128, 256, 512, 512, 512.

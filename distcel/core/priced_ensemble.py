@@ -1,25 +1,28 @@
 """The smart ensemble whose learners have prices: whom to ask, and how to combine what they say.
 
-One selection net serves every weight of price lambda. It scores each learner at `N_KNOTS` values of
-lambda, evenly spaced on a logarithmic scale; between them the scores are interpolated.
+One selection net serves every weight of price lambda. A learner's score is the sum of one for all
+lambda and one that is interpolated between `N_KNOTS` values of lambda, evenly spaced on a
+logarithmic scale; these begin at 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
+from distcel.core.ensemble import UNANSWERED, answered
+from distcel.core.networks import NetworkPlan
 from distcel.core.priced_layer import PricedKnapsackLayer
-from distcel.experiment.prices import Prices
+from distcel.experiment.prices import Prices, PriceWeight
 from distcel.experiment.types import SelectionParams
 
 N_KNOTS = 4
 # The least argument of a logarithm, and the scale of the logarithms beside probabilities.
 _LOWEST_PROBABILITY, _LOG_SCALE = 1e-3, 1 / 3
-_UNANSWERED = -10.0  # a score so low that a learner without an answer is never selected
 
 
 class SubsetVote(nn.Module):
@@ -60,11 +63,6 @@ def answer_features(probs_BNC: Tensor) -> Tensor:
     return features_BNF * answered(probs_BNC)[..., None]
 
 
-def answered(probs_BNC: Tensor) -> Tensor:
-    """Whether a learner answered, (B, N): without an answer all its probabilities are 0."""
-    return probs_BNC.sum(-1) > 0
-
-
 class PricedEnsemble(nn.Module):
     """Asks for each sample the learners that are worth their price, and lets them vote.
 
@@ -72,14 +70,16 @@ class PricedEnsemble(nn.Module):
     1, enter the knapsack layer with prices: at most k of those with c_i > lambda p_i are selected.
 
     Args:
-        selection_net: maps what it sees of B samples to scores, (B, N_KNOTS * (N - n_always)).
+        selection_net: maps what it sees of B samples to (1 + N_KNOTS) * (N - n_always) numbers.
         layer: selects of the learners that are not always asked.
         vote: combines the answers.
         prices: the prices of all N learners.
 
     Attributes:
-        price_weight: lambda in evaluation.
+        price_weight: lambda in evaluation, 0 until it is chosen.
     """
+
+    prices_N: Tensor
 
     def __init__(
         self,
@@ -91,15 +91,14 @@ class PricedEnsemble(nn.Module):
         super().__init__()
         self.selection_net, self.layer, self.vote, self.prices = selection_net, layer, vote, prices
         self.register_buffer("prices_N", torch.tensor(prices.of_learners), persistent=False)
-        self.price_weight = 0.0
-
-    prices_N: Tensor
+        self.knot_scale = nn.Parameter(torch.zeros(()))
+        self.price_weight = PriceWeight(0.0, 0.0, 0.0)
 
     def scores(self, inputs_B: Tensor) -> Tensor:
         """The scores at each knot of lambda, shape (B, N_KNOTS, N - n_always)."""
         n_scored = len(self.prices_N) - self.prices.n_always
-        scores_BKN: Tensor = self.selection_net(inputs_B).unflatten(1, (N_KNOTS, n_scored))
-        return scores_BKN
+        found_BKN: Tensor = self.selection_net(inputs_B).unflatten(1, (1 + N_KNOTS, n_scored))
+        return found_BKN[:, :1] + self.knot_scale * found_BKN[:, 1:]
 
     def mask(self, scores_BKN: Tensor, answered_BN: Tensor, weight_B: Tensor) -> Tensor:
         """The 0/1 mask of the learners that are asked, shape (B, N).
@@ -117,13 +116,15 @@ class PricedEnsemble(nn.Module):
         shares_BK = (1 - (places_B[:, None] - knots_K).abs()).clamp_min(0)
         scores_BN = normalize(torch.einsum("bk,bkn->bn", shares_BK, scores_BKN), dim=-1)
         can_BN = answered_BN[:, n_always:]
-        mask_BN = self.layer(scores_BN.masked_fill(~can_BN, _UNANSWERED), weight_B)
+        mask_BN = self.layer(scores_BN.masked_fill(~can_BN, UNANSWERED), weight_B)
         always_BN = answered_BN[:, :n_always].to(mask_BN.dtype)
         return torch.cat([always_BN, mask_BN], dim=-1)
 
     def select(self, inputs_B: Tensor, probs_BNC: Tensor) -> Tensor:
         """The mask of the learners that are asked at `price_weight`, shape (B, N)."""
-        weight_B = torch.full((len(inputs_B),), self.price_weight, device=inputs_B.device)
+        weight = self.price_weight
+        weight_B = torch.full((len(inputs_B),), weight.high, device=inputs_B.device)
+        weight_B[uniform_hash(inputs_B) < weight.share_of_low] = weight.low
         return self.mask(self.scores(inputs_B), answered(probs_BNC), weight_B)
 
     def forward(self, inputs_B: Tensor, probs_BNC: Tensor) -> Tensor:
@@ -153,6 +154,14 @@ class PricedEnsemble(nn.Module):
         return (errors_B + weight_B * spent_B).mean() + vote_loss
 
 
+def uniform_hash(inputs_B: Tensor) -> Tensor:
+    """A number in [0, 1) of what the net sees of each sample, shape (B,); the same for equals."""
+    flat_BF = inputs_B.flatten(1).double()
+    generator = torch.Generator().manual_seed(0)
+    factors_F = torch.rand(flat_BF.shape[1], generator=generator, dtype=torch.float64)
+    return (1e4 * (flat_BF @ factors_F.to(flat_BF.device))).frac().abs()
+
+
 def random_subsets(can_BN: Tensor, n_always: int, generator: torch.Generator) -> Tensor:
     """Random subsets of the learners that can answer, of every size, shape (B, N), as floats."""
     batch, n = can_BN.shape
@@ -180,7 +189,7 @@ def priced_ensemble(
     """The priced ensemble with these parameters, of which k bounds the count of selected learners.
 
     Args:
-        selection_net: has N_KNOTS outputs for each learner that is not always asked.
+        selection_net: has 1 + N_KNOTS outputs for each learner that is not always asked.
         params: the parameters of the layer.
         prices: the learners' prices.
         n_classes: C.
@@ -195,3 +204,22 @@ def priced_ensemble(
     )
     vote = SubsetVote(len(prices.of_learners), n_classes)
     return PricedEnsemble(selection_net, layer, vote, prices)
+
+
+def n_outputs(prices: Prices) -> int:
+    """The number of outputs of a priced ensemble's selection net."""
+    return (1 + N_KNOTS) * (len(prices.of_learners) - prices.n_always)
+
+
+def trained_priced_ensemble(
+    plan: NetworkPlan,
+    params: SelectionParams,
+    prices: Prices,
+    n_classes: int,
+    weights: Mapping[str, Tensor],
+) -> PricedEnsemble:
+    """The priced ensemble with these weights, on the CPU."""
+    net = plan.build(n_outputs(prices), seed=0)
+    ensemble = priced_ensemble(net, params, prices, n_classes)
+    ensemble.load_state_dict(weights)
+    return ensemble

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
-from distcel.experiment.types import AnyK, LearnerSpec, SelectionParams
+from distcel.evaluate.selection import measure_selection
+from distcel.experiment.types import AnyK, LearnerSpec
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RuleOptions, RunFacts, correct
@@ -23,14 +25,14 @@ from distcel.train.selection import TrainingTask
 
 
 def measure_test(
-    prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
+    prepared: Prepared, task: TrainingTask, smart_rule: SmartRule, network: TrainedNetwork
 ) -> dict[str, Any]:
     """Read the test split and measure the smart ensemble and the paper's other rules.
 
     Args:
         prepared: the run.
         task: the task that the selection net was trained on.
-        params: the parameters of the smart ensemble.
+        smart_rule: the smart ensemble.
         network: its trained network.
 
     Returns:
@@ -39,15 +41,20 @@ def measure_test(
         PrivateTest alone, where it can be identified, else null, and `private_test_accuracy`: its
         `accuracy`;
         `calibration`: the smart ensemble's, as `calibration` gives it; `test_readings`: how often
-        the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it.
+        the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it. With
+        given answers also what `measure_selection` returns.
     """
     test, n_readings = prepared.read_test("launch")
     smart, *rules = (RULES[key] for key in PAPER_RULES)
     valid_SC, test_SC = (
-        SmartRule(params).predict(network, task, split).numpy() for split in (task.valid, test)
+        smart_rule.predict(network, task, split).numpy() for split in (task.valid, test)
     )
     probs: dict[str, ProbsDSC] = {smart.key: test_SC[None]}
-    options = rule_options(prepared, task, params, network)
+    selection = None
+    if prepared.answers is not None:
+        selection = measure_selection(prepared.answers, task, smart_rule, network, test)
+    k = selection.k if selection else smart_rule.params.chosen_k
+    options = rule_options(prepared, task, smart_rule, network, k)
     consensus, chosen = predict_rules(rules, task.train, test, options)
     probs |= consensus
     ids = prepared.splits["test"].sample_ids.to_pylist()
@@ -56,9 +63,10 @@ def measure_test(
     if private_S.any() and not private_S.all():
         inside = {key: draws[:, private_S] for key, draws in probs.items()}
         private = accuracies(inside, test.where(private_S), prepared.specs)
-    facts = run_facts(prepared, task, params.chosen_k, prepared.search.first.k, chosen)
+    facts = run_facts(prepared, task, k, prepared.search.first.k, chosen)
     whole = accuracies(probs, test, prepared.specs)
     return {
+        **(selection.facts if selection else {}),
         **{name: value for name, value in whole.items() if name != "n_samples"},
         "calibration": calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S),
         "test_readings": n_readings,
@@ -69,17 +77,26 @@ def measure_test(
 
 
 def rule_options(
-    prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
+    prepared: Prepared,
+    task: TrainingTask,
+    smart_rule: SmartRule,
+    network: TrainedNetwork,
+    k: int,
 ) -> RuleOptions:
-    """The options of rules that train no network, beside this smart ensemble."""
+    """The options of rules that train no network, beside this smart ensemble of k learners."""
     specs, experiment = prepared.specs, prepared.experiment
     labels_S = prepared.splits["train"].labels_S  # with `holdout`, task.train is another one
+    if prepared.answers is None:
+        priors_NC = training_priors(specs, labels_S, experiment, task.seed)
+    else:  # what the predictors were trained on is not known
+        n_classes = len(prepared.splits.class_names)
+        priors_NC = np.full((len(specs), n_classes), 1 / n_classes)
     return RuleOptions(
-        k=params.chosen_k,
+        k=k,
         seed=task.seed,
         valid=task.valid,
-        priors_NC=training_priors(specs, labels_S, experiment, task.seed),
-        embed=lambda split: SmartRule(params).embed(network, task, split),
+        priors_NC=priors_NC,
+        embed=lambda split: smart_rule.embed(network, task, split),
     )
 
 
@@ -93,13 +110,16 @@ def run_facts(
 ) -> RunFacts:
     """The `RunFacts` of this run, which determine the cost of its rules; arguments as there."""
     n_learners, n_classes = len(prepared.specs), len(prepared.splits.class_names)
+    cost = multiply_adds(prepared.plan, n_learners, n_classes)
+    if prepared.answers is not None:  # it cannot be known what they compute
+        cost = replace(cost, learner=0)
     return RunFacts(
         n_learners=n_learners,
         n_classes=n_classes,
         n_train=len(task.train.labels_S),
         k=k,
         first_k=k if first_k == "any" else first_k,
-        multiply_adds=multiply_adds(prepared.plan, n_learners, n_classes),
+        multiply_adds=cost,
         learned_k=learned_k,
         chosen=chosen,
     )
@@ -109,7 +129,8 @@ def accuracies(
     probs: Mapping[str, ProbsDSC], test: Split, specs: tuple[LearnerSpec, ...]
 ) -> dict[str, Any]:
     """The accuracies of the rules, by key, and of the base learners on `test`, as fractions."""
-    specialised, complementary, overall = learner_accuracies(test, specs)
+    overall = float(test.learners_correct.mean())
+    specialised, complementary = learner_accuracies(test, specs)
     accuracy = {key: float(correct(draws, test.labels_S).mean()) for key, draws in probs.items()}
     accuracy |= {ORACLE.key: oracle_accuracy(test), MEAN_LEARNER.key: overall}
     return {
@@ -121,17 +142,21 @@ def accuracies(
     }
 
 
-def learner_accuracies(split: Split, specs: tuple[LearnerSpec, ...]) -> tuple[float, float, float]:
-    """Table 1: mean accuracy of the learners on their own classes, on the others, on all.
+def learner_accuracies(
+    split: Split, specs: tuple[LearnerSpec, ...]
+) -> tuple[float | None, float | None]:
+    """Table 1: mean accuracy of the learners on their own classes, and on the others.
 
-    A learner that specialises in every class has no others and is left out of their mean.
+    A learner that specialises in every class has no others and is left out of their mean. None and
+    None if no learner specialises.
     """
+    if not any(spec.classes for spec in specs):
+        return None, None
     correct_SN = split.learners_correct
     own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
     return (
         _mean_of_columns(correct_SN, own_SN),
         _mean_of_columns(correct_SN, ~own_SN),
-        float(correct_SN.mean()),
     )
 
 

@@ -41,3 +41,17 @@ class Prices:
         """
         positive = [price for price in self.of_learners[self.n_always :] if price > 0] or [1.0]
         return 0.003 / max(positive), 1.0 / min(positive)
+
+
+@dataclass(frozen=True)
+class PriceWeight:
+    """The weight of price, lambda, in accuracy a unit of price.
+
+    It is `low` for a share of the samples and `high` for the others, so that the mean price can be
+    any between those of the two. A hash of what the selection net sees decides which one a sample
+    has, so that the same sample always has the same.
+    """
+
+    high: float
+    low: float
+    share_of_low: float

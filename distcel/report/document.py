@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distcel.report import leads, notes, tables
+from distcel.report import leads, notes, selection, tables
 from distcel.report.claims import SMART, over_seeds
 from distcel.report.figures import draw_figure_2, draw_pareto
 from distcel.report.frame import (
@@ -43,15 +43,29 @@ def launch_tables(results: Results) -> str:
     read = _added_after_test({launch_title(results): results["test_read_after"]})
     left_out = _duplicates([results["n_duplicates"]])
     point = {"distcel": (results["best"], results["valid_accuracy"])}
+    given = "predictors" in results
+    spent = selection.spent(results) if given else ""
     return _joined(
         [
             f"Accuracy in % on the {results['n_samples']['test']} samples of the test split. "
-            f"{left_out}{read}{notes.of_precision([results])}{results['note']}",
-            *_table("Table 1, base learners (mean)", tables.table_1([results])),
+            f"{spent}{left_out}{read}{notes.of_precision([results])}{results['note']}",
+            *(
+                _selection_tables(results)
+                if given
+                else _table("Table 1, base learners (mean)", tables.table_1([results]))
+            ),
             *_table("Table 2, smart ensemble and consensus rules", tables.table_2([results])),
             *_table("Table 3, best sub-ensemble", tables.table_3(point, results)),
         ]
     )
+
+
+def _selection_tables(results: Results) -> list[str]:
+    parts = _table("Predictors", selection.predictors(results))
+    if results["front"]:
+        parts += _table("Accuracy over price", selection.front(results))
+    caption = "Who is asked, in % of the test samples of a class"
+    return [*parts, *_table(caption, selection.asked_by_class(results))]
 
 
 def reproduction_title(results: Results) -> str:

@@ -14,21 +14,20 @@ from torch import Tensor
 
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import Network
-from distcel.core.priced_ensemble import PricedEnsemble, priced_ensemble
+from distcel.core.priced_ensemble import PricedEnsemble, trained_priced_ensemble
 from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
+from distcel.experiment.prices import PriceWeight
 from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.front import FrontPoint, best_within, pareto, weights_of
 from distcel.train.loop import to_tensor
 from distcel.train.selection import (
     TrainingTask,
     best_k,
     predict_split,
     split_accuracy_over_k,
-    split_front,
 )
 
 _BATCH = 256  # number of images that are embedded at once
@@ -40,11 +39,11 @@ class SmartRule:
 
     Attributes:
         params: the trial's point.
-        price_weight: lambda in predictions, where the learners have prices.
+        price_weight: lambda in predictions, where the learners have prices and it is chosen.
     """
 
     params: SelectionParams
-    price_weight: float = 0.0
+    price_weight: PriceWeight | None = None
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
@@ -58,21 +57,22 @@ class SmartRule:
 
     def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities (Eq. 11), shape (S, C)."""
-        return predict_split(self._ensemble(trained, task), split)
+        return predict_split(self.ensemble(trained, task), split)
 
     @torch.inference_mode()
     def embed(
         self, trained: TrainedNetwork, task: TrainingTask, split: Split
     ) -> NDArray[np.float32]:
         """The selection net's embedding of every image, shape (S, D)."""
-        net = self._ensemble(trained, task).selection_net.eval()
+        net = self.ensemble(trained, task).selection_net.eval()
         assert isinstance(net, Network), "a plan builds no other"
         images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
         return torch.cat([net.embed(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
 
-    def _ensemble(
+    def ensemble(
         self, trained: TrainedNetwork, task: TrainingTask
     ) -> SmartEnsemble | PricedEnsemble:
+        """The ensemble with the trained weights, on the CPU."""
         if task.prices is not None:
             return trained_priced(trained, task, self.params, self.price_weight)
         _, n_learners, n_classes = task.train.probs_SNC.shape
@@ -80,30 +80,20 @@ class SmartRule:
 
 
 def trained_priced(
-    trained: TrainedNetwork, task: TrainingTask, params: SelectionParams, price_weight: float
+    trained: TrainedNetwork,
+    task: TrainingTask,
+    params: SelectionParams,
+    price_weight: PriceWeight | None = None,
 ) -> PricedEnsemble:
-    """The priced ensemble with these weights, on the CPU, at one weight of price."""
+    """The priced ensemble with these weights, on the CPU."""
     assert task.prices is not None, "the learners have prices"
-    net, n_classes = task.selection_net(torch.device("cpu")), task.train.probs_SNC.shape[2]
-    ensemble = priced_ensemble(net, params, task.prices, n_classes)
-    ensemble.load_state_dict(trained.state_dict)
-    ensemble.price_weight = price_weight
+    n_classes = task.train.probs_SNC.shape[2]
+    ensemble = trained_priced_ensemble(
+        task.plan, params, task.prices, n_classes, trained.state_dict
+    )
+    if price_weight is not None:
+        ensemble.price_weight = price_weight
     return ensemble
-
-
-def choose_price_weight(
-    task: TrainingTask, params: SelectionParams, trained: TrainedNetwork
-) -> tuple[float, list[FrontPoint]]:
-    """Choose lambda on valid: the most accurate within the budget.
-
-    Returns:
-        float: lambda.
-        list: the Pareto front on valid of all that were measured, by price.
-    """
-    assert task.prices is not None, "the learners have prices"
-    ensemble = trained_priced(trained, task, params, 0.0)
-    points = split_front(ensemble, task.valid, weights_of(task.prices))
-    return best_within(points, task.prices.budget).price_weight, pareto(points)
 
 
 def choose_k(

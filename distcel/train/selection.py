@@ -15,18 +15,19 @@ from torch.nn.functional import cross_entropy
 from distcel.core.ensemble import (
     AnyKEnsemble,
     SmartEnsemble,
+    answered,
     class_probabilities,
     smart_ensemble,
     sums_over_k,
 )
 from distcel.core.networks import NetworkPlan
-from distcel.core.priced_ensemble import N_KNOTS, PricedEnsemble, priced_ensemble
+from distcel.core.priced_ensemble import PricedEnsemble, n_outputs, priced_ensemble
 from distcel.data.splits import Split, Splits
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.prices import Prices
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
-from distcel.train.front import FrontPoint, best_within, measure_front, weights_of
+from distcel.train.front import FrontPoint, choose_weight, measure_front, weights_of
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 from distcel.train.subset_vote import fit_vote
 
@@ -71,10 +72,9 @@ class TrainingTask:
 
     def selection_net(self, device: torch.device) -> nn.Module:
         """An untrained selection net; the same seed gives the same weights."""
-        n_outputs, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
-        if self.prices is not None:
-            n_outputs = N_KNOTS * (n_outputs - self.prices.n_always)
-        return self.plan.build(n_outputs, self.seed, recipe.in_bfloat16).to(device)
+        n_learners, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
+        count = n_learners if self.prices is None else n_outputs(self.prices)
+        return self.plan.build(count, self.seed, recipe.in_bfloat16).to(device)
 
     def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
         """The training of a new smart ensemble; the same seed gives the same initial weights."""
@@ -147,10 +147,8 @@ class SelectionTraining:
             over_k = accuracy_over_k(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
             self.ensemble.layer.k = best_k(over_k)
         if isinstance(self.ensemble, PricedEnsemble):
-            prices = self.ensemble.prices
-            valid = *self.valid_inputs, self.valid_labels_S
-            points = measure_front(self.ensemble, *valid, weights_of(prices))
-            self.ensemble.price_weight = best_within(points, prices.budget).price_weight
+            images_SCHW, probs_SNC = self.valid_inputs
+            _choose_weight(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
         return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
@@ -189,6 +187,7 @@ def accuracy_over_k(
 ) -> list[float]:
     """The accuracy of the summed vote of k learners, a fraction, for k = 1..N."""
     scores_SN = predict(ensemble.selection_net, images_SCHW)
+    scores_SN = scores_SN.masked_fill(~answered(probs_SNC), -math.inf)
     n_correct_N = torch.zeros(scores_SN.shape[1], dtype=torch.int64, device=scores_SN.device)
     batches = (values.split(_BATCH) for values in (scores_SN, probs_SNC, labels_S))
     for scores_BN, probs_BNC, labels_B in zip(*batches, strict=True):
@@ -205,6 +204,21 @@ def best_k(accuracy_by_k: Sequence[float]) -> int:
 def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     """Compute `accuracy_over_k` of a split, on the CPU."""
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
+
+
+def _choose_weight(
+    ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor, labels_S: Tensor
+) -> list[FrontPoint]:
+    """Set the ensemble's weight of price by these samples; returns all that were measured."""
+    prices = ensemble.prices
+    points = measure_front(ensemble, inputs_S, probs_SNC, labels_S, weights_of(prices))
+    ensemble.price_weight = choose_weight(ensemble, inputs_S, probs_SNC, points, prices.budget)
+    return points
+
+
+def choose_price_weight(ensemble: PricedEnsemble, valid: Split) -> list[FrontPoint]:
+    """Set the ensemble's weight of price by valid, on the CPU; returns all that were measured."""
+    return _choose_weight(ensemble, *_tensors(valid, torch.device("cpu")))
 
 
 def split_front(

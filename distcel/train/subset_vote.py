@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distcel.core.ensemble import answered
 from distcel.core.priced_ensemble import (
     SubsetVote,
     answer_features,
-    answered,
     random_subsets,
     subset_loss,
 )
@@ -31,9 +31,7 @@ def fit_vote(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(vote.parameters(), lr=_LR, weight_decay=_DECAY)
     n_batches = -(-len(labels_S) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, _LR, total_steps=_EPOCHS * n_batches
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total_steps=_EPOCHS * n_batches)
     for _ in range(_EPOCHS):
         order_S = torch.randperm(len(labels_S), generator=generator).to(labels_S.device)
         for batch_B in order_S.tensor_split(n_batches):
