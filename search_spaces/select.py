@@ -12,7 +12,6 @@ from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
-    IntDistribution,
 )
 
 from distcel.experiment.architecture import Architecture

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
-from distcel.evaluate.selection import measure_selection
+from distcel.evaluate.details import measure_details, rivals_on_valid
+from distcel.evaluate.selection import measure_selection, selected
 from distcel.experiment.types import AnyK, LearnerSpec
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
@@ -26,7 +27,7 @@ from distcel.train.selection import TrainingTask
 
 def measure_test(
     prepared: Prepared, task: TrainingTask, smart_rule: SmartRule, network: TrainedNetwork
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the test split and measure the smart ensemble and the paper's other rules.
 
     Args:
@@ -43,6 +44,7 @@ def measure_test(
         `calibration`: the smart ensemble's, as `calibration` gives it; `test_readings`: how often
         the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it. With
         given answers also what `measure_selection` returns.
+        dict: for `details.json`, as `measure_details` gives it, and `rivals_on_valid`.
     """
     test, n_readings = prepared.read_test("launch")
     smart, *rules = (RULES[key] for key in PAPER_RULES)
@@ -65,15 +67,22 @@ def measure_test(
         private = accuracies(inside, test.where(private_S), prepared.specs)
     facts = run_facts(prepared, task, k, prepared.search.first.k, chosen)
     whole = accuracies(probs, test, prepared.specs)
-    return {
+    calibrated = calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S)
+    # Of given predictors the page has no samples: they may be anything.
+    scores_SN = None if prepared.answers else smart_rule.scores(network, task, test)
+    dataset, temperature = prepared.experiment.dataset, calibrated["temperature"]
+    asked_SN = selected(smart_rule, network, task, test)
+    details = measure_details(dataset, test, test_SC, asked_SN, scores_SN, k, temperature)
+    measured = {
         **(selection.facts if selection else {}),
         **{name: value for name, value in whole.items() if name != "n_samples"},
-        "calibration": calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S),
+        "calibration": calibrated,
         "test_readings": n_readings,
         "private_test": private,
         "private_test_accuracy": private["accuracy"] if private else None,
         "rules": {rule.key: rule.describe(facts) for rule in (smart, *rules, ORACLE)},
     }
+    return measured, details | {"rivals_on_valid": rivals_on_valid(options)}
 
 
 def rule_options(
@@ -129,8 +138,7 @@ def accuracies(
     probs: Mapping[str, ProbsDSC], test: Split, specs: tuple[LearnerSpec, ...]
 ) -> dict[str, Any]:
     """The accuracies of the rules, by key, and of the base learners on `test`, as fractions."""
-    overall = float(test.learners_correct.mean())
-    specialised, complementary = learner_accuracies(test, specs)
+    specialised, complementary, overall = learner_accuracies(test, specs)
     accuracy = {key: float(correct(draws, test.labels_S).mean()) for key, draws in probs.items()}
     accuracy |= {ORACLE.key: oracle_accuracy(test), MEAN_LEARNER.key: overall}
     return {
@@ -144,19 +152,20 @@ def accuracies(
 
 def learner_accuracies(
     split: Split, specs: tuple[LearnerSpec, ...]
-) -> tuple[float | None, float | None]:
-    """Table 1: mean accuracy of the learners on their own classes, and on the others.
+) -> tuple[float | None, float | None, float]:
+    """Table 1: mean accuracy of the learners on their own classes, on the others, on all.
 
-    A learner that specialises in every class has no others and is left out of their mean. None and
-    None if no learner specialises.
+    A learner that specialises in every class has no others and is left out of their mean. The first
+    two are None if no learner specialises.
     """
-    if not any(spec.classes for spec in specs):
-        return None, None
     correct_SN = split.learners_correct
+    if not any(spec.classes for spec in specs):
+        return None, None, float(correct_SN.mean())
     own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
     return (
         _mean_of_columns(correct_SN, own_SN),
         _mean_of_columns(correct_SN, ~own_SN),
+        float(correct_SN.mean()),
     )
 
 

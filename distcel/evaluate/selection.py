@@ -43,17 +43,17 @@ def measure_selection(
     """Measure whom the smart ensemble asks on test, and what it pays.
 
     Returns:
-        Selection: its facts are `predictors`, a list of `name`, `price`, `accuracy`, `asked` (the
-        share of the samples of test) and `unanswered` (by split); `class_names`; `n_raised`,
-        as in `Answers`;
-        `asked_by_class`, a list for each class of the share for each predictor; `price` and
-        `valid_price`, means of a sample, `price_by_class`, `price_weight` (a `PriceWeight`),
-        `budget` and `front`, a list of `lambda`, `valid_price`, `valid_accuracy`, `price` and `accuracy`, where the
-        predictors have prices, else null.
+        Selection: its facts are `predictors`, a list of `name`, `price`, `always` (whether it is
+        asked for every sample), `accuracy`, `asked` (the share of the samples of test) and
+        `unanswered` (by split); `class_names`; `n_raised`, as in `Answers`; `sees_features`,
+        whether the net sees more than answers; `asked_by_class`, a list for each class of the share
+        for each predictor; `price` and `valid_price`, means of a sample, `price_by_class`,
+        `price_weight` (a `PriceWeight`), `budget` and `front`, a list of `lambda`, `valid_price`,
+        `valid_accuracy`, `price` and `accuracy`, where the predictors have prices, else null.
     """
     valid_SN, test_SN = (selected(smart, network, task, split) for split in (task.valid, test))
-    classes = range(len(answers.splits.class_names))
-    by_class = [test_SN[test.labels_S == c] for c in classes]
+    n_classes = len(answers.splits.class_names)
+    by_class = [test_SN[test.labels_S == c] for c in range(n_classes)]
     accuracy_N = test.learners_correct.mean(0)
     prices = task.prices.of_learners if task.prices else [None] * len(answers.names)
     n_unanswered = answers.n_unanswered
@@ -61,6 +61,7 @@ def measure_selection(
         {
             "name": name,
             "price": price,
+            "always": i < answers.n_always,
             "accuracy": float(accuracy),
             "asked": float(asked),
             "unanswered": {split: counts[i] for split, counts in n_unanswered.items()},
@@ -73,6 +74,7 @@ def measure_selection(
         "predictors": predictors,
         "class_names": list(answers.splits.class_names),
         "n_raised": answers.n_raised,
+        "sees_features": test.images_SCHW[0].size > 3 * n_classes * answers.n_always,
         "asked_by_class": [mask.mean(0).tolist() for mask in by_class],
         **_spent(task, smart, network, valid_SN, test_SN, test),
     }

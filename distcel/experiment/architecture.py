@@ -43,7 +43,7 @@ class Architecture:
 # From a number of outputs and an image shape (channels, height, width) to a torch.nn.Module, which
 # maps standardised float images (B, channels, height, width) to scores (B, outputs). Where the net
 # sees numbers in place of images, their shape is (F,).
-NetworkFunction = Callable[[int, tuple[int, ...]], Any]
+NetworkFunction = Callable[[int, Any], Any]
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,10 @@ def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) ->
 
 def mean_output(probs_SNC: Probabilities) -> Probabilities:
     """The mean of the outputs of the learners that have one, (S, C)."""
-    n_answered_S1 = probs_SNC.any(-1).sum(1, keepdims=True)
+    n_answered_S1 = probs_SNC.any(-1).sum(1, keepdims=True).astype(np.float32)
     mean_SC: Probabilities = probs_SNC.mean(1)
-    if n_answered_S1.min(initial=probs_SNC.shape[1]) == probs_SNC.shape[1]:
-        return mean_SC
-    mean_SC = probs_SNC.sum(1) / n_answered_S1.clip(1).astype(np.float32)
+    if (n_answered_S1 < probs_SNC.shape[1]).any():
+        mean_SC *= probs_SNC.shape[1] / n_answered_S1.clip(1)
     return mean_SC
 
 

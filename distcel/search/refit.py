@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from distcel.train.selection import (
     split_accuracy_over_k,
 )
 
-_BATCH = 256  # number of images that are embedded at once
+_BATCH = 256  # number of images in memory at once
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,16 @@ class SmartRule:
         """The selection net's embedding of every image, shape (S, D)."""
         net = self.ensemble(trained, task).selection_net.eval()
         assert isinstance(net, Network), "a plan builds no other"
-        images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
-        return torch.cat([net.embed(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
+        return _in_batches(net.embed, split)
+
+    @torch.inference_mode()
+    def scores(
+        self, trained: TrainedNetwork, task: TrainingTask, split: Split
+    ) -> NDArray[np.float32]:
+        """The scores of the learners for every image (Eqs. 8-9), shape (S, N)."""
+        ensemble = self.ensemble(trained, task).eval()
+        assert isinstance(ensemble, SmartEnsemble), "with prices there are scores for each lambda"
+        return _in_batches(ensemble.scores, split)
 
     def ensemble(
         self, trained: TrainedNetwork, task: TrainingTask
@@ -94,6 +102,11 @@ def trained_priced(
     if price_weight is not None:
         ensemble.price_weight = price_weight
     return ensemble
+
+
+def _in_batches(measure: Callable[[Tensor], Tensor], split: Split) -> NDArray[np.float32]:
+    images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
+    return torch.cat([measure(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
 
 
 def choose_k(

@@ -141,7 +141,7 @@ class SelectionTraining:
         return measured_epoch(self.training, self._valid_logits, self.valid_labels_S)
 
     def _valid_logits(self) -> Tensor:
-        """The ensemble's logits on valid, at its best k or weight of price if it has one for all."""
+        """The ensemble's logits on valid, at the best k or weight of price of a net for all."""
         if isinstance(self.ensemble, AnyKEnsemble):
             images_SCHW, probs_SNC = self.valid_inputs
             over_k = accuracy_over_k(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
