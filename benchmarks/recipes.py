@@ -79,7 +79,8 @@ def measure(
     seconds = time.monotonic() - started
     valid = replace(task.valid, probs_SNC=np.stack(probs, axis=1))
     specialised, complementary, overall = learner_accuracies(valid, specs)
-    assert specialised is not None and complementary is not None, "these are specialists"
+    assert specialised is not None, "these are specialists"
+    assert complementary is not None, "these are specialists"
     return specialised, complementary, overall, trained / seconds
 
 

@@ -158,7 +158,7 @@ def _search_and_test(
     best, smart = replace(best, params=params), SmartRule(params)
     if task.prices is not None:
         priced = trained_priced(network, task, params)
-        choose_price_weight(priced, task.valid)
+        choose_price_weight(priced, task)
         smart = replace(smart, price_weight=priced.price_weight)
     store.close(prepared.search.num_samples)
     # The test split is read only here, after everything is chosen.

@@ -110,7 +110,7 @@ def _front(
 ) -> list[dict[str, float]]:
     """The front that valid has, with what test has at the same weights of price."""
     ensemble = trained_priced(network, task, smart.params)
-    valid = pareto(choose_price_weight(ensemble, task.valid))
+    valid = pareto(choose_price_weight(ensemble, task))
     on_test = split_front(ensemble, test, [point.price_weight for point in valid])
     return [
         {

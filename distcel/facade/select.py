@@ -56,7 +56,7 @@ def select(
         features: what the selection net sees: a folder of images, or a table or array of numbers.
         always: predictors that are asked for every sample; the selection net sees their answers.
         prices: a JSON object from the predictors' names to their prices, in any one unit.
-        budget: the highest mean price of a sample on valid; None sets no limit.
+        budget: the highest mean price of a sample of train and valid; None sets no limit.
         shares: shares of train, valid and test, where the truth has no splits.
         image_size: side in pixels that images are resized to; None keeps their own.
         experiment: recipes, network and search space; None takes those of search_spaces/select.py.

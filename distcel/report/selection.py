@@ -62,7 +62,7 @@ def spent(results: Results) -> str:
     limit = "no limit" if budget is None else f"a limit of {_number(budget)}"
     return (
         f"Mean price of a sample on test {_number(results['price'])}, on valid "
-        f"{_number(results['valid_price'])}, with {limit} on valid. "
+        f"{_number(results['valid_price'])}, with {limit} on train and valid. "
     )
 
 

@@ -148,7 +148,12 @@ class SelectionTraining:
             self.ensemble.layer.k = best_k(over_k)
         if isinstance(self.ensemble, PricedEnsemble):
             images_SCHW, probs_SNC = self.valid_inputs
-            _choose_weight(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
+            prices, labels_S = self.ensemble.prices, self.valid_labels_S
+            weights = weights_of(prices)
+            points = measure_front(self.ensemble, images_SCHW, probs_SNC, labels_S, weights)
+            self.ensemble.price_weight = choose_weight(
+                self.ensemble, images_SCHW, probs_SNC, points, prices.budget
+            )
         return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
@@ -206,19 +211,29 @@ def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 
-def _choose_weight(
-    ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor, labels_S: Tensor
-) -> list[FrontPoint]:
-    """Set the ensemble's weight of price by these samples; returns all that were measured."""
-    prices = ensemble.prices
-    points = measure_front(ensemble, inputs_S, probs_SNC, labels_S, weights_of(prices))
+def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask) -> list[FrontPoint]:
+    """Set the ensemble's weight of price, on the CPU.
+
+    Accuracy is that on valid. The price is that on train and valid together: it needs no label, and
+    more samples make its mean more certain.
+
+    Returns:
+        list: the ensemble on valid at every weight that was measured.
+    """
+    prices, cpu = ensemble.prices, torch.device("cpu")
+    weights = weights_of(prices)
+    on_train, on_valid = (
+        split_front(ensemble, split, weights) for split in (task.train, task.valid)
+    )
+    share = len(task.valid.labels_S) / (len(task.train.labels_S) + len(task.valid.labels_S))
+    points = [
+        replace(v, price=share * v.price + (1 - share) * t.price)
+        for t, v in zip(on_train, on_valid, strict=True)
+    ]
+    of_train, of_valid = _tensors(task.train, cpu), _tensors(task.valid, cpu)
+    inputs_S, probs_SNC = (torch.cat([of_train[i], of_valid[i]]) for i in (0, 1))
     ensemble.price_weight = choose_weight(ensemble, inputs_S, probs_SNC, points, prices.budget)
-    return points
-
-
-def choose_price_weight(ensemble: PricedEnsemble, valid: Split) -> list[FrontPoint]:
-    """Set the ensemble's weight of price by valid, on the CPU; returns all that were measured."""
-    return _choose_weight(ensemble, *_tensors(valid, torch.device("cpu")))
+    return on_valid
 
 
 def split_front(
