@@ -22,9 +22,9 @@ from distcel.core.ensemble import (
 )
 from distcel.core.networks import NetworkPlan
 from distcel.core.priced_ensemble import PricedEnsemble, n_outputs, priced_ensemble
-from distcel.data.splits import Split, Splits
+from distcel.data.splits import Split, Splits, joined
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.prices import Prices
+from distcel.experiment.prices import Prices, PriceWeight
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.front import FrontPoint, choose_weight, measure_front, weights_of
@@ -211,29 +211,24 @@ def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 
-def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask) -> list[FrontPoint]:
-    """Set the ensemble's weight of price, on the CPU.
+def choose_price_weight(
+    ensemble: PricedEnsemble, task: TrainingTask, on_valid: Sequence[FrontPoint]
+) -> PriceWeight:
+    """The weight of price of an ensemble that is trained on train and valid, on the CPU.
 
-    Accuracy is that on valid. The price is that on train and valid together: it needs no label, and
-    more samples make its mean more certain.
-
-    Returns:
-        list: the ensemble on valid at every weight that was measured.
+    Args:
+        ensemble: the ensemble, whose mean price on train and valid is the one that a budget limits:
+            it needs no label.
+        task: the splits.
+        on_valid: an ensemble that is trained without valid, on valid, at each of `weights_of`: its
+            accuracies decide.
     """
-    prices, cpu = ensemble.prices, torch.device("cpu")
-    weights = weights_of(prices)
-    on_train, on_valid = (
-        split_front(ensemble, split, weights) for split in (task.train, task.valid)
-    )
-    share = len(task.valid.labels_S) / (len(task.train.labels_S) + len(task.valid.labels_S))
-    points = [
-        replace(v, price=share * v.price + (1 - share) * t.price)
-        for t, v in zip(on_train, on_valid, strict=True)
-    ]
-    of_train, of_valid = _tensors(task.train, cpu), _tensors(task.valid, cpu)
-    inputs_S, probs_SNC = (torch.cat([of_train[i], of_valid[i]]) for i in (0, 1))
-    ensemble.price_weight = choose_weight(ensemble, inputs_S, probs_SNC, points, prices.budget)
-    return on_valid
+    both = joined(task.train, task.valid)
+    prices, weights = ensemble.prices, [point.price_weight for point in on_valid]
+    priced = split_front(ensemble, both, weights)
+    points = [replace(v, price=p.price) for v, p in zip(on_valid, priced, strict=True)]
+    inputs_S, probs_SNC, _ = _tensors(both, torch.device("cpu"))
+    return choose_weight(ensemble, inputs_S, probs_SNC, points, prices.budget)
 
 
 def split_front(
