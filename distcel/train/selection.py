@@ -27,7 +27,13 @@ from distcel.experiment.errors import DivergedError
 from distcel.experiment.prices import Prices, PriceWeight
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
-from distcel.train.front import FrontPoint, choose_weight, measure_front, weights_of
+from distcel.train.front import (
+    FrontPoint,
+    measure_front,
+    price_to_spend,
+    weight_at,
+    weights_of,
+)
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 from distcel.train.subset_vote import fit_vote
 
@@ -151,8 +157,12 @@ class SelectionTraining:
             prices, labels_S = self.ensemble.prices, self.valid_labels_S
             weights = weights_of(prices)
             points = measure_front(self.ensemble, images_SCHW, probs_SNC, labels_S, weights)
-            self.ensemble.price_weight = choose_weight(
-                self.ensemble, images_SCHW, probs_SNC, points, prices.budget
+            self.ensemble.price_weight = weight_at(
+                self.ensemble,
+                images_SCHW,
+                probs_SNC,
+                {point.price_weight: point.price for point in points},
+                price_to_spend(points, prices.budget),
             )
         return predict(self.ensemble, *self.valid_inputs)
 
@@ -211,24 +221,15 @@ def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 
-def choose_price_weight(
-    ensemble: PricedEnsemble, task: TrainingTask, on_valid: Sequence[FrontPoint]
-) -> PriceWeight:
-    """The weight of price of an ensemble that is trained on train and valid, on the CPU.
+def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask, limit: float) -> PriceWeight:
+    """The weight of price at which a sample of train and valid has this mean price, on the CPU.
 
-    Args:
-        ensemble: the ensemble, whose mean price on train and valid is the one that a budget limits:
-            it needs no label.
-        task: the splits.
-        on_valid: an ensemble that is trained without valid, on valid, at each of `weights_of`: its
-            accuracies decide.
+    It needs no label, so that the ensemble may have been trained on both.
     """
-    both = joined(task.train, task.valid)
-    prices, weights = ensemble.prices, [point.price_weight for point in on_valid]
-    priced = split_front(ensemble, both, weights)
-    points = [replace(v, price=p.price) for v, p in zip(on_valid, priced, strict=True)]
+    both, weights = joined(task.train, task.valid), weights_of(ensemble.prices)
+    prices = {point.price_weight: point.price for point in split_front(ensemble, both, weights)}
     inputs_S, probs_SNC, _ = _tensors(both, torch.device("cpu"))
-    return choose_weight(ensemble, inputs_S, probs_SNC, points, prices.budget)
+    return weight_at(ensemble, inputs_S, probs_SNC, prices, limit)
 
 
 def split_front(
