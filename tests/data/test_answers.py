@@ -3,77 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
 from distcel.data.answers import Answers, read_answers
 from distcel.data.splits import Split
 from distcel.experiment.types import SPLIT_NAMES
 from tests import made_data as data
-
-CLASSES = ("ant", "bee", "cow")
-LABELS = [CLASSES[i % 3] for i in range(60)]
-IDS = [f"{i:03d}" for i in range(60)]  # as numbers they would lose their zeros
-LIKELY = np.float32(0.75)
-Columns = Mapping[str, Any]
-
-
-def write(path: Path, columns: Columns) -> Path:
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        pa_csv.write_csv(table, path)
-    elif path.suffix == ".parquet":
-        pq.write_table(table, path)
-    elif path.suffix == ".feather":
-        feather.write_feather(table, path)
-    else:
-        opened = pa.ipc.new_file if path.suffix == ".arrow" else pa.ipc.new_stream
-        with opened(path, table.schema) as writer:
-            writer.write_table(table)
-    return path
-
-
-def labels(wrong_every: int = 4, confidence: float = 0.75) -> Columns:
-    """Labels of which each `wrong_every`-th is that of the next class."""
-    said = [CLASSES[(i + (i % wrong_every == 0)) % 3] for i in range(60)]
-    return {"sample_id": IDS, "label": said, "confidence": [confidence] * 60}
-
-
-def distributions(seed: int = 0) -> NDArray[np.float32]:
-    """Rows of 3 probabilities, (60, 3), all digits of them in use."""
-    return np.random.default_rng(seed).dirichlet([1, 1, 1], 60).astype(np.float32)
-
-
-def class_columns(rows: NDArray[np.float32]) -> Columns:
-    return {"sample_id": IDS, **{name: rows[:, c] for c, name in enumerate(CLASSES)}}
-
-
-def write_pool(folder: Path) -> Path:
-    """`truth.csv`, `prices.json` and three predictors, two with labels, in one folder."""
-    write(folder / "truth.csv", {"sample_id": IDS, "label": LABELS})
-    write(folder / "first.csv", labels(4))
-    write(folder / "second.csv", labels(3))
-    write(folder / "third.csv", class_columns(distributions()))
-    (folder / "prices.json").write_text('{"first": 1, "second": 0.5, "third": 0}')
-    return folder
-
-
-def read(folder: Path, *always: str, seed: int = 0) -> Answers:
-    """What the pool answers; the prices are given, as they lie in its folder."""
-    prices = folder / "prices.json"
-    return read_answers(
-        folder, folder / "truth.csv", always=always or ["first"], prices=prices, seed=seed
-    )
+from tests.made_answers import (
+    CLASSES,
+    IDS,
+    LABELS,
+    class_columns,
+    distributions,
+    labels,
+    read,
+    write,
+    write_pool,
+)
 
 
 def whole(answers: Answers) -> Split:
@@ -150,13 +101,13 @@ def test_the_label_is_the_most_probable_class_whatever_its_confidence(
     assert answers.n_raised == 3 * n_classes
     split = whole(answers)
     own = [names.index(i.partition("-")[2]) for i in split.sample_ids.to_pylist()]
-    probs_SC = split.probs_SNC[:, 1]
+    probs_SC = split.probs_SNC[:, 1].astype(np.float64)
     assert probs_SC.argmax(1).tolist() == own
     assert np.allclose(probs_SC.sum(1), 1)
     raised = probs_SC[: 3 * n_classes].max(1)
     assert (raised > 1 / n_classes).all()
     # The float32 below would be at most 1 / C, or no greater than the other classes' share.
-    below = float(np.nextafter(raised.max(), np.float32(0)))
+    below = float(np.nextafter(np.float32(raised.max()), np.float32(0)))
     assert below <= 1 / n_classes or np.float32((1 - below) / (n_classes - 1)) >= below
     assert (probs_SC[-n_classes:].max(1) == 1).all()
 
