@@ -76,7 +76,7 @@ def silent_in_train(folder: Path) -> None:
     write(folder / "first.csv", {name: values[30:] for name, values in labels().items()})
 
 
-TRUTH = {
+TRUTH: dict[str, tuple[Change, str]] = {
     "missing": (lambda d: (d / "truth.csv").unlink(), r"a readable table.*truth\.csv' \(.*No such"),
     "empty": (lambda d: (d / "truth.csv").write_text(""), "a readable table.*Empty CSV"),
     "binary": (lambda d: (d / "truth.csv").write_bytes(b"\xff\xfe\0,"), "a readable table.*truth"),
@@ -110,7 +110,7 @@ TRUTH = {
         "samples of every class in every split, but got no train samples of 'bee'",
     ),
 }
-PREDICTORS = {
+PREDICTORS: dict[str, tuple[Change, str]] = {
     "unknown file": (
         lambda d: (d / "notes.txt").touch(),
         r"one \.npy or \.npz file, or tables.*notes\.txt'",
@@ -202,7 +202,7 @@ PREDICTORS = {
         r"a readable table.*fourth\.feather",
     ),
 }
-PRICES = {
+PRICES: dict[str, tuple[Change, str]] = {
     "missing": (
         lambda d: (d / "prices.json").unlink(),
         "a readable JSON object of prices.*No such",
@@ -226,7 +226,7 @@ POOLS = {
 
 def refusal(folder: Path, **given: Any) -> str:
     """The one line in which the pool is refused."""
-    chosen = {"always": ["first"], "prices": folder / "prices.json"} | given
+    chosen: dict[str, Any] = {"always": ["first"], "prices": folder / "prices.json"} | given
     with pytest.raises(InvalidInputError) as caught:
         read_answers(chosen.pop("predictions", folder), folder / "truth.csv", **chosen)
     line = str(caught.value)
@@ -300,7 +300,7 @@ def test_a_damaged_array_is_refused(content: bytes, tmp_path: Path) -> None:
     assert re.search(r"a readable file of numpy, but got '.*all\.npy'", line)
 
 
-NUMBERS = {"sample_id": IDS, "x": np.arange(60.0)}
+NUMBERS: dict[str, Any] = {"sample_id": IDS, "x": np.arange(60.0)}
 WITH_NAN = np.where(np.arange(60) == 7, np.nan, 1)
 FEATURES: dict[str, tuple[Any, str]] = {
     "NaN": ({**NUMBERS, "y": WITH_NAN}, "finite numbers as features.*1 samples in .*'007'"),
