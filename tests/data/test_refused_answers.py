@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from distcel.data.answers import read_answers
@@ -74,6 +75,14 @@ def silent_in_train(folder: Path) -> None:
     splits = ["train"] * 30 + ["valid"] * 15 + ["test"] * 15
     write(folder / "truth.csv", {"sample_id": IDS, "label": LABELS, "split": splits})
     write(folder / "first.csv", {name: values[30:] for name, values in labels().items()})
+
+
+def not_utf8(folder: Path) -> None:
+    places, content = pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")
+    ids = pa.StringArray.from_buffers(1, places, content)
+    table = pa.table({"sample_id": ids, "label": ["ant"], "confidence": [1.0]})
+    with pa.ipc.new_file(folder / "fourth.arrow", table.schema) as writer:
+        writer.write_table(table)
 
 
 TRUTH: dict[str, tuple[Change, str]] = {
@@ -197,6 +206,7 @@ PREDICTORS: dict[str, tuple[Change, str]] = {
         lambda d: (d / "fourth.arrow").write_bytes(b"ARROW1\0\0abc"),
         r"a readable table.*fourth\.arrow",
     ),
+    "not UTF-8": (not_utf8, r"a readable table.*fourth\.arrow' \(.*UTF8"),
     "no arrow": (
         lambda d: (d / "fourth.feather").write_bytes(b"abc"),
         r"a readable table.*fourth\.feather",
