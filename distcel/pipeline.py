@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.distributions import distribution_to_json
 from torch import Tensor
 
 from distcel.evaluate.compare import compare_run
@@ -22,6 +23,8 @@ from distcel.evaluate.launch import measure_test
 from distcel.execute.jobs import Executor
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
+from distcel.report.page import write_page
+from distcel.report.parts import reproduction_title
 from distcel.search.prepare import Prepared
 from distcel.search.refit import choose_k, refit_best
 from distcel.search.search import run_search
@@ -52,7 +55,8 @@ _PACKAGES = (
     "pillow",
 )
 _EXTRA_PACKAGES = ("deslib",)
-_SHOWN = ("report.md", "results.json", "run.json")  # by trackers, where they exist
+# By trackers, where they exist.
+_SHOWN = ("report.md", "report.html", "results.json", "run.json")
 
 
 def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
@@ -93,8 +97,9 @@ def report_reproduction(first: Prepared, results: dict[str, Any], folder: Path) 
         folder: the folder for the files.
     """
     logger.info("%s", document.write_reproduction(folder, results))
+    write_page(folder)
     seeds = ", ".join(str(seed["launch"]["seed"]) for seed in results["seeds"])
-    title, options = document.reproduction_title(results), first.options
+    title, options = reproduction_title(results), first.options
     reproduction = TrackedReproduction(
         experiment=experiment_name(first.experiment.dataset),
         data=tracked_data(first),
@@ -151,9 +156,10 @@ def _search_and_test(
     best = replace(best, params=params)
     store.close(prepared.search.num_samples)
     # The test split is read only here, after everything is chosen.
-    measured = measure_test(prepared, task, best.params, network)
+    measured, detailed = measure_test(prepared, task, best.params, network)
     results = _results(prepared, best, over_k, store) | measured
-    return results, _write(prepared, best, network.state_dict, results)
+    details = _details(prepared, store) | detailed
+    return results, _write(prepared, best, network.state_dict, results, details)
 
 
 def _results(
@@ -199,6 +205,19 @@ def _results(
     }
 
 
+def _details(prepared: Prepared, store: TrialStore) -> dict[str, Any]:
+    """What `details.json` has of the search, and the names that its other parts refer to."""
+    search = prepared.search
+    return {
+        "class_names": list(prepared.splits.class_names),
+        "learners": [spec.name for spec in prepared.specs],
+        "num_samples": search.num_samples,
+        "imagenet_weights": prepared.options.imagenet_weights,
+        "space": {name: distribution_to_json(d) for name, d in search.space.items()},
+        "trials": [record.facts() for record in store.finished()],
+    }
+
+
 def _versions() -> dict[str, str]:
     extra = [package for package in _EXTRA_PACKAGES if find_spec(package)]
     packages = {package: version(package) for package in [*_PACKAGES, *extra]}
@@ -233,14 +252,20 @@ def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[s
 
 
 def _write(
-    prepared: Prepared, best: TrialRecord, weights: Mapping[str, Tensor], results: dict[str, Any]
+    prepared: Prepared,
+    best: TrialRecord,
+    weights: Mapping[str, Tensor],
+    results: dict[str, Any],
+    details: dict[str, Any],
 ) -> Outcome:
-    """Write report, results and ensemble into the run directory; returns what trackers show."""
+    """Write reports, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
     report = document.launch_report(results)
     logger.info("%s", report)
     write_atomically(run_dir / "report.md", lambda file: file.write(report.encode()))
+    write_json(run_dir / "details.json", details)
     write_json(run_dir / "results.json", results)
+    write_page(run_dir)
     learners = [
         (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
         for spec, key in zip(prepared.specs, prepared.keys, strict=True)

@@ -92,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
         command=without_uri(arguments.typed),
         **options,
     )
-    logger.info("%s/report.md, results.json, figure2 and pareto as .png and .svg", done.folder)
+    files = "report.md, report.html, results.json, figure2 and pareto as .png and .svg"
+    logger.info("%s/%s", done.folder, files)
     if arguments.json:
         put((done.folder / "results.json").read_text().rstrip("\n"))
     return 0

@@ -90,9 +90,13 @@ class SmartEnsemble(nn.Module):
         super().__init__()
         self.selection_net, self.layer, self.vote = selection_net, layer, vote
 
+    def scores(self, images_BCHW: Tensor) -> Tensor:
+        """The learners' scores for each image, of L2 norm 1 (Eqs. 8-9), shape (B, N)."""
+        return normalize(self.selection_net(images_BCHW), dim=-1)
+
     def select(self, images_BCHW: Tensor) -> Tensor:
         """The 0/1 mask of the learners selected for each image, shape (B, N)."""
-        mask_BN: Tensor = self.layer(normalize(self.selection_net(images_BCHW), dim=-1))
+        mask_BN: Tensor = self.layer(self.scores(images_BCHW))
         return mask_BN
 
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
@@ -132,7 +136,7 @@ class AnyKEnsemble(SmartEnsemble):
         """The logits of the vote, shape (B, C); in training at the drawn ks, divided by sqrt(k)."""
         if not self.training:
             return super().forward(images_BCHW, probs_BNC)
-        scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
+        scores_BN = self.scores(images_BCHW)
         parts = zip(scores_BN.chunk(_PARTS), probs_BNC.chunk(_PARTS), self.draw_ks(), strict=False)
         return torch.cat([self._tempered(scores, probs, k) for scores, probs, k in parts])
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
+from distcel.evaluate.details import measure_details, rivals_on_valid
 from distcel.experiment.types import AnyK, LearnerSpec, SelectionParams
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
@@ -24,7 +25,7 @@ from distcel.train.selection import TrainingTask
 
 def measure_test(
     prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the test split and measure the smart ensemble and the paper's other rules.
 
     Args:
@@ -40,11 +41,12 @@ def measure_test(
         `accuracy`;
         `calibration`: the smart ensemble's, as `calibration` gives it; `test_readings`: how often
         the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it.
+        dict: for `details.json`, as `measure_details` gives it, and `rivals_on_valid`.
     """
     test, n_readings = prepared.read_test("launch")
-    smart, *rules = (RULES[key] for key in PAPER_RULES)
+    (smart, *rules), ensemble = (RULES[key] for key in PAPER_RULES), SmartRule(params)
     valid_SC, test_SC = (
-        SmartRule(params).predict(network, task, split).numpy() for split in (task.valid, test)
+        ensemble.predict(network, task, split).numpy() for split in (task.valid, test)
     )
     probs: dict[str, ProbsDSC] = {smart.key: test_SC[None]}
     options = rule_options(prepared, task, params, network)
@@ -58,14 +60,19 @@ def measure_test(
         private = accuracies(inside, test.where(private_S), prepared.specs)
     facts = run_facts(prepared, task, params.chosen_k, prepared.search.first.k, chosen)
     whole = accuracies(probs, test, prepared.specs)
-    return {
+    calibrated = calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S)
+    scores_SN = ensemble.scores(network, task, test)
+    dataset, temperature = prepared.experiment.dataset, calibrated["temperature"]
+    details = measure_details(dataset, test, test_SC, scores_SN, params.chosen_k, temperature)
+    measured = {
         **{name: value for name, value in whole.items() if name != "n_samples"},
-        "calibration": calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S),
+        "calibration": calibrated,
         "test_readings": n_readings,
         "private_test": private,
         "private_test_accuracy": private["accuracy"] if private else None,
         "rules": {rule.key: rule.describe(facts) for rule in (smart, *rules, ORACLE)},
     }
+    return measured, details | {"rivals_on_valid": rivals_on_valid(options)}
 
 
 def rule_options(

@@ -106,7 +106,7 @@ def compare(
     """Compare a finished run's best trial with every other rule, on the test split.
 
     This trains the smart ensemble at each k of Figure 2, and its controls. Trained networks are
-    kept in the run directory, and the comparison in its `comparison.json`.
+    kept in the run directory, and the comparison in its `comparison.json` and `report.html`.
 
     Args:
         run: a run from `fit` or `load_run`.
@@ -145,12 +145,14 @@ def compare(
     workers = workers or Workers(executor)
     load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
+    from distcel.report.page import write_page
 
     with prepared_launch(chosen, options) as prepared:
         _require_same_choice(prepared, found)
         with workers.open(chosen.network) as opened:
             comparison = compare_run(prepared, opened, beyond, gradients)
         write_json(run.run_dir / "comparison.json", {"best": found["best"], **comparison})
+        write_page(run.run_dir)
     return run.leaderboard()
 
 

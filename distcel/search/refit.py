@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.loop import to_tensor
 from distcel.train.selection import TrainingTask, best_k, predict_split, split_accuracy_over_k
 
-_BATCH = 256  # number of images that are embedded at once
+_BATCH = 256  # number of images in memory at once
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,23 @@ class SmartRule:
         """The selection net's embedding of every image, shape (S, D)."""
         net = self._ensemble(trained, task).selection_net.eval()
         assert isinstance(net, Network), "a plan builds no other"
-        images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
-        return torch.cat([net.embed(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
+        return _in_batches(net.embed, split)
+
+    @torch.inference_mode()
+    def scores(
+        self, trained: TrainedNetwork, task: TrainingTask, split: Split
+    ) -> NDArray[np.float32]:
+        """The scores of the learners for every image (Eqs. 8-9), shape (S, N)."""
+        return _in_batches(self._ensemble(trained, task).eval().scores, split)
 
     def _ensemble(self, trained: TrainedNetwork, task: TrainingTask) -> SmartEnsemble:
         _, n_learners, n_classes = task.train.probs_SNC.shape
         return trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
+
+
+def _in_batches(measure: Callable[[Tensor], Tensor], split: Split) -> NDArray[np.float32]:
+    images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
+    return torch.cat([measure(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
 
 
 def choose_k(

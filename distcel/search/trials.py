@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from distcel.experiment.errors import RunFailedError, require, require_choice
 from distcel.experiment.types import SelectionParams
@@ -59,6 +59,17 @@ class TrialRecord:
     def valid_accuracy(self) -> float:
         """Accuracy on the valid split after the last epoch that ran."""
         return self.epochs[-1].valid_accuracy
+
+    def facts(self) -> dict[str, Any]:
+        """What `details.json` has of a trial, the accuracies on valid being those of its epochs."""
+        return {
+            "number": self.number,
+            "params": self.params.as_dict(),
+            "state": self.state,
+            "valid_accuracies": [epoch.valid_accuracy for epoch in self.epochs],
+            "seconds": self.seconds,
+            "reason": self.reason,
+        }
 
 
 class NoCompleteTrialError(RunFailedError):

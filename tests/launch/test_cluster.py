@@ -92,7 +92,7 @@ def test_mlflow_has_one_parent_and_a_child_a_trial(launched: tuple[Path, list[st
     assert title == f"# {parent.info.run_name}"
     assert parent.data.tags["mlflow.note.content"] == tables
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert {"report.md", "results.json", "run.json"} <= artifacts
+    assert {"report.md", "report.html", "results.json", "run.json"} <= artifacts
     assert parent.data.params["space.epsilon"]
     assert parent.inputs is not None
     assert parent.inputs.dataset_inputs[0].dataset.name == "digits"
