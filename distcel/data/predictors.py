@@ -156,13 +156,14 @@ def _spread(
     most probable class.
     """
     answered_R, least = labels_R >= 0, _least_confidence(n_classes)
-    given_R = np.where(answered_R, confidence_R, 1).astype(np.float32)
-    q_R = np.maximum(given_R, least)
+    given_R = np.where(answered_R, confidence_R, 1)
+    q_R = np.maximum(given_R.astype(np.float32), least)
     rest_R = _rest(q_R, n_classes)
     probs_RC = np.repeat(rest_R[:, None], n_classes, axis=1)
     probs_RC[np.arange(len(q_R)), labels_R] = q_R
     probs_RC[~answered_R] = 0
-    return probs_RC, int((given_R < least).sum())
+    raised_R = (given_R <= 1 / n_classes) | (given_R.astype(np.float32) < least)
+    return probs_RC, int(raised_R.sum())
 
 
 def _least_confidence(n_classes: int) -> np.float32:
