@@ -31,11 +31,13 @@ class Predictors:
         names: the names of the predictors.
         probs_SNC: their probabilities, (S, N, C); zeros where a predictor did not answer.
         n_raised: how many confidences were raised, so that the label is the most probable one.
+        never_given: the labels that no predictor gives, where all give labels.
     """
 
     names: tuple[str, ...]
     probs_SNC: Probabilities
     n_raised: int
+    never_given: tuple[str, ...] = ()
 
 
 def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predictors:
@@ -50,11 +52,14 @@ def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predi
         InvalidInputError: something is missing, unreadable or of no known kind, does not match the
             truth, or is no probability; there are fewer than two predictors.
     """
-    paths = _predictor_files(path, {other.resolve() for other in others})
+    paths = predictor_files(path, {other.resolve() for other in others})
     if len(paths) == 1 and paths[0].suffix.lower() in ARRAY_SUFFIXES:
         read = _read_array(paths[0], truth)
     else:
-        read = _read_files(paths, truth)
+        read = read_files(paths, truth)
+    rule = f"every label of {str(truth.path)!r} from at least one predictor"
+    remedy = "name the labels alike, or leave out the samples of these classes"
+    require(not read.never_given, rule, f"none that says {list(read.never_given[:3])}", remedy)
     for name in read.names:
         require(printable(name) == name, "printable names of predictors", name, "rename it")
     rule, remedy = "at least two predictors", "give the answers of another one"
@@ -62,7 +67,8 @@ def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predi
     return read
 
 
-def _predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
+def predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
+    """The files of the folder but for `others`, or the array; raises InvalidInputError."""
     if not path.is_dir():
         known = path.is_file() and path.suffix.lower() in ARRAY_SUFFIXES
         rule = "a folder with a file for each predictor, or one .npy or .npz file"
@@ -88,7 +94,8 @@ def _predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
     return files
 
 
-def _read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
+def read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
+    """Read a table a predictor; raises InvalidInputError."""
     shape = (len(truth.ids), len(paths), len(truth.class_names))
     probs_SNC, n_raised = np.zeros(shape, np.float32), 0
     given_C, all_labels = np.zeros(shape[-1], np.bool_), True
@@ -105,10 +112,8 @@ def _read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
             all_labels = False
         probs_SNC[rows_R, i] = probs_RC
     never = [name for name, given in zip(truth.class_names, given_C, strict=True) if not given]
-    rule = f"every label of {str(truth.path)!r} from at least one predictor"
-    remedy = "name the labels alike, or leave out the samples of these classes"
-    require(not (all_labels and never), rule, f"none that says {never[:3]}", remedy)
-    return Predictors(tuple(path.stem for path in paths), probs_SNC, n_raised)
+    names = tuple(path.stem for path in paths)
+    return Predictors(names, probs_SNC, n_raised, tuple(never) if all_labels else ())
 
 
 def _rows_in_truth(table: Table, truth: Truth) -> NDArray[np.int64]:
