@@ -10,6 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from distcel.report.claims import SMART
 from distcel.report.figures import IN_PARETO
 from distcel.report.frame import Results, curve_keys, over_k, rule_titles
 from distcel.report.pareto import CostPoint
@@ -67,7 +68,9 @@ def accuracy_over_k(launch: Results, rivals: Mapping[str, float]) -> go.Figure:
     figure = new_figure("k, learners that vote", "valid accuracy, %")
     reached = [100 * accuracy for accuracy in launch["valid_accuracy_over_k"]]
     ks, chosen = list(range(1, len(reached) + 1)), launch["best"]["k"]
-    figure.add_scatter(x=ks, y=reached, mode="lines+markers", name="e2e-CEL", **_look(0))
+    figure.add_scatter(
+        x=ks, y=reached, mode="lines+markers", name=launch["rules"][SMART]["title"], **_look(0)
+    )
     for i, (title, accuracy) in enumerate(rivals.items(), 1):
         look = {"line": {"color": _colour(i), "dash": "dash"}}
         both = [100 * accuracy] * 2
