@@ -30,7 +30,8 @@ class Predictors:
     Attributes:
         names: the names of the predictors.
         probs_SNC: their probabilities, (S, N, C); zeros where a predictor did not answer.
-        n_raised: how many confidences were raised, so that the label is the most probable one.
+        n_raised: how many confidences were at most 1/C. All of such a predictor are raised, so that
+            the label is the most probable class.
         never_given: the labels that no predictor gives, where all give labels.
     """
 
@@ -154,21 +155,23 @@ def _labels_and_confidences(
 def _spread(
     labels_R: NDArray[np.int64], confidence_R: NDArray[np.float64], n_classes: int
 ) -> tuple[Probabilities, int]:
-    """Rows of probabilities, (R, C), and how many confidences were raised.
+    """Rows of probabilities, (R, C), and how many confidences were at most 1 / C.
 
     The label has the confidence q, and every other class (1 - q) / (C - 1). With q of at most 1 / C
-    another class would be as probable: it is raised to the next float32 that makes the label the
-    most probable class.
+    another class would be as probable. If a predictor has such confidences, they are on another
+    scale: all of its q become 1 / C + (1 - 1 / C) q, which keeps their order.
     """
     answered_R, least = labels_R >= 0, _least_confidence(n_classes)
     given_R = np.where(answered_R, confidence_R, 1)
+    low_R = (given_R <= 1 / n_classes) | (given_R.astype(np.float32) < least)
+    if low_R.any():
+        given_R = 1 / n_classes + (1 - 1 / n_classes) * given_R
     q_R = np.maximum(given_R.astype(np.float32), least)
     rest_R = _rest(q_R, n_classes)
     probs_RC = np.repeat(rest_R[:, None], n_classes, axis=1)
     probs_RC[np.arange(len(q_R)), labels_R] = q_R
     probs_RC[~answered_R] = 0
-    raised_R = (given_R <= 1 / n_classes) | (given_R.astype(np.float32) < least)
-    return probs_RC, int(raised_R.sum())
+    return probs_RC, int(low_R.sum())
 
 
 def _least_confidence(n_classes: int) -> np.float32:

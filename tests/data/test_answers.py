@@ -104,12 +104,16 @@ def test_the_label_is_the_most_probable_class_whatever_its_confidence(
     probs_SC = split.probs_SNC[:, 1].astype(np.float64)
     assert probs_SC.argmax(1).tolist() == own
     assert np.allclose(probs_SC.sum(1), 1)
-    raised = probs_SC[: 3 * n_classes].max(1)
-    assert (raised > 1 / n_classes).all()
-    # The float32 below would be at most 1 / C, or no greater than the other classes' share.
-    below = float(np.nextafter(np.float32(raised.max()), np.float32(0)))
-    assert below <= 1 / n_classes or np.float32((1 - below) / (n_classes - 1)) >= below
-    assert (probs_SC[-n_classes:].max(1) == 1).all()
+    by_confidence = probs_SC.max(1).reshape(len(given), n_classes)
+    assert (by_confidence > 1 / n_classes).all()
+    assert (np.diff(by_confidence[:, 0]) > 0).all()  # their order is kept
+    np.testing.assert_allclose(by_confidence[1], 1 / n_classes + (1 - 1 / n_classes) * given[1])
+    assert (by_confidence[-1] == 1).all()
+
+
+def test_confidences_above_one_over_c_are_kept_as_they_are(tmp_path: Path) -> None:
+    write_pool(tmp_path)
+    assert read(tmp_path).n_raised == 0
 
 
 def test_probabilities_by_class_are_kept_bit_for_bit_in_any_order_of_columns(
