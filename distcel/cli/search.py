@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from distcel.cli.output import put, show_log
+from distcel.cli.output import put, run_shown
 from distcel.cli.signals import unwind_on_signals
 from distcel.execute.address import chosen_address
 from distcel.execute.workers import ExecutorName, Workers
@@ -133,7 +133,19 @@ def add_worker_flags(flags: argparse.ArgumentParser, register: bool = True) -> N
 def add_output_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags that choose what is printed."""
     add = flags.add_argument
-    add("-q", "--quiet", action="store_true", help="print errors only (off)")
+    amount = flags.add_mutually_exclusive_group()
+    amount.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print warnings, errors and the report alone (off)",
+    )
+    amount.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print a line for each epoch as well, and Ray's own log (off)",
+    )
     add("--json", action="store_true", help="print results.json, and the log on stderr (off)")
 
 
@@ -153,20 +165,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     from distcel.facade.fit import fit
 
-    show_log(arguments.quiet, arguments.json)
-    done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
+    chosen = {"run_dir": run_dir, "seed": seed, "workers": workers(arguments), **options}
+    with run_shown(arguments):
+        done = fit(arguments.dataset, **chosen)
     show_end(arguments, done.run_dir, started)
-    if arguments.json:
-        put((done.run_dir / "results.json").read_text().rstrip("\n"))
     return 0
 
 
 def show_end(arguments: argparse.Namespace, run_dir: Path, started: float) -> None:
-    """Log where the results are, and how to compare runs."""
+    """Log where the results are and how to compare runs, and print them as the flags say."""
     logger.info("%s/results.json after %.0f s", run_dir, time.monotonic() - started)
     uri = tracking_uri(arguments.mlflow_uri, run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
+    put_result(arguments, run_dir)
+
+
+def put_result(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print results.json with --json, and with --quiet the report, which the log has otherwise."""
+    if arguments.json:
+        put((folder / "results.json").read_text().rstrip("\n"))
+    elif arguments.quiet:
+        put((folder / "report.md").read_text().rstrip("\n"))
 
 
 def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -199,7 +219,8 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def workers(arguments: argparse.Namespace) -> Workers:
     """Where trainings run; `ray.init` replaces the signal handlers, so they are installed again."""
     executor, address = arguments.executor, arguments.address
-    return Workers(executor, address, arguments.gpus_per_worker, connected=unwind_on_signals)
+    share, log = arguments.gpus_per_worker, arguments.verbose
+    return Workers(executor, address, share, connected=unwind_on_signals, ray_log=log)
 
 
 def how_to_compare(mlflow_uri: str) -> str:

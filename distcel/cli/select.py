@@ -8,11 +8,10 @@ No predictor is trained. The same command again continues where it was stopped.
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 from pathlib import Path
 
-from distcel.cli.output import put, show_log
+from distcel.cli.output import run_shown
 from distcel.cli.search import (
     add_output_flags,
     add_worker_flags,
@@ -22,8 +21,6 @@ from distcel.cli.search import (
     workers,
 )
 from distcel.experiment.errors import invalid, require, require_count, require_positive
-
-logger = logging.getLogger(__name__)
 
 SUMMARY = "learn which of your own predictors to ask for each sample"
 
@@ -108,27 +105,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     from distcel.facade.select import select
 
-    show_log(arguments.quiet, arguments.json)
-    done = select(
-        arguments.predictions,
-        arguments.truth,
-        features=arguments.features,
-        always=arguments.always,
-        prices=arguments.prices,
-        budget=arguments.budget,
-        shares=shares,
-        image_size=arguments.image_size,
-        run_dir=arguments.run_dir,
-        num_samples=arguments.num_samples,
-        seed=arguments.seed,
-        time_budget=arguments.time_budget,
-        fixed=fixed,
-        mlflow_uri=arguments.mlflow_uri,
-        workers=workers(arguments),
-    )
+    with run_shown(arguments):
+        done = select(
+            arguments.predictions,
+            arguments.truth,
+            features=arguments.features,
+            always=arguments.always,
+            prices=arguments.prices,
+            budget=arguments.budget,
+            shares=shares,
+            image_size=arguments.image_size,
+            run_dir=arguments.run_dir,
+            num_samples=arguments.num_samples,
+            seed=arguments.seed,
+            time_budget=arguments.time_budget,
+            fixed=fixed,
+            mlflow_uri=arguments.mlflow_uri,
+            workers=workers(arguments),
+        )
     show_end(arguments, done.run_dir, started)
-    if arguments.json:
-        put((done.run_dir / "results.json").read_text().rstrip("\n"))
     return 0
 
 

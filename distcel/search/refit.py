@@ -212,7 +212,7 @@ def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path)
         best = best_trial(store.snapshot())
         title = f"refit of trial {best.number}"
         rules = {title: SmartRule(best.params)}
-        found = train_missing(rules, shared, executor, folder)[title]
+        found = train_missing(rules, shared, executor, folder, stage="refit")[title]
         if isinstance(found, TrainedNetwork):
             return found, replace(best, epochs=found.epochs, worker=found.worker)
         store.fail(best.number, found.reason)

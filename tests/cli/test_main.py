@@ -21,6 +21,7 @@ OF_ALL_SEARCHES = {
     *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
     *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
     *("--register", "--gpus-per-worker", "-q", "--quiet", "--json"),
+    *("-v", "--verbose"),
 }
 OPTIONS = {
     "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},
@@ -28,7 +29,7 @@ OPTIONS = {
         *OF_ALL_SEARCHES,
         *("--seeds", "--beyond", "--gradients", "--results-dir", "--results-pages"),
     },
-    "report": {"--pages", "RUN"},
+    "report": {"--open", "--pages", "RUN"},
     "status": {"--json", "RUN"},
     "predict": {"--explain", "--json", "RUN", "IMAGE"},
 }
