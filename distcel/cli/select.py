@@ -34,9 +34,9 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="a folder with a CSV, Parquet or Arrow file a predictor, or an .npy or .npz file of "
-        "shape (samples, predictors, classes)",
+        "shape (samples, predictors, classes) (required)",
     )
-    add("--truth", type=Path, required=True, metavar="FILE", help="sample_id, label[, split]")
+    add("--truth", type=Path, required=True, metavar="FILE", help="a table with sample_id, label and, if it has it, split (required)")
     add(
         "--features",
         type=Path,
@@ -80,7 +80,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="k, epsilon, m, lr or gradient that is not searched; with prices k is the highest "
-        "number of predictors beside those that are always asked; repeatable",
+        "number of predictors beside those that are always asked; repeatable (none)",
     )
     add_worker_flags(flags, register=False)
     add_output_flags(flags)
