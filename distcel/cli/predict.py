@@ -29,7 +29,12 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     add = flags.add_argument
     add("folder", type=Path, metavar="RUN", help="a run directory, or an ensemble folder")
     add("images", nargs="*", type=Path, metavar="IMAGE", help="image files, at any size")
-    add("--predictions", type=Path, metavar="DIR", help="a table a predictor, in place of images")
+    add(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="a table a predictor, in place of images (none)",
+    )
     add(
         "--features",
         type=Path,
