@@ -36,7 +36,13 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         help="a folder with a CSV, Parquet or Arrow file a predictor, or an .npy or .npz file of "
         "shape (samples, predictors, classes) (required)",
     )
-    add("--truth", type=Path, required=True, metavar="FILE", help="a table with sample_id, label and, if it has it, split (required)")
+    add(
+        "--truth",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a table with sample_id, label and, if it has it, split (required)",
+    )
     add(
         "--features",
         type=Path,
