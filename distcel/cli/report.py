@@ -1,7 +1,8 @@
-"""Lay out the report of a run or of a reproduction anew, from its results.json alone.
+"""Lay out the report of a run or of a reproduction anew, from its JSON files alone.
 
 distcel report runs/digits-quick-seed0              a search
 distcel report runs/reproduce-digits-quick          a reproduction
+distcel report runs/digits-quick-seed0 --open       the same as a page with figures, in the browser
 distcel report --pages docs/results                 all pages of that folder, from their JSON
 """
 
@@ -9,13 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from distcel.cli.output import put, show_log
 from distcel.experiment.errors import invalid, require
 
-SUMMARY = "lay out a report anew from results.json"
+logger = logging.getLogger(__name__)
+
+SUMMARY = "lay out a report anew, as text or as a page"
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
@@ -28,21 +35,25 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         help="a run directory, or the folder of a reproduction",
     )
     flags.add_argument(
+        "--open", action="store_true", help="write report.html anew and open it in a browser (off)"
+    )
+    flags.add_argument(
         "--pages", type=Path, metavar="DIR", help="write all pages of this folder anew (none)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report, or write the pages; returns the exit status.
+    """Print the report, open it as a page, or write the pages; returns the exit status.
 
     Raises:
-        InvalidInputError: there is no results.json that this version can lay out.
+        InvalidInputError: there is no JSON that this version can lay out.
     """
     folder, pages = arguments.folder, arguments.pages
     if (folder is None) == (pages is None):
         raise invalid("RUN or --pages DIR", "both" if pages else "neither", "give one of them")
     show_log(on_stderr=True)
     if pages is not None:
+        require(not arguments.open, "--open beside a RUN", "--pages", "leave one of them out")
         require(pages.is_dir(), "--pages that is a folder", str(pages), "give docs/results, say")
 
         from distcel.report.results_page import write_pages
@@ -50,18 +61,40 @@ def run(arguments: argparse.Namespace) -> int:
         write_pages(pages)
         return 0
 
-    from distcel.report.document import launch_report, reproduction_report
-
     results = _results(folder)
-    lay_out = reproduction_report if "seeds" in results else launch_report
+    with _of_this_version(folder):
+        if arguments.open:
+            _open_page(folder)
+        else:
+            from distcel.report.document import launch_report, reproduction_report
+
+            lay_out = reproduction_report if "seeds" in results else launch_report
+            put(lay_out(results).rstrip("\n"))
+    return 0
+
+
+def _open_page(folder: Path) -> None:
+    """Write the page, print its path, and open it where there is a browser."""
+    from distcel.report.page import write_page
+
+    page = write_page(folder).absolute()
+    put(str(page))
+    if not webbrowser.open(page.as_uri()):
+        logger.info("there is no browser here: open the file in one elsewhere")
+
+
+@contextmanager
+def _of_this_version(folder: Path) -> Iterator[None]:
+    """Raise InvalidInputError for JSON that another version wrote, or that is missing."""
+    remedy = "repeat the command that made it"
     try:
-        text = lay_out(results)
+        yield
+    except FileNotFoundError as error:
+        found = f"{str(folder)!r} without {Path(error.filename).name}"
+        raise invalid("the files of this version", found, remedy) from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         found = f"{str(folder / 'results.json')!r} ({type(error).__name__}: {error})"
-        remedy = "repeat the command that made it"
         raise invalid("a results.json as this version writes it", found, remedy) from error
-    put(text.rstrip("\n"))
-    return 0
 
 
 def _results(folder: Path) -> dict[str, Any]:

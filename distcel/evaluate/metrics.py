@@ -104,10 +104,15 @@ def expected_calibration_error(
     width, each including its upper end. A bin's weight is the share of the samples in it.
     """
     confidence_S, correct_S = probs_SC.max(1), probs_SC.argmax(1) == labels_S
-    # Shares of votes lie on the bins' edges, lifted by a tie-break or rounded.
-    bin_S = np.clip(np.ceil(confidence_S * BINS - 1e-4).astype(int) - 1, 0, BINS - 1)
-    gaps = np.bincount(bin_S, weights=correct_S - confidence_S)
+    gaps = np.bincount(bin_of(confidence_S), weights=correct_S - confidence_S)
     return float(np.abs(gaps).sum() / len(labels_S))
+
+
+def bin_of(confidence_S: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """The number, from 0, of the bin that each confidence falls into."""
+    # Shares of votes lie on the bins' edges, lifted by a tie-break or rounded.
+    bin_S: NDArray[np.int64] = np.ceil(confidence_S * BINS - 1e-4).astype(np.int64) - 1
+    return bin_S.clip(0, BINS - 1)
 
 
 def difference(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -106,7 +106,7 @@ def compare(
     """Compare a finished run's best trial with every other rule, on the test split.
 
     This trains the smart ensemble at each k of Figure 2, and its controls. Trained networks are
-    kept in the run directory, and the comparison in its `comparison.json`.
+    kept in the run directory, and the comparison in its `comparison.json` and `report.html`.
 
     Args:
         run: a run from `fit` or `load_run`.
@@ -127,6 +127,9 @@ def compare(
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
     found = run.results
+    rule = "a run that trained base learners of its own"
+    given = facts.get("predictions")
+    require(given is None, rule, f"one on {given}", "see Run.leaderboard for the rules it has")
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
     chosen, options = choose(
@@ -145,12 +148,14 @@ def compare(
     workers = workers or Workers(executor)
     load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
+    from distcel.report.page import write_page
 
     with prepared_launch(chosen, options) as prepared:
         _require_same_choice(prepared, found)
         with workers.open(chosen.network) as opened:
             comparison = compare_run(prepared, opened, beyond, gradients)
         write_json(run.run_dir / "comparison.json", {"best": found["best"], **comparison})
+        write_page(run.run_dir)
     return run.leaderboard()
 
 
@@ -205,9 +210,16 @@ def prepared_launch(experiment: Experiment, options: Options) -> Iterator[Prepar
     """Lock the run directory and prepare the launch, whose input has been checked."""
     from distcel.search.prepare import prepare
 
+    with prepared_by(options, lambda: prepare(experiment, options)) as prepared:
+        yield prepared
+
+
+@contextmanager
+def prepared_by(options: Options, prepare: Callable[[], Prepared]) -> Iterator[Prepared]:
+    """Lock and mend the run directory, prepare the launch, and describe it there."""
     with run_lock(options.run_dir):
         remove_partial_files(options.run_dir)
         mend_folders(options.run_dir, "ensemble")
-        prepared = prepare(experiment, options)
+        prepared = prepare()
         write_json(options.run_dir / "run.json", prepared.facts())
         yield prepared

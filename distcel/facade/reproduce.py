@@ -47,7 +47,7 @@ def reproduce(
         seeds: number of seeds; they are 0 to `seeds` - 1.
         beyond: also train rules that the paper does not have, as `compare` does.
         gradients: also train the best trial with each gradient, as `compare` does.
-        results_dir: the folder for report, results and figures; None is
+        results_dir: the folder for reports, results and figures; None is
             `runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED]`.
         results_pages: a folder of result pages, to which the reproduction is added; None is none.
         workers: where trainings run; None is this machine.

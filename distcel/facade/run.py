@@ -12,6 +12,7 @@ from distcel.experiment.errors import invalid
 from distcel.experiment.types import Experiment, SelectionParams
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
     from distcel.serve.ensemble import Ensemble
@@ -80,6 +81,23 @@ class Run:
             for record in TrialStore(folder).snapshot()
         ]
         return pd.DataFrame(rows).set_index("trial") if rows else pd.DataFrame()
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The trials that have ended as a study of Optuna, with each epoch's accuracy on valid.
+
+        It is in memory: what is added to it is not kept.
+
+        Raises:
+            InvalidInputError: the run has no readable `details.json`, as before it is finished.
+        """
+        from optuna.distributions import json_to_distribution
+
+        from distcel.search.study import study_of
+
+        details = read_facts(self.run_dir / "details.json", "a run that is finished")
+        space = {name: json_to_distribution(text) for name, text in details["space"].items()}
+        return study_of(details["trials"], space)
 
     @cached_property
     def ensemble(self) -> Ensemble:

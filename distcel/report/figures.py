@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # A few rules of Table 8 that differ in kind: more of them would overlap.
-_IN_PARETO = (
+IN_PARETO = (
     SMART,
     "learned_vote",
     "static_top_k",
@@ -64,10 +64,10 @@ def draw_pareto(results: Results, folder: Path) -> None:
     )
     drawn: dict[str, list[CostPoint]] = {}
     for point in points:
-        if point.key in _IN_PARETO:
+        if point.key in IN_PARETO:
             drawn.setdefault(point.title, []).append(point)
-    # In the order of _IN_PARETO, whatever order the rules have.
-    for found in sorted(drawn.values(), key=lambda found: _IN_PARETO.index(found[0].key)):
+    # In the order of IN_PARETO, whatever order the rules have.
+    for found in sorted(drawn.values(), key=lambda found: IN_PARETO.index(found[0].key)):
         _draw_points(axes, found)
     for point in points:
         if point.over_k:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distcel.report.claims import CONSTANT
-from distcel.report.frame import Results, bullets, comparisons, launches
+from distcel.report.frame import Results, comparisons, launches
 
 _SEARCH = (
-    "Search: the first trial's point is given under Table 3; the others are random until ten are "
-    "complete and then TPE's. ASHA may stop one after a third of its epochs, which then counts as "
-    "it is, though more epochs might have made it the best; the best one is trained for all of "
-    "them."
+    "Search: the first trial's point is given under Table 3; the others are random until a few "
+    "are complete, and from then on proposed from these. ASHA may stop one after a third of its "
+    "epochs, which then counts as it is, though more epochs might have made it the best; the best "
+    "one is trained for all of them."
 )
 _CALIBRATION = (
     "Calibration error: the expected one, of 15 bins of the confidence in the chosen class. What "
@@ -98,8 +98,8 @@ def of_precision(found: Sequence[Results]) -> str:
     return f"Trained in bfloat16, measured in float32: {named}. "
 
 
-def of_reproductions(shown: Sequence[Results]) -> str:
-    """A list that explains the rules of these reproductions, and how they were measured."""
+def of_reproductions(shown: Sequence[Results]) -> list[str]:
+    """Sentences that explain the rules of these reproductions, and how they were measured."""
     found = [comparison for results in shown for comparison in comparisons(results)]
     rules = {key: rule for comparison in found for key, rule in comparison["rules"].items()}
     splits = dict.fromkeys(launch["selector_split"] for r in shown for launch in launches(r))
@@ -117,4 +117,4 @@ def of_reproductions(shown: Sequence[Results]) -> str:
     points += [_LEADS, _COST]
     if any(comparison["gradients"] for comparison in found):
         points.append(_GRADIENTS)
-    return bullets(points)
+    return points

@@ -73,6 +73,22 @@ def cost_points(results: Results) -> list[CostPoint]:
     return [*_smart_points(results), *_rule_points(results)]
 
 
+def launch_points(launch: Results) -> list[CostPoint]:
+    """The points of a launch's rules whose cost is known, with their front."""
+    rules = {
+        key: rule for key, rule in launch["rules"].items() if rule["multiply_adds"] is not None
+    }
+    costs = [rule["multiply_adds"] for rule in rules.values()]
+    reached = [launch["accuracy"][key] for key in rules]
+    front = pareto_front(costs, reached)
+    return [
+        CostPoint(key, rule["title"], rule["asked"], cost, (accuracy,), on_front=i in front)
+        for i, ((key, rule), cost, accuracy) in enumerate(
+            zip(rules.items(), costs, reached, strict=True)
+        )
+    ]
+
+
 def _smart_points(results: Results) -> list[CostPoint]:
     title = rule_titles(results)[SMART]
     costs = {p["k"]: p["multiply_adds"] for p in comparisons(results)[0]["over_k"]}

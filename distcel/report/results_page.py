@@ -25,10 +25,11 @@ from distcel.report.claims import (
     gain_from_learners,
     t_interval,
 )
-from distcel.report.document import reproduction_body, reproduction_title
+from distcel.report.document import reproduction_body
 from distcel.report.frame import (
     Results,
     accuracies,
+    bullets,
     launches,
     markdown,
     mean,
@@ -37,6 +38,7 @@ from distcel.report.frame import (
 )
 from distcel.report.leads import GAIN, IN_SUMMARY
 from distcel.report.pareto import selected_ks
+from distcel.report.parts import reproduction_title
 from distcel.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -155,7 +157,8 @@ def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> st
         "[All data sets](../results.md); [what the tables show](#notes)."
     )
     body = "\n\n".join(section.strip() for section in sections)
-    return f"{heading}\n\n{body}\n\n## Notes\n\n{notes.of_reproductions(shown)}\n"
+    explained = bullets(notes.of_reproductions(shown))
+    return f"{heading}\n\n{body}\n\n## Notes\n\n{explained}\n"
 
 
 def _with_summary(

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from distcel.execute.inline import InlineExecutor, inline_device, one_thread
 from distcel.execute.jobs import Failed
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, new_sampler
+from distcel.search.study import study_of
 from distcel.search.trials import TrialStore, first_params
 from distcel.storage.provenance import describe_worker
 from distcel.train.selection import TrainingTask
@@ -62,17 +63,8 @@ def run_trials(
 
 def new_study(settings: SearchSettings, store: TrialStore) -> optuna.Study:
     """A study that holds the finished trials and begins with the interrupted ones."""
-    study = optuna.create_study(direction="maximize", sampler=new_sampler(settings, store))
-    for record in store.finished():
-        failed = record.state == "FAILED"
-        study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if failed else TrialState.COMPLETE,
-                params=record.params.as_dict(),
-                distributions=settings.space,
-                value=None if failed else record.valid_accuracy,
-            )
-        )
+    finished = [record.facts() for record in store.finished()]
+    study = study_of(finished, settings.space, new_sampler(settings, store))
     for record in store.running():
         study.enqueue_trial(record.params.as_dict())
     return study

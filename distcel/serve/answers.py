@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
+
 from distcel.serve.ensemble import Ensemble, ImageBatch
 
 
@@ -21,15 +23,18 @@ def answers(ensemble: Ensemble, images: ImageBatch, explain: bool) -> list[dict[
     Raises:
         InvalidInputError: as `Ensemble.predict` does.
     """
-    found: list[dict[str, Any]] = []
-    for probs_C in ensemble.predict_proba(images):
-        highest = int(probs_C.argmax())
-        found.append(_object(ensemble.class_names[highest], float(probs_C[highest])))
+    names = ensemble.class_names
+    found = [class_of(names, probs_C) for probs_C in ensemble.predict_proba(images)]
     if explain:
         for answer, votes in zip(found, ensemble.explain(images), strict=True):
-            answer["learners"] = [{"name": name, **_object(c, p)} for name, c, p in votes]
+            answer["learners"] = [
+                {"name": name, "class": predicted, "probability": round(probability, 6)}
+                for name, predicted, probability in votes
+            ]
     return found
 
 
-def _object(predicted: str, probability: float) -> dict[str, Any]:
-    return {"class": predicted, "probability": round(probability, 6)}
+def class_of(class_names: tuple[str, ...], probs_C: NDArray[Any]) -> dict[str, Any]:
+    """The most probable class and its probability."""
+    highest = int(probs_C.argmax())
+    return {"class": class_names[highest], "probability": round(float(probs_C[highest]), 6)}

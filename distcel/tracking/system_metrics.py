@@ -28,17 +28,21 @@ class SystemMetrics:
         switch = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
         self._is_on = switch.get() or not switch.is_set()
         self._next = time.monotonic() + self._monitor.sampling_interval
+        self._take()  # the first one has no processor time: it counts from the one before
 
     def sample(self) -> None:
         """Log a sample if the last one is 10 s old; its step is the second since the run began."""
         if not self._is_on or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._monitor.sampling_interval
-        self._monitor.collect_metrics()
-        found = self._monitor.aggregate_metrics()
-        for monitor in self._monitor.monitors:
-            monitor.clear_metrics()
-        now = int(time.time() * 1000)
+        found, now = self._take(), int(time.time() * 1000)
         step = (now - self._run.start_time) // 1000
         metrics = [Metric(f"system/{name}", value, now, step) for name, value in found.items()]
         self._client.log_batch(self._run.run_id, metrics)
+
+    def _take(self) -> dict[str, float]:
+        self._monitor.collect_metrics()
+        found: dict[str, float] = self._monitor.aggregate_metrics()
+        for monitor in self._monitor.monitors:
+            monitor.clear_metrics()
+        return found
