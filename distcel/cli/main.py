@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args
 
-from distcel.cli import predict, report, reproduce, search, select, status
+from distcel.cli import export, predict, report, reproduce, search, select, serve, status
 from distcel.cli.exit_status import OneLineParser, exit_status
 from distcel.execute.workers import ExecutorName
 from distcel.experiment.loading import DATASETS, PRESET_NAMES
@@ -38,6 +38,8 @@ COMMANDS: dict[str, _Command] = {
     "report": report,
     "status": status,
     "predict": predict,
+    "export": export,
+    "serve": serve,
 }
 
 

@@ -40,6 +40,8 @@ OPTIONS = {
     "predict": {
         *("--predictions", "--features", "--ask", "--explain", "--json", "RUN", "IMAGE"),
     },
+    "export": {"--format", "RUN"},
+    "serve": {"--host", "--port", "--replicas", "RUN"},
 }
 
 
