@@ -124,7 +124,13 @@ class RealCluster:
         ray = str(Path(sys.executable).with_name("ray"))
         command = [ray, "job", "submit", "--working-dir", ".", "--", *words]
         own = self.environment(RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{self.dashboard}")
-        return Output(command, own, self.checkout)
+        for _ in range(10):
+            job = Output(command, own, self.checkout)
+            job.wait_for_either("submitted successfully", "No available agent")  # of a new head
+            if "No available agent" not in job.text:
+                break
+            job.join()
+        return job
 
 
 class Output:
@@ -159,6 +165,11 @@ class Output:
         while part not in self.text:
             over = self.process.poll() is not None or time.monotonic() > deadline
             assert not over, f"no {part!r} in: {self.text}"
+            time.sleep(0.05)
+
+    def wait_for_either(self, *parts: str) -> None:
+        """Return once the output has one of the parts, or the command has ended."""
+        while self.process.poll() is None and not any(part in self.text for part in parts):
             time.sleep(0.05)
 
     def join(self) -> int:
