@@ -35,6 +35,9 @@ class RayExecutor:
         self._find_pool = find_pool
         self.n_actors: Counter[str] = Counter()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune keeps snapshots of what refers to it; nothing is restored from them
+
     @cached_property
     def _found(self) -> WorkerPool | Nodes:
         return self._find_pool()

@@ -53,7 +53,6 @@ class LiveUpdates:
         self.thread.start()
 
     def _loop(self) -> None:
-        self._try(lambda _: None)  # at once: connecting takes seconds, in which the search begins
         while not self._wake.wait(self.seconds):
             self._try(lambda _: None)
         last = self._last

@@ -104,6 +104,8 @@ def _params(prepared: Prepared) -> dict[str, str]:
     for of, recipe in recipes.items():
         params |= {f"{of}.{name}": value for name, value in recipe.description().items()}
     params |= {f"space.{name}": _ends(of) for name, of in prepared.search.space.items()}
+    if options.fixed:
+        params["fixed"] = " ".join(f"{name}={value}" for name, value in options.fixed.items())
     return {name: str(value) for name, value in params.items()}
 
 

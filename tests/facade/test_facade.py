@@ -117,7 +117,7 @@ def test_a_run_whose_trials_went_on_is_not_compared(run: distcel.Run) -> None:
         (store.folder / "00099.json").unlink()
 
 
-@pytest.mark.parametrize("uri", ["foo", "./mlruns", "oracle://me:secret@host"])
+@pytest.mark.parametrize("uri", ["foo", "./mlruns", "oracle://host"])
 def test_a_tracking_uri_that_mlflow_cannot_log_to_is_refused_before_anything_is_written(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

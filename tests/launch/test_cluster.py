@@ -150,7 +150,8 @@ def test_a_selector_split_is_a_run_of_its_own(
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
     (parent,) = client.search_runs(
-        [experiment.experiment_id], f"tags.selector_split = '{selector_split}'"
+        [experiment.experiment_id],
+        f"params.selector_split = '{selector_split}' and params.seed = '0'",
     )
     assert parent.info.run_name == title
 

@@ -170,7 +170,7 @@ def test_every_data_set_runs_to_its_tables(
         assert right[private].mean() == pytest.approx(alone) != right.mean()
     client = MlflowClient(options.mlflow_uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    assert len(client.search_runs(experiments, f"tags.fixed = 'm=2 vote={vote}'")) == 1
+    assert len(client.search_runs(experiments, f"params.fixed = 'm=2 vote={vote}'")) == 1
     printed = "\n".join(caplog.messages)
     for title in ("Table 1", "Table 2", "Table 3"):
         assert title in printed
