@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -51,7 +52,7 @@ _PACKAGES = (
     "pillow",
 )
 _EXTRA_PACKAGES = ("deslib",)
-_SHOWN = ("report.md", "report.html", "results.json", "run.json")  # by trackers, where they exist
+_SHOWN = ("report.md", "results.json", "run.json")  # by trackers, where they exist
 
 
 def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def _results(
     prepared: Prepared, best: TrialRecord, over_k: list[float], store: TrialStore
 ) -> dict[str, Any]:
     experiment, options = prepared.experiment, prepared.options
-    published = experiment.published
+    published, learners = experiment.published, _learner_trainings(prepared)
     return {
         "dataset": experiment.dataset,
         "preset": options.preset,
@@ -182,9 +183,15 @@ def _results(
         "valid_accuracy": best.valid_accuracy,
         "valid_accuracy_over_k": over_k or None,
         "paper": asdict(published) if published else None,
-        "seconds": _training_seconds(prepared, best, store),
+        "seconds": _training_seconds((seconds for seconds, _ in learners), best, store),
         "machine": describe_machine(),
-        "workers": _workers(prepared, best, store),
+        "workers": _workers(
+            {
+                "base_learners": [worker for _, worker in learners],
+                "trials": [record.worker for record in store.finished()],
+                "refit": [best.worker],
+            }
+        ),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": prepared.commit,
         "source_digest": source_digest(),
@@ -198,32 +205,31 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | packages
 
 
-def _training_seconds(prepared: Prepared, best: TrialRecord, store: TrialStore) -> dict[str, float]:
-    """Seconds that the trainings of each stage took on their workers, in whichever launch."""
+def _learner_trainings(prepared: Prepared) -> list[tuple[float, dict[str, str]]]:
+    """Seconds and worker of each base learner's training, and of each copy's."""
     specs, copies = prepared.specs, prepared.copies_cache
-    base_learners = prepared.cache.seconds(specs, prepared.keys)
-    base_learners += sum(copies.seconds(specs, fold.keys) for fold in prepared.folds)
-    seconds = {"base_learners": base_learners, "search": store.seconds, "refit": best.seconds}
+    found = prepared.cache.trainings(specs, prepared.keys)
+    return found + [one for fold in prepared.folds for one in copies.trainings(specs, fold.keys)]
+
+
+def _training_seconds(
+    base_learners: Iterable[float], best: TrialRecord, store: TrialStore
+) -> dict[str, float]:
+    """Seconds that the trainings of each stage took on their workers, in whichever launch."""
+    seconds = {"base_learners": sum(base_learners), "search": store.seconds, "refit": best.seconds}
     return {stage: round(value, 2) for stage, value in seconds.items()}
 
 
-def _workers(prepared: Prepared, best: TrialRecord, store: TrialStore) -> list[dict[str, Any]]:
-    """Each worker's facts that differ, with how many of the run's trainings have them."""
-    specs, copies = prepared.specs, prepared.copies_cache
-    learners = prepared.cache.workers(specs, prepared.keys)
-    learners += [one for fold in prepared.folds for one in copies.workers(specs, fold.keys)]
-    trials = [record.worker for record in store.finished()]
-    counts: dict[str, dict[str, int]] = {}
-    stages: dict[str, list[Any]] = {
-        "base_learners": learners,
-        "trials": trials,
-        "refit": [best.worker],
-    }
-    for stage, found in stages.items():
-        for worker in found:
-            key = json.dumps(dict(worker), sort_keys=True)
-            counts.setdefault(key, dict.fromkeys(stages, 0))[stage] += bool(worker)
-    return [json.loads(key) | of for key, of in sorted(counts.items()) if any(of.values())]
+def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[str, Any]]:
+    """Each worker's facts that differ, with how many of a stage's trainings have them."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for stage, found in by_stage.items():
+        for worker in filter(None, found):
+            counts[json.dumps(dict(worker), sort_keys=True)][stage] += 1
+    return [
+        json.loads(key) | {stage: of[stage] for stage in by_stage}
+        for key, of in sorted(counts.items())
+    ]
 
 
 def _write(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distcel.data.formats import Indices
 from distcel.data.splits import Split, Splits
-from distcel.experiment.errors import require
+from distcel.experiment.errors import invalid, require
 from distcel.experiment.types import (
     Clients,
     Experiment,
@@ -28,9 +28,9 @@ from distcel.experiment.types import (
 )
 from distcel.storage.files import content_key
 
-# `crossfit` with 3 folds trains on (3 - 1) + 1 = 3 times the samples,
-# and its copies see two thirds of them. With 2 folds they would see half of them; with 5 folds they
-# would see four fifths, at 5 times the samples.
+# `crossfit` with 3 folds trains on (3 - 1) + 1 = 3 times the samples, and its copies see two thirds
+# of them. With 2 folds they would see half of them; with 5 folds they would see four fifths, at 5
+# times the samples.
 _N_CROSSFIT_FOLDS = 3
 # A client with less than this share of every class on average would have no training to speak of.
 _LEAST_SHARE = 0.002
@@ -165,9 +165,7 @@ def client_shares(clients: Clients, n_classes: int, seed: int) -> NDArray[np.flo
             drawn: NDArray[np.float64] = shares_NC
             return drawn
     rule = f"clients of which each has {_LEAST_SHARE:.1%} of the samples"
-    remedy = "give fewer clients or a larger alpha"
-    require(False, rule, clients, remedy)
-    raise AssertionError("require has raised")
+    raise invalid(rule, repr(clients), "give fewer clients or a larger alpha")
 
 
 def client_indices(

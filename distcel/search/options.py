@@ -143,7 +143,7 @@ def _require_no_password(uri: str) -> None:
     """Raise InvalidInputError for a password: all users can read a command line, as Ray's jobs."""
     of_server = uri.startswith("http") and "@" in uri
     # A user name is no secret to a database, which has no other variables for it.
-    of_database = re.match(r"(?!sqlite)[^:]+://[^@/:]*:[^@]*@", uri)
+    of_database = re.match(r"(?!sqlite)[^:]+://([^@/:]*:[^@]*@|.*[?&]password=)", uri)
     remedy = "leave them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if of_database and not of_server:
         remedy = "set MLFLOW_TRACKING_URI to it and leave the flag out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -17,7 +18,8 @@ def own_id(run_dir: Path) -> str:
     """The id that distinguishes equal searches in different run directories; made if missing.
 
     A directory that was moved keeps its id, and a copy gets another one, or both would write to the
-    same runs of a tracker. A damaged id is put aside and made again.
+    same runs of a tracker. The bare id of distcel 0.1.0 is kept, with the place added; a damaged id
+    is put aside and made again.
     """
     path = run_dir / "id"
     place = _place(run_dir)
@@ -29,9 +31,13 @@ def own_id(run_dir: Path) -> str:
             logger.warning("%s is a copy: its runs in MLflow are its own", run_dir)
             found = secrets.token_hex(8)
     except (FileNotFoundError, DamagedFileError) as error:
-        if isinstance(error, DamagedFileError):
-            put_aside(error)
         record, found = {}, secrets.token_hex(8)
+        if isinstance(error, DamagedFileError):
+            bare = path.read_bytes()
+            if re.fullmatch(rb"[0-9a-f]{16}", bare):
+                found = bare.decode()
+            else:
+                put_aside(error)
     if record != {"id": found, **place}:
         write_record(path, {"id": found, **place})
     return found

@@ -77,6 +77,7 @@ def describe_machine() -> str:
     return ", ".join([cores, *gpus])
 
 
+@cache  # every epoch of a trial has it
 def describe_worker() -> dict[str, str]:
     """What may change the numbers of this process: versions, processor, GPU and precision.
 

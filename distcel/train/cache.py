@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,28 +117,21 @@ class PredictionCache:
             )
         self._state_path(spec, key).unlink(missing_ok=True)
 
-    def seconds(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> float:
-        """Duration of the epochs of these learners, each on its own worker.
-
-        Raises:
-            DamagedFileError: a file's bytes have changed.
-        """
-        return sum(float(facts["seconds"]) for facts in self._metadata(specs, keys))
-
-    def workers(self, specs: Sequence[LearnerSpec], keys: Sequence[str]) -> list[dict[str, str]]:
-        """The worker of each of these learners; empty for one that an earlier version trained.
-
-        Raises:
-            DamagedFileError: a file's bytes have changed.
-        """
-        return [json.loads(facts.get("worker", "{}")) for facts in self._metadata(specs, keys)]
-
-    def _metadata(
+    def trainings(
         self, specs: Sequence[LearnerSpec], keys: Sequence[str]
-    ) -> Iterator[dict[str, str]]:
-        for spec, key in zip(specs, keys, strict=True):
-            path = self.path(spec, key, self.split_names[0])
-            yield read_samples(path, "probabilities").metadata
+    ) -> list[tuple[float, dict[str, str]]]:
+        """The duration of each learner's epochs in seconds, and the worker that it was trained on.
+
+        The worker is empty for a learner that an earlier version trained.
+
+        Raises:
+            DamagedFileError: a file's bytes have changed.
+        """
+        paths = (
+            self.path(spec, key, self.split_names[0]) for spec, key in zip(specs, keys, strict=True)
+        )
+        found = (read_samples(path, "probabilities").metadata for path in paths)
+        return [(float(facts["seconds"]), json.loads(facts.get("worker", "{}"))) for facts in found]
 
     def weights(self, spec: LearnerSpec, key: str) -> Weights:
         """The learner's weights.

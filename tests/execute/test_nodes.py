@@ -21,7 +21,7 @@ from tests.execute.test_executors import job
 @pytest.fixture
 def other_launch(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What the launch has; the workers' own processes keep what is installed."""
-    facts = describe_worker()
+    facts = dict(describe_worker())
     monkeypatch.setattr(nodes, "describe_worker", lambda: facts)
     return facts
 

@@ -36,6 +36,10 @@ def test_a_variable_that_is_unusable_is_named(monkeypatch: pytest.MonkeyPatch) -
         ("https://hunter2@host/path", VARIABLES),
         ("http://me:hunt/er2@host", VARIABLES),
         ("postgresql://me:hunter2@host/mlflow", "set MLFLOW_TRACKING_URI to it and leave the flag"),
+        (
+            "postgresql://host/db?user=me&password=hunter2",
+            "set MLFLOW_TRACKING_URI to it and leave",
+        ),
         ("mysql+pymysql://me:hun/ter2@host/db", "set MLFLOW_TRACKING_URI to it and leave the flag"),
     ],
 )

@@ -54,7 +54,17 @@ def test_a_copy_gets_an_id_of_its_own(
     assert own_id(run_dir) != first
 
 
-@pytest.mark.parametrize("content", [b"", b"0123456789abcdef", b"\xff" * 16, b"{}"])
+def test_the_bare_id_of_an_earlier_version_is_kept(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run_dir / "id").write_bytes(b"0123456789abcdef")
+    assert own_id(run_dir) == own_id(run_dir) == "0123456789abcdef"
+    assert caplog.text == ""
+    shutil.copytree(run_dir, tmp_path / "copy")
+    assert own_id(tmp_path / "copy") != "0123456789abcdef"
+
+
+@pytest.mark.parametrize("content", [b"", b"0123456789abcdeg", b"\xff" * 16, b"{}"])
 def test_a_damaged_id_is_put_aside_and_made_again(
     content: bytes, run_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

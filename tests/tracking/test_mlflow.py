@@ -324,9 +324,11 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
         commit=None,
     )
     client = MlflowClient(tracking_uri=database)
-    query, ids = "tags.`distcel.reproduction` = 'digits-quick'", []
+    query = "tags.`distcel.reproduction` = 'digits-quick'"
+    ids: list[str] = []
     for metrics in ({"UA": 0.25}, reproduction.metrics, reproduction.metrics):
-        log_reproduction(database, replace(reproduction, metrics=metrics))
+        again = replace(reproduction, metrics=metrics, description=f"Tables 1 to 3, {len(ids)}")
+        log_reproduction(database, again)
         found = client.get_experiment_by_name("distcel digits")
         assert found is not None
         (run,) = client.search_runs([found.experiment_id], query)
@@ -335,7 +337,7 @@ def test_a_reproduction_is_one_run_however_often_it_is_logged(database: str, fol
     assert datasets(run) == [("digits", "0123abcd")]
     assert run.info.status == "FINISHED"
     assert run.data.params == {"seeds": "0, 1"}
-    assert run.data.tags[DESCRIPTION] == "Tables 1 to 3"
+    assert run.data.tags[DESCRIPTION] == "Tables 1 to 3, 1"
     assert run.data.metrics == {"e2e-CEL": 0.5, "e2e-CEL_over_k": 0.75}
     curve = client.get_metric_history(run.info.run_id, "e2e-CEL_over_k")
     assert {point.step: point.value for point in curve} == {1: 0.5, 55: 0.75}

@@ -47,7 +47,8 @@ def test_predictions_are_stacked_in_the_order_of_the_learners(
     np.testing.assert_array_equal(loaded.probs_SNC[:, 1], first["valid"])
     np.testing.assert_array_equal(loaded.labels_S, splits["valid"].labels_S)
     np.testing.assert_array_equal(cache.weights(SPEC, "k1")["fc.weight"], weights["fc.weight"])
-    assert cache.seconds([other, SPEC], ["k2", "k1"]) == 1.75
+    trained = cache.trainings([other, SPEC], ["k2", "k1"])
+    assert [seconds for seconds, _ in trained] == [0.25, 1.5]
 
 
 def test_each_file_has_the_facts_of_its_worker(splits: Splits, tmp_path: Path) -> None:
@@ -55,7 +56,8 @@ def test_each_file_has_the_facts_of_its_worker(splits: Splits, tmp_path: Path) -
     elsewhere = {"node": "elsewhere", "cpu_capability": "AVX2"}
     cache.write(SPEC, "here", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0))
     cache.write(SPEC, "there", splits, TrainedLearner(probabilities(splits, 0), {}, 1.0, elsewhere))
-    assert cache.workers([SPEC, SPEC], ["here", "there"]) == [describe_worker(), elsewhere]
+    trained = cache.trainings([SPEC, SPEC], ["here", "there"])
+    assert [worker for _, worker in trained] == [describe_worker(), elsewhere]
     for path in tmp_path.glob("*/*-there.arrow"):
         metadata = pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata
         assert json.loads(metadata[b"worker"]) == elsewhere
