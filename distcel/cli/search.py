@@ -240,12 +240,14 @@ def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from distcel.execute.pool import WorkerPool
     from distcel.experiment.types import first_point
     from distcel.search.options import choose
+    from distcel.search.prepare import require_memory
     from distcel.train.estimate import count_samples, describe
 
     experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
     class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
     labels_S = pools["train"].labels
     specs = specs_of(experiment, class_names, labels_S, chosen.seed)
+    require_memory(len(labels_S), len(specs), len(class_names))
     point = first_point(experiment, len(specs), chosen.fixed)
     counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
     num_samples = chosen.num_samples or experiment.num_samples

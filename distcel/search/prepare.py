@@ -175,7 +175,7 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     require_within(search.space, search.first)
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
-    _require_memory(len(labels_S), len(specs), len(splits.class_names))
+    require_memory(len(labels_S), len(specs), len(splits.class_names))
 
     def keys(of: Splits) -> tuple[str, ...]:
         return tuple(learner_key(experiment, spec, of, plan, options.seed) for spec in specs)
@@ -208,7 +208,8 @@ def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> N
     return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
 
 
-def _require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
+def require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
+    """Raise InvalidInputError if the predictions for train do not fit into half of the memory."""
     needed = n_samples * n_learners * n_classes * 4
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"

@@ -66,3 +66,12 @@ def test_a_dry_run_counts_the_copies_and_what_the_selection_net_is_trained_on(
     assert numbers("train", r"epochs on (\d+) samples") == [1149]
     assert numbers("holdout", r"epochs on (\d+) samples") == [230]
     assert numbers("crossfit", r"epochs on (\d+) samples") == [1149]
+
+
+def test_a_dry_run_refuses_what_a_launch_has_no_memory_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.sysconf", lambda _: 1000)  # a thousand pages of a thousand bytes
+    assert main(["search", "--dry-run"]) == 2
+    assert "error: expected predictions within half of the memory" in capsys.readouterr().err

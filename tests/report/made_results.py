@@ -12,7 +12,7 @@ from tests.cached_splits import split_of
 from tests.evaluate.test_metrics import sure
 
 TEST = split_of(0, n_samples=40)
-NAMES = ("cat", "dog", "a|b", "fish")
+NAMES = ("cat", "dog", "a|b\nc", "fish")
 KEYS = (
     *PAPER_RULES,
     "stacking",

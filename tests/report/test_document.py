@@ -63,7 +63,7 @@ def test_the_tables_beyond_the_papers() -> None:
         *over,
     ]
     assert "Table 5b" not in text
-    assert row(text, "rule", "Table 7") == ["cat", "dog", "a\\|b", "fish"]
+    assert row(text, "rule", "Table 7") == ["cat", "dog", "a\\|b\\nc", "fish"]
     sizes = [str(count) for count in np.bincount(TEST.labels_S)]
     assert row(text, "samples", "Table 7") == sizes
     found = made_results({})["seeds"][0]["comparison"]["rules"]["unweighted_average"][

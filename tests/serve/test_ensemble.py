@@ -236,6 +236,13 @@ def test_every_flipped_bit_of_an_ensemble_is_noticed(saved_ensemble: Path) -> No
     load_ensemble(saved_ensemble)
 
 
+def test_the_digest_covers_the_names_of_the_classes(saved_ensemble: Path) -> None:
+    path = saved_ensemble / "ensemble.json"
+    path.write_text(path.read_text().replace('"cow"', '"cox"', 1))  # one bit, and still JSON
+    with pytest.raises(InvalidInputError, match="content does not match its digest"):
+        load_ensemble(saved_ensemble)
+
+
 @pytest.mark.parametrize("version", [None, FORMAT_VERSION + 1])
 def test_an_ensemble_of_another_format_is_refused(
     version: int | None, saved_ensemble: Path
