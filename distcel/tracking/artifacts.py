@@ -63,4 +63,3 @@ def _is_at(new: str, old: str) -> bool:
 
 def _folder(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
-

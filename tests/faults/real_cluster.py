@@ -53,6 +53,8 @@ class RealCluster:
         self.address = f"127.0.0.1:{self.port}"
         self.nodes: dict[int, psutil.Popen] = {}
         head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
+        # Jobs are submitted to the head's agent; another cluster here may have its usual port.
+        head += [f"--dashboard-agent-listen-port={free_port()}"]
         head += [f"--system-config={NOTICED_SOON}"] if noticed_soon else []
         self._start(1, ["--num-cpus=0", *head])
         self._await_answer()
@@ -173,5 +175,7 @@ class Output:
             time.sleep(0.05)
 
     def join(self) -> int:
+        """The exit status; an AssertionError after five minutes without it."""
         self._reader.join(timeout=300)
+        assert not self._reader.is_alive(), f"still running: {self.text}"
         return self.process.wait(timeout=5)
