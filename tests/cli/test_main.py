@@ -178,3 +178,13 @@ def test_a_reader_of_errors_that_has_gone_is_no_other_error(tmp_path: Path) -> N
     ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=write, cwd=tmp_path)
     os.close(write)
     assert (ran.returncode, ran.stdout) == (128 + 13, b"")
+
+
+def test_what_a_terminal_cannot_show_is_escaped() -> None:
+    code = "import sys; from distcel.cli.exit_status import exit_status; "
+    code += (
+        "from distcel.cli.output import put; sys.exit(exit_status(lambda: put('\\U0001f41c') or 0))"
+    )
+    latin = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, env=latin)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"\\U0001f41c\n", b"")
