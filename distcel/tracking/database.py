@@ -6,8 +6,9 @@ interrupted.
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,12 +27,23 @@ def make_database(uri: str) -> None:
     """Make the database of a URI `sqlite:////PATH` if it is missing; other URIs are left alone.
 
     It is made in a temporary folder. One that another process puts in place meanwhile stays.
+
+    Raises:
+        sqlite3.Error: there is none that can be opened; MLflow would try for minutes.
     """
-    if not uri.startswith("sqlite:////") or "?" in uri or database_path(uri).exists():
+    if not uri.startswith("sqlite:////") or "?" in uri:
         return
+    path = database_path(uri)
+    if not path.exists():
+        _make(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA schema_version")
+
+
+def _make(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         aside = Path(folder) / "mlflow.db"
         store = SqlAlchemyStore(f"sqlite:///{aside}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         store.engine.dispose()
         with suppress(OSError):  # no hard links there: MLflow then makes it in place
-            write_new(database_path(uri), aside.read_bytes())
+            write_new(path, aside.read_bytes())

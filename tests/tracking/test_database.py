@@ -1,6 +1,9 @@
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from distcel.search.options import tracking_uri
 from distcel.tracking.experiment import connect
@@ -30,3 +33,10 @@ def test_a_kill_while_mlflow_makes_its_database_leaves_none(tmp_path: Path) -> N
     (default,) = connect(uri).search_experiments()
     assert default.name == "Default"
     assert [path.name for path in runs.iterdir()] == ["mlflow.db"]
+
+
+def test_a_database_that_cannot_be_opened_is_not_waited_for(tmp_path: Path) -> None:
+    (folder := tmp_path / "mlflow.db").mkdir()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        connect(tracking_uri(None, tmp_path / "run"))
+    assert folder.is_dir()
