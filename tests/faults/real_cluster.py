@@ -132,10 +132,10 @@ class RealCluster:
         ray = str(Path(sys.executable).with_name("ray"))
         command = [ray, "job", "submit", "--working-dir", ".", "--", *words]
         own = self.environment(RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{self.dashboard}")
-        for _ in range(10):
+        for _ in range(10):  # a new head has no agent yet, and on a busy machine it is slow
             job = Output(command, own, self.checkout)
-            job.wait_for_either("submitted successfully", "No available agent")  # of a new head
-            if "No available agent" not in job.text:
+            job.wait_for_end_or("submitted successfully")
+            if "submitted successfully" in job.text:
                 break
             job.join()
         return job
@@ -175,9 +175,9 @@ class Output:
             assert not over, f"no {part!r} in: {self.text}"
             time.sleep(0.05)
 
-    def wait_for_either(self, *parts: str) -> None:
-        """Return once the output has one of the parts, or the command has ended."""
-        while self.process.poll() is None and not any(part in self.text for part in parts):
+    def wait_for_end_or(self, part: str) -> None:
+        """Return once the output has that part, or the command has ended."""
+        while self.process.poll() is None and part not in self.text:
             time.sleep(0.05)
 
     def join(self) -> int:
