@@ -35,6 +35,7 @@ TOGETHER = {
         "tests/faults/test_nodes_and_memory.py",
         "tests/faults/test_real_nodes.py",
         "tests/faults/test_security.py",
+        "tests/serve/test_deployment.py",
     ),
     "pool": (
         "tests/execute/",

@@ -94,8 +94,8 @@ def add_search_flags(flags: argparse.ArgumentParser) -> None:
     )
 
 
-def add_worker_flags(flags: argparse.ArgumentParser) -> None:
-    """Add the flags that choose the workers and the tracker."""
+def add_worker_flags(flags: argparse.ArgumentParser, register: bool = True) -> None:
+    """Add the flags that choose the workers and the tracker, `--register` only if wanted."""
     add = flags.add_argument
     add(
         "--mlflow-uri",
@@ -103,11 +103,12 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         help="tracking server, or none for no tracking (MLFLOW_TRACKING_URI, or else mlflow.db "
         "beside the run directory)",
     )
-    add(
-        "--register",
-        metavar="NAME",
-        help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
-    )
+    if register:
+        add(
+            "--register",
+            metavar="NAME",
+            help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
+        )
     add(
         "--executor",
         default="ray",
@@ -167,12 +168,17 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = {"run_dir": run_dir, "seed": seed, "workers": workers(arguments), **options}
     with run_shown(arguments):
         done = fit(arguments.dataset, **chosen)
-    logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
-    uri = tracking_uri(arguments.mlflow_uri, done.run_dir)
+    show_end(arguments, done.run_dir, started)
+    return 0
+
+
+def show_end(arguments: argparse.Namespace, run_dir: Path, started: float) -> None:
+    """Log where the results are and how to compare runs, and print them as the flags say."""
+    logger.info("%s/results.json after %.0f s", run_dir, time.monotonic() - started)
+    uri = tracking_uri(arguments.mlflow_uri, run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
-    put_result(arguments, done.run_dir)
-    return 0
+    put_result(arguments, run_dir)
 
 
 def put_result(arguments: argparse.Namespace, folder: Path) -> None:
@@ -194,7 +200,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.time_budget is not None:
         require_positive("--time-budget", arguments.time_budget)
     require_choice("--selector-split", arguments.selector_split, SelectorSplit)
-    _require_workers(arguments)
+    require_workers(arguments)
     fixed = fixed_values(arguments.fix)
     load_experiment(arguments.dataset, arguments.preset)  # its errors name the flags
     return {
@@ -243,7 +249,8 @@ def fixed_values(pairs: list[str]) -> dict[str, Any]:
     return fixed
 
 
-def _require_workers(arguments: argparse.Namespace) -> None:
+def require_workers(arguments: argparse.Namespace) -> None:
+    """Check the flags of `add_worker_flags`; raises InvalidInputError."""
     executor, address = arguments.executor, arguments.address
     require_positive("--gpus-per-worker", arguments.gpus_per_worker)
     require_choice("--executor", executor, ExecutorName)

@@ -86,6 +86,27 @@ def accuracy_over_k(launch: Results, rivals: Mapping[str, float]) -> go.Figure:
     return figure
 
 
+def accuracy_over_price(launch: Results) -> go.Figure:
+    """Accuracy over a sample's mean price at every weight of price, on valid and on test."""
+    figure = new_figure("mean price of a sample", "accuracy, %")
+    for i, (of, name) in enumerate((("valid_", "valid, where it is chosen"), ("", "test"))):
+        figure.add_scatter(
+            x=[point[f"{of}price"] for point in launch["front"]],
+            y=[100 * point[f"{of}accuracy"] for point in launch["front"]],
+            mode="lines+markers",
+            name=name,
+            **_look(i),
+        )
+    figure.add_scatter(
+        x=[launch["price"]],
+        y=[100 * launch["accuracy"][SMART]],
+        mode="markers",
+        name="the chosen one, on test",
+        marker={"size": 14, "symbol": "circle-open", "color": _colour(1), "line_width": 3},
+    )
+    return figure
+
+
 def accuracy_over_cost(points: Sequence[CostPoint]) -> go.Figure:
     """Accuracy on test over an image's multiply-adds, with the front."""
     figure = new_figure("million multiply-adds of an image", "test accuracy, %")

@@ -12,6 +12,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils import mlflow_tags
 
 from distcel.tracking.artifacts import move_artifacts
+from distcel.tracking.database import make_database
 from distcel.tracking.records import TrackedData
 
 _KIND = "custom_model_development"  # the UI then opens on the table of runs
@@ -30,6 +31,7 @@ def connect(uri: str) -> MlflowClient:
     for name in ("store.db.utils", "pyfunc", "system_metrics"):
         logging.getLogger(f"mlflow.{name}").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
+    make_database(uri)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -71,7 +73,8 @@ def source_tags(commit: str | None) -> dict[str, str]:
 def dataset_input(data: TrackedData) -> DatasetInput:
     """The data set as the input of a run."""
     kind = "local" if data.source.startswith("file:") else "code"
-    images = {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *data.image_shape]}}
+    dtype = "uint8" if len(data.image_shape) > 1 else "float32"
+    images = {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": [-1, *data.image_shape]}}
     labels = {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
     schema = {"features": json.dumps([images]), "targets": json.dumps([labels])}
     profile = {"n_samples": dict(data.n_samples), "n_classes": data.n_classes}
