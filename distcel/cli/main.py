@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Protocol, get_args
 
 from distcel.cli import export, predict, report, reproduce, search, select, serve, status
 from distcel.cli.exit_status import OneLineParser, exit_status
+from distcel.execute.environment import require_current_folder
 from distcel.execute.workers import ExecutorName
 from distcel.experiment.loading import DATASETS, PRESET_NAMES
 from distcel.experiment.types import SelectorSplit
@@ -122,6 +123,7 @@ def _run(flags: argparse.ArgumentParser, words: Sequence[str], typed: list[str])
         flags.print_help(sys.stderr)
         return 2
     arguments.typed = typed
+    require_current_folder()
     status: int = arguments.run(arguments)
     return status
 
