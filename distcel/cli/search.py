@@ -29,7 +29,7 @@ from distcel.experiment.errors import (
     require_positive,
 )
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
-from distcel.experiment.types import SelectorSplit
+from distcel.experiment.types import Experiment, SelectorSplit
 from distcel.search.options import tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,13 @@ def add_data_flags(flags: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{', '.join(PRESET_NAMES)}: seconds, minutes, hours (of fer2013 alone), the "
         "published recipe (quick)",
+    )
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file of settings in place of the preset's: image size, architecture, recipes, "
+        "learner sets, k, ... (none)",
     )
 
 
@@ -153,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
     from distcel.facade.fit import fit
 
     show_log(arguments.quiet, arguments.json)
-    done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
+    done = fit(run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
     logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
     uri = tracking_uri(arguments.mlflow_uri, done.run_dir)
     if uri != "none":
@@ -164,7 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments that `distcel.fit` and `reproduce` share, checked.
+    """The arguments that `distcel.fit` and `reproduce` share, by name, checked.
 
     Raises:
         InvalidInputError: a flag's value is unusable.
@@ -176,8 +183,8 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     require_choice("--selector-split", arguments.selector_split, SelectorSplit)
     _require_workers(arguments)
     fixed = fixed_values(arguments.fix)
-    load_experiment(arguments.dataset, arguments.preset)  # its errors name the flags
     return {
+        "experiment": experiment_of(arguments),
         "preset": arguments.preset,
         "data_dir": arguments.data_dir,
         "num_samples": arguments.num_samples,
@@ -188,6 +195,16 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "mlflow_uri": arguments.mlflow_uri,
         "register": arguments.register,
     }
+
+
+def experiment_of(arguments: argparse.Namespace) -> str | Experiment:
+    """The name of the data set, or its experiment as `--config` changes it.
+
+    Raises:
+        InvalidInputError: an unknown data set or preset, or an unusable config.
+    """
+    experiment = load_experiment(arguments.dataset, arguments.preset, arguments.config)
+    return arguments.dataset if arguments.config is None else experiment
 
 
 def workers(arguments: argparse.Namespace) -> Workers:
@@ -243,7 +260,7 @@ def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from distcel.search.prepare import require_memory
     from distcel.train.estimate import count_samples, describe
 
-    experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
+    experiment, chosen = choose(seed=arguments.seed, **options)
     class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
     labels_S = pools["train"].labels
     specs = specs_of(experiment, class_names, labels_S, chosen.seed)

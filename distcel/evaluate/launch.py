@@ -12,7 +12,8 @@ from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
 from distcel.evaluate.details import measure_details, rivals_on_valid
-from distcel.experiment.types import AnyK, LearnerSpec, SelectionParams
+from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.types import AnyK, SelectionParams
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RuleOptions, RunFacts, correct

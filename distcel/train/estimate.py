@@ -17,14 +17,8 @@ from distcel.core.networks import NetworkPlan
 from distcel.data.formats import Pool
 from distcel.data.splits import Split
 from distcel.data.subsets import held_out_parts, specs_of, training_indices
-from distcel.experiment.types import (
-    Experiment,
-    Gradient,
-    LearnerSpec,
-    SelectionParams,
-    SelectorSplit,
-    SplitName,
-)
+from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.types import Experiment, Gradient, SelectionParams, SelectorSplit, SplitName
 from distcel.train.loop import Training, predict
 from distcel.train.precision import describe_precision, resolved
 from distcel.train.selection import SelectionTraining

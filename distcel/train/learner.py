@@ -22,7 +22,8 @@ from distcel.data.splits import Splits
 from distcel.data.subsets import training_indices
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Clients, Experiment, LearnerSpec, SplitName
+from distcel.experiment.learner_sets import Clients, LearnerSpec
+from distcel.experiment.types import Experiment, SplitName
 from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
