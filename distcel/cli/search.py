@@ -252,24 +252,13 @@ def _require_workers(arguments: argparse.Namespace) -> None:
 def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     import torch
 
-    from distcel.data.draw import draw_splits
-    from distcel.data.subsets import specs_of
     from distcel.execute.pool import WorkerPool
-    from distcel.experiment.types import first_point
     from distcel.search.options import choose
-    from distcel.search.prepare import require_memory
-    from distcel.train.estimate import count_samples, describe
+    from distcel.search.preview import preview
 
     experiment, chosen = choose(seed=arguments.seed, **options)
-    class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
-    labels_S = pools["train"].labels
-    specs = specs_of(experiment, class_names, labels_S, chosen.seed)
-    require_memory(len(labels_S), len(specs), len(class_names))
-    point = first_point(experiment, len(specs), chosen.fixed)
-    counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
-    num_samples = chosen.num_samples or experiment.num_samples
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
     pool = WorkerPool.on_nodes([here], arguments.gpus_per_worker)
     size = 1 if arguments.executor == "inline" else pool.size
-    put(describe(experiment, class_names, pools, point, num_samples, size, counts, chosen.fixed))
+    put(preview(experiment, chosen).describe(size))
     return 0

@@ -214,5 +214,5 @@ def require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
     needed = n_samples * n_learners * n_classes * 4
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"
-    remedy = f"{n_learners} learners predict {n_classes} classes; use fewer of them"
+    remedy = f"{n_learners} learners predict {n_classes} classes; choose other learner_sets"
     require(needed < physical / 2, rule, f"{needed / 1e9:.0f} GB", remedy)

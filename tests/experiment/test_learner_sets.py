@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,8 @@ def test_a_group_of_an_unknown_class_is_refused() -> None:
 
 
 def test_groups_may_be_lists() -> None:
-    sets = replace(load_experiment("digits"), learner_sets=[["1"], ["2", "3"]]).learner_sets
+    given: Any = [["1"], ["2", "3"]]
+    sets = replace(load_experiment("digits"), learner_sets=given).learner_sets
     assert sets == (("1",), ("2", "3"))
     assert checked_sets(Clients(3, 0.5)) == Clients(3, 0.5)
 
