@@ -79,7 +79,10 @@ def measure(
         trained += n_own * experiment.learner_recipe.epochs
     seconds = time.monotonic() - started
     valid = replace(task.valid, probs_SNC=np.stack(probs, axis=1))
-    return *learner_accuracies(valid, specs), trained / seconds
+    specialised, complementary, overall = learner_accuracies(valid, specs)
+    assert specialised is not None, "these are specialists"
+    assert complementary is not None, "these are specialists"
+    return specialised, complementary, overall, trained / seconds
 
 
 def main() -> None:

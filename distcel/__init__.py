@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distcel.core.ensemble import SmartEnsemble as SmartEnsemble
     from distcel.core.knapsack import KnapsackLayer as KnapsackLayer
     from distcel.core.knapsack import top_k_mask as top_k_mask
+    from distcel.core.priced_layer import PricedKnapsackLayer as PricedKnapsackLayer
     from distcel.execute.workers import Workers as Workers
     from distcel.experiment.architecture import Architecture as Architecture
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
+    from distcel.facade.select import select as select
     from distcel.serve.saved import load_ensemble as load_ensemble
+    from distcel.serve.selector import Selector as Selector
+    from distcel.serve.selector import load_selector as load_selector
 
 _MODULES = {
     "Architecture": "distcel.experiment.architecture",
@@ -36,10 +40,12 @@ _MODULES = {
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
     "KnapsackLayer": "distcel.core.knapsack",
+    "PricedKnapsackLayer": "distcel.core.priced_layer",
     "Recipe": "distcel.experiment.types",
     "Run": "distcel.facade.run",
     "RunFailedError": "distcel.experiment.errors",
     "SelectionParams": "distcel.experiment.types",
+    "Selector": "distcel.serve.selector",
     "SmartEnsemble": "distcel.core.ensemble",
     "Workers": "distcel.execute.workers",
     "compare": "distcel.facade.fit",
@@ -47,7 +53,9 @@ _MODULES = {
     "load_ensemble": "distcel.serve.saved",
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
+    "load_selector": "distcel.serve.selector",
     "reproduce": "distcel.facade.reproduce",
+    "select": "distcel.facade.select",
     "top_k_mask": "distcel.core.knapsack",
 }
 __all__ = ["__version__", *_MODULES]

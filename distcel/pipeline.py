@@ -16,20 +16,21 @@ from typing import Any
 
 import torch
 from optuna.distributions import distribution_to_json
-from torch import Tensor
 
 from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
 from distcel.execute.jobs import Executor
+from distcel.execute.progress import RunBegan, StageBegan, with_event
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
 from distcel.report.page import write_page
 from distcel.report.parts import reproduction_title
 from distcel.search.prepare import Prepared
-from distcel.search.refit import choose_k, refit_best
+from distcel.search.refit import Chosen, SmartRule, choose_k, choose_price, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.saved import save_ensemble
+from distcel.serve.selector import save_selector
 from distcel.storage.files import content_key, write_atomically, write_json
 from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedModel, TrackedReproduction
@@ -69,7 +70,9 @@ def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
         RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
             complete.
     """
-    train_base_learners(prepared, executor)
+    logger.debug("%s", prepared.title, extra=with_event(RunBegan(prepared.title)))
+    if prepared.answers is None:
+        train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")
     outcome = None
     with tracked(prepared, store) as close:
@@ -130,7 +133,7 @@ def train_base_learners(prepared: Prepared, executor: Executor) -> None:
     """
 
     def train(task: TrainingTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
-        n_trained = train_learners(task, prepared.specs, keys, cache, executor)
+        n_trained = train_learners(task, prepared.specs, keys, cache, executor, what)
         logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
     logger.info("%s", describe_precision(prepared.experiment))
@@ -153,13 +156,16 @@ def _search_and_test(
     params, over_k = choose_k(task, best.params, network)
     if over_k:
         logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
-    best = replace(best, params=params)
+    best, chosen = replace(best, params=params), Chosen(SmartRule(params), network)
+    if task.prices is not None:
+        chosen = choose_price(shared, task, chosen, executor, folder / "refit")
     store.close(prepared.search.num_samples)
+    logger.debug("test", extra=with_event(StageBegan("test")))
     # The test split is read only here, after everything is chosen.
-    measured, detailed = measure_test(prepared, task, best.params, network)
+    measured, detailed = measure_test(prepared, task, chosen)
     results = _results(prepared, best, over_k, store) | measured
     details = _details(prepared, store) | detailed
-    return results, _write(prepared, best, network.state_dict, results, details)
+    return results, _write(prepared, chosen, results, details)
 
 
 def _results(
@@ -226,6 +232,8 @@ def _versions() -> dict[str, str]:
 
 def _learner_trainings(prepared: Prepared) -> list[tuple[float, dict[str, str]]]:
     """Seconds and worker of each base learner's training, and of each copy's."""
+    if prepared.answers is not None:
+        return []
     specs, copies = prepared.specs, prepared.copies_cache
     found = prepared.cache.trainings(specs, prepared.keys)
     return found + [one for fold in prepared.folds for one in copies.trainings(specs, fold.keys)]
@@ -252,11 +260,7 @@ def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[s
 
 
 def _write(
-    prepared: Prepared,
-    best: TrialRecord,
-    weights: Mapping[str, Tensor],
-    results: dict[str, Any],
-    details: dict[str, Any],
+    prepared: Prepared, chosen: Chosen, results: dict[str, Any], details: dict[str, Any]
 ) -> Outcome:
     """Write reports, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
@@ -266,17 +270,12 @@ def _write(
     write_json(run_dir / "details.json", details)
     write_json(run_dir / "results.json", results)
     write_page(run_dir)
-    learners = [
-        (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
-        for spec, key in zip(prepared.specs, prepared.keys, strict=True)
-    ]
-    temperature = results["calibration"]["temperature"]
     folder = run_dir / "ensemble"
-    save_ensemble(folder, prepared.plan, best.params, names, weights, learners, temperature)
+    _save(prepared, chosen, results["calibration"]["temperature"], folder)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     model = None
-    if not isinstance(prepared.plan.architecture, OwnArchitecture):
+    if prepared.answers is None and not isinstance(prepared.plan.architecture, OwnArchitecture):
         # Their mean, since an image of valid may be a person's face.
         images = prepared.splits["valid"].images_SCHW[:256]
         example = images.mean(0, keepdims=True).astype(images.dtype)
@@ -284,3 +283,19 @@ def _write(
     files = [run_dir / name for name in _SHOWN if (run_dir / name).is_file()]
     tables, name = document.launch_tables(results), prepared.options.register
     return Outcome(tables, metrics, results["best"], files, model, name)
+
+
+def _save(prepared: Prepared, chosen: Chosen, temperature: float, folder: Path) -> None:
+    """Write the folder to take away: with the base learners, if they were trained here."""
+    plan, names, smart = prepared.plan, prepared.splits.class_names, chosen.rule
+    weights = chosen.network.state_dict
+    if prepared.answers is not None:
+        predictors, prices = prepared.answers.names, prepared.prices
+        own = (temperature, prices, smart.price_weight)
+        save_selector(folder, plan, smart.params, names, predictors, weights, *own)
+        return
+    learners = [
+        (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
+        for spec, key in zip(prepared.specs, prepared.keys, strict=True)
+    ]
+    save_ensemble(folder, plan, smart.params, names, weights, learners, temperature)

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args
 
-from distcel.cli import predict, report, reproduce, search, status
+from distcel.cli import predict, report, reproduce, search, select, status
 from distcel.cli.exit_status import OneLineParser, exit_status
 from distcel.execute.workers import ExecutorName
 from distcel.experiment.loading import DATASETS, PRESET_NAMES
@@ -33,6 +33,7 @@ class _Command(Protocol):
 
 COMMANDS: dict[str, _Command] = {
     "search": search,
+    "select": select,
     "reproduce": reproduce,
     "report": report,
     "status": status,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from distcel.cli.output import put, show_log
+from distcel.cli.output import put, run_shown
 from distcel.cli.signals import unwind_on_signals
 from distcel.execute.address import chosen_address
 from distcel.execute.workers import ExecutorName, Workers
@@ -101,8 +101,8 @@ def add_search_flags(flags: argparse.ArgumentParser) -> None:
     )
 
 
-def add_worker_flags(flags: argparse.ArgumentParser) -> None:
-    """Add the flags that choose the workers and the tracker."""
+def add_worker_flags(flags: argparse.ArgumentParser, register: bool = True) -> None:
+    """Add the flags that choose the workers and the tracker, `--register` only if wanted."""
     add = flags.add_argument
     add(
         "--mlflow-uri",
@@ -110,11 +110,12 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
         help="tracking server, or none for no tracking (MLFLOW_TRACKING_URI, or else mlflow.db "
         "beside the run directory)",
     )
-    add(
-        "--register",
-        metavar="NAME",
-        help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
-    )
+    if register:
+        add(
+            "--register",
+            metavar="NAME",
+            help="register the ensemble in MLflow's model registry, as a version of NAME (none)",
+        )
     add(
         "--executor",
         default="ray",
@@ -139,7 +140,19 @@ def add_worker_flags(flags: argparse.ArgumentParser) -> None:
 def add_output_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags that choose what is printed."""
     add = flags.add_argument
-    add("-q", "--quiet", action="store_true", help="print errors only (off)")
+    amount = flags.add_mutually_exclusive_group()
+    amount.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print warnings, errors and the report alone (off)",
+    )
+    amount.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print a line for each epoch as well, and Ray's own log (off)",
+    )
     add("--json", action="store_true", help="print results.json, and the log on stderr (off)")
 
 
@@ -159,15 +172,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     from distcel.facade.fit import fit
 
-    show_log(arguments.quiet, arguments.json)
-    done = fit(run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
-    logger.info("%s/results.json after %.0f s", done.run_dir, time.monotonic() - started)
-    uri = tracking_uri(arguments.mlflow_uri, done.run_dir)
+    chosen = {"run_dir": run_dir, "seed": seed, "workers": workers(arguments), **options}
+    with run_shown(arguments):
+        done = fit(**chosen)
+    show_end(arguments, done.run_dir, started)
+    return 0
+
+
+def show_end(arguments: argparse.Namespace, run_dir: Path, started: float) -> None:
+    """Log where the results are and how to compare runs, and print them as the flags say."""
+    logger.info("%s/results.json after %.0f s", run_dir, time.monotonic() - started)
+    uri = tracking_uri(arguments.mlflow_uri, run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
+    put_result(arguments, run_dir)
+
+
+def put_result(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print results.json with --json, and with --quiet the report, which the log has otherwise."""
     if arguments.json:
-        put((done.run_dir / "results.json").read_text().rstrip("\n"))
-    return 0
+        put((folder / "results.json").read_text().rstrip("\n"))
+    elif arguments.quiet:
+        put((folder / "report.md").read_text().rstrip("\n"))
 
 
 def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -181,7 +207,7 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.time_budget is not None:
         require_positive("--time-budget", arguments.time_budget)
     require_choice("--selector-split", arguments.selector_split, SelectorSplit)
-    _require_workers(arguments)
+    require_workers(arguments)
     fixed = fixed_values(arguments.fix)
     return {
         "experiment": experiment_of(arguments),
@@ -210,7 +236,8 @@ def experiment_of(arguments: argparse.Namespace) -> str | Experiment:
 def workers(arguments: argparse.Namespace) -> Workers:
     """Where trainings run; `ray.init` replaces the signal handlers, so they are installed again."""
     executor, address = arguments.executor, arguments.address
-    return Workers(executor, address, arguments.gpus_per_worker, connected=unwind_on_signals)
+    share, log = arguments.gpus_per_worker, arguments.verbose
+    return Workers(executor, address, share, connected=unwind_on_signals, ray_log=log)
 
 
 def how_to_compare(mlflow_uri: str) -> str:
@@ -239,7 +266,8 @@ def fixed_values(pairs: list[str]) -> dict[str, Any]:
     return fixed
 
 
-def _require_workers(arguments: argparse.Namespace) -> None:
+def require_workers(arguments: argparse.Namespace) -> None:
+    """Check the flags of `add_worker_flags`; raises InvalidInputError."""
     executor, address = arguments.executor, arguments.address
     require_positive("--gpus-per-worker", arguments.gpus_per_worker)
     require_choice("--executor", executor, ExecutorName)

@@ -15,6 +15,7 @@ from distcel.experiment.types import SelectionParams
 
 # The least argument of a logarithm: a learner that excludes a class does not outvote all others.
 _LOWEST_PROBABILITY = 1e-4
+UNANSWERED = -10.0  # the score of a learner without an output; all others are within -1..1
 # Settings of AnyKEnsemble, found on the digits and CIFAR-10 (docs/log.md): the number of parts of a
 # batch, and the factor of the logits at k = 1; with 3 the logits at k = 9 are the paper's.
 _PARTS, _TEMPERED = 4, 3.0
@@ -90,13 +91,23 @@ class SmartEnsemble(nn.Module):
         super().__init__()
         self.selection_net, self.layer, self.vote = selection_net, layer, vote
 
-    def scores(self, images_BCHW: Tensor) -> Tensor:
-        """The learners' scores for each image, of L2 norm 1 (Eqs. 8-9), shape (B, N)."""
-        return normalize(self.selection_net(images_BCHW), dim=-1)
+    def scores(self, images_BCHW: Tensor, probs_BNC: Tensor | None = None) -> Tensor:
+        """The scores of norm 1 (Eq. 9), shape (B, N).
 
-    def select(self, images_BCHW: Tensor) -> Tensor:
-        """The 0/1 mask of the learners selected for each image, shape (B, N)."""
-        mask_BN: Tensor = self.layer(self.scores(images_BCHW))
+        Where a learner has no output, all of whose entries are 0 then, its score is so low that it
+        is not selected.
+        """
+        scores_BN = normalize(self.selection_net(images_BCHW), dim=-1)
+        if probs_BNC is None:
+            return scores_BN
+        return scores_BN.masked_fill(~answered(probs_BNC), UNANSWERED)
+
+    def select(self, images_BCHW: Tensor, probs_BNC: Tensor | None = None) -> Tensor:
+        """The 0/1 mask of the learners selected for each image, shape (B, N).
+
+        Of learners whose outputs are given, only those with an output are selected.
+        """
+        mask_BN: Tensor = self.layer(self.scores(images_BCHW, probs_BNC))
         return mask_BN
 
     def forward(self, images_BCHW: Tensor, probs_BNC: Tensor) -> Tensor:
@@ -105,7 +116,7 @@ class SmartEnsemble(nn.Module):
         The softmax that follows (Eq. 11) is the one inside the cross entropy; applying it here as
         well would put a floor under the loss.
         """
-        logits_BC: Tensor = self.vote(self.select(images_BCHW), probs_BNC)
+        logits_BC: Tensor = self.vote(self.select(images_BCHW, probs_BNC), probs_BNC)
         return logits_BC
 
 
@@ -136,7 +147,7 @@ class AnyKEnsemble(SmartEnsemble):
         """The logits of the vote, shape (B, C); in training at the drawn ks, divided by sqrt(k)."""
         if not self.training:
             return super().forward(images_BCHW, probs_BNC)
-        scores_BN = self.scores(images_BCHW)
+        scores_BN = self.scores(images_BCHW, probs_BNC)
         parts = zip(scores_BN.chunk(_PARTS), probs_BNC.chunk(_PARTS), self.draw_ks(), strict=False)
         return torch.cat([self._tempered(scores, probs, k) for scores, probs, k in parts])
 
@@ -149,6 +160,11 @@ class AnyKEnsemble(SmartEnsemble):
     def _tempered(self, scores_BN: Tensor, probs_BNC: Tensor, k: int) -> Tensor:
         logits_BC: Tensor = self.vote(self.layer.mask(scores_BN, k), probs_BNC)
         return logits_BC * (_TEMPERED / math.sqrt(k))
+
+
+def answered(probs_BNC: Tensor) -> Tensor:
+    """Whether a learner has an output, (B, N): without one all its probabilities are 0."""
+    return probs_BNC.sum(-1) > 0
 
 
 def sums_over_k(scores_BN: Tensor, probs_BNC: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pickle import UnpicklingError
 from typing import Any
@@ -24,10 +23,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Network(nn.Module):
     """Standardises uint8 images (B, channels, height, width) and scores them: (B, outputs).
 
+    In place of images it may have numbers, float32 (B, F).
+
     Args:
         body: maps standardised images to scores.
-        mean: mean of each channel, in [0, 1].
-        std: standard deviation of each channel, in [0, 1].
+        mean: mean of each channel, on the scale of the images, of shape (channels, 1, 1); or of
+            each number, (F,).
+        std: standard deviation of each channel or number, likewise.
         in_bfloat16: whether the body computes in bfloat16 in training mode. Weights,
             standardisation and scores are float32 in any case.
     """
@@ -38,14 +40,14 @@ class Network(nn.Module):
     def __init__(
         self,
         body: nn.Module,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Tensor,
+        std: Tensor,
         in_bfloat16: bool = False,
     ) -> None:
         super().__init__()
         self.body, self.in_bfloat16 = body, in_bfloat16
-        self.register_buffer("mean", 255 * torch.tensor(mean).reshape(-1, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(std).reshape(-1, 1, 1))
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Scores, before any softmax."""
@@ -84,14 +86,15 @@ class NetworkPlan:
 
     Attributes:
         architecture: family and widths, or a user's function.
-        image_shape: channels, height, width.
-        mean: mean of each channel over the train split, or ImageNet's, in [0, 1].
-        std: standard deviation of each channel, likewise.
+        image_shape: channels, height, width; or (F,) of numbers in place of images.
+        mean: mean of each channel over the train split, or ImageNet's, in [0, 1]; or of each
+            number.
+        std: standard deviation of each channel or number, likewise.
         imagenet_weights: state dict of torchvision's resnet18 to start from, or None.
     """
 
     architecture: Architecture | OwnArchitecture
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     imagenet_weights: dict[str, Tensor] | None = None
@@ -123,18 +126,28 @@ class NetworkPlan:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            body = self._body(n_outputs)
+            body = self._body(n_outputs, seed)
         # Channels last: up to half as fast again on a CPU, and what tensor cores want.
-        network = Network(body, self.mean, self.std, in_bfloat16)
+        network = Network(body, self._scaled(self.mean), self._scaled(self.std), in_bfloat16)
         return network.to(memory_format=torch.channels_last)
 
-    def _body(self, n_outputs: int) -> nn.Module:
+    def _scaled(self, of_each: tuple[float, ...]) -> Tensor:
+        values = torch.tensor(of_each)
+        return values if len(self.image_shape) == 1 else 255 * values.reshape(-1, 1, 1)
+
+    def _body(self, n_outputs: int, seed: int) -> nn.Module:
         own = self.architecture
         if isinstance(own, OwnArchitecture):
             body = own.build(n_outputs, self.image_shape)
             rule = f"a torch.nn.Module from {own.name}"
             require(isinstance(body, nn.Module), rule, type(body).__name__, "return one")
             return _fitting(body, self.image_shape, n_outputs, own.name)
+        numbers, rule = len(self.image_shape) == 1, f"images for the architecture {own.family}"
+        if own.family == "mlp":
+            rule = "numbers for the architecture mlp"
+            require(numbers, rule, f"images of shape {self.image_shape}", "choose another one")
+            return _mlp(own.channels, self.image_shape[0], n_outputs, seed)
+        require(not numbers, rule, f"numbers of shape {self.image_shape}", "choose mlp")
         if own.family == "lenet":
             return _lenet(own.channels, self.image_shape, n_outputs)
         if own.family == "resnet9":
@@ -142,9 +155,7 @@ class NetworkPlan:
         return _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
 
 
-def _fitting(
-    body: nn.Module, image_shape: tuple[int, int, int], n_outputs: int, name: str
-) -> nn.Module:
+def _fitting(body: nn.Module, image_shape: tuple[int, ...], n_outputs: int, name: str) -> nn.Module:
     """Return the module, after a check that it maps images to `n_outputs` scores."""
     rule = f"scores of shape (2, {n_outputs}) from {name} for two images of shape {image_shape}"
     was_training = body.training
@@ -159,9 +170,7 @@ def _fitting(
     return body
 
 
-def _lenet(
-    channels: tuple[int, ...], image_shape: tuple[int, int, int], n_outputs: int
-) -> nn.Module:
+def _lenet(channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """Two 5x5 convolutions and three linear layers: the paper's MNIST and CIFAR-10 learner."""
     first, second = channels
     depth, *sides = image_shape
@@ -206,9 +215,7 @@ def _convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _resnet9(
-    channels: tuple[int, ...], image_shape: tuple[int, int, int], n_outputs: int
-) -> nn.Module:
+def _resnet9(channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """Eight 3x3 convolutions with batch norm and one linear layer: the paper's FER2013 learner.
 
     Widths (64, 128, 256, 512) give its 64, 128, 128, 128, 256, 512, 512, 512.
@@ -230,7 +237,7 @@ def _resnet9(
 
 
 def _resnet18(
-    image_shape: tuple[int, int, int], n_outputs: int, weights: dict[str, Tensor] | None
+    image_shape: tuple[int, ...], n_outputs: int, weights: dict[str, Tensor] | None
 ) -> nn.Module:
     """Torchvision's ResNet18, the paper's UTKFace learner; its last layer is always untrained."""
     from torchvision.models import resnet18
@@ -247,6 +254,29 @@ def _resnet18(
         require(fits, "the weights of torchvision's resnet18", sorted(weights)[:3], remedy)
         network.load_state_dict(given, strict=False)
     return network
+
+
+class _SeededDropout(nn.Module):
+    """Dropout whose draws come from its own seed, not from torch's own generator."""
+
+    def __init__(self, share: float, seed: int) -> None:
+        super().__init__()
+        self.share, self.generator = share, torch.Generator().manual_seed(seed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator).to(x.device) >= self.share
+        return x * kept / (1 - self.share)
+
+
+def _mlp(widths: tuple[int, ...], n_inputs: int, n_outputs: int, seed: int) -> nn.Module:
+    """Two hidden layers with layer norm and dropout, for numbers in place of images."""
+    layers: list[nn.Module] = []
+    for i, (inputs, outputs) in enumerate(zip((n_inputs, *widths), widths, strict=False)):
+        layers += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()]
+        layers.append(_SeededDropout(0.1, seed + i))
+    return nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
 
 
 def imagenet_weights(source: str) -> dict[str, Tensor] | None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from distcel.data.formats import Indices, Pool
+from distcel.data.formats import Indices, Labels, Pool
 from distcel.data.images import Images
 from distcel.data.readers import read_source
 from distcel.experiment.errors import invalid, require
 from distcel.experiment.types import Experiment, SplitName
 
 # The test split does not depend on the run's seed, so that no seed trains on another's test split.
-_TEST_SEED = 0
+TEST_SEED = 0
 
 
 class SplitOverlapError(RuntimeError):
@@ -36,7 +36,7 @@ def draw_splits(
     present = [source.class_names[c] for c in np.unique(train.labels)]
     require(len(present) >= 2, "at least two classes", present, "add images of another class")
     if test is None:
-        train, test = _divide(train, experiment.test_share, _TEST_SEED)
+        train, test = _divide(train, experiment.test_share, TEST_SEED)
     train, valid = _divide(train, experiment.valid_share, seed)
     pools: dict[SplitName, Pool] = {"train": train, "valid": valid, "test": test}
     if experiment.max_samples is not None:
@@ -73,27 +73,42 @@ def kept_of_each(images: Mapping[SplitName, Images]) -> dict[SplitName, Indices]
     return kept
 
 
-def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
-    """Draw a share or a number of samples, by class, into the second part; both keep the order."""
+def drawn_by_class(labels_S: Labels, part: float | int, seed: int) -> tuple[Indices, Indices]:
+    """The samples that are kept and those that are drawn, by class; both in their order.
+
+    Args:
+        labels_S: the labels, (S,).
+        part: the share of the samples that is drawn, or how many.
+        seed: seeds the draw.
+
+    Raises:
+        InvalidInputError: there are too few samples.
+    """
     from sklearn.model_selection import train_test_split  # the import takes a second
 
-    indices = np.arange(len(pool.labels))
+    indices = np.arange(len(labels_S))
     try:
         kept, drawn = train_test_split(
-            indices, test_size=part, stratify=pool.labels, random_state=seed
+            indices, test_size=part, stratify=labels_S, random_state=seed
         )
     except ValueError as error:
         rule = f"enough samples of every class to draw {part} of them"
-        found = f"{np.bincount(pool.labels).tolist()} a class ({error})"
-        raise invalid(rule, found, "add images") from None
-    return take(pool, np.sort(kept)), take(pool, np.sort(drawn))
+        fewest = np.sort(np.unique(labels_S, return_counts=True)[1])[:10].tolist()
+        found = f"{fewest} of the rarest classes ({error})"
+        raise invalid(rule, found, "add samples") from None
+    return np.sort(kept), np.sort(drawn)
+
+
+def _divide(pool: Pool, part: float | int, seed: int) -> tuple[Pool, Pool]:
+    kept, drawn = drawn_by_class(pool.labels, part, seed)
+    return take(pool, kept), take(pool, drawn)
 
 
 def _thin(pool: Pool, max_samples: int) -> Pool:
     n_classes = len(np.unique(pool.labels))
     if len(pool.labels) < max_samples + n_classes:  # the rest could not have every class
         return pool
-    return _divide(pool, max_samples, _TEST_SEED)[1]
+    return _divide(pool, max_samples, TEST_SEED)[1]
 
 
 def take(pool: Pool, indices: Indices) -> Pool:

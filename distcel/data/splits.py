@@ -42,21 +42,31 @@ class Split:
     Attributes:
         sample_ids: the S ids.
         labels_S: the labels, shape (S,).
-        images_SCHW: the images, shape (S, channels, height, width).
+        images_SCHW: what the selection net sees: images, uint8 (S, channels, height, width), or
+            numbers, float32 (S, F).
         probs_SNC: the base learners' softmax outputs, shape (S, N, C). N is 0 until they are read
-            from the prediction cache.
+            from the prediction cache. A learner that did not answer a sample has zeros there.
     """
 
     sample_ids: pa.StringArray
     labels_S: NDArray[np.int64]
-    images_SCHW: Images
+    images_SCHW: Images | NDArray[np.float32]
     probs_SNC: Probabilities
 
     @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether each learner answered each sample, (S, N)."""
+        answered_SN: NDArray[np.bool_] = np.any(self.probs_SNC, axis=-1)
+        return answered_SN
+
+    @property
     def learners_correct(self) -> NDArray[np.bool_]:
-        """Whether each learner's most probable class is the sample's own, (S, N)."""
+        """Whether each learner's most probable class is the sample's own, (S, N).
+
+        A learner that did not answer is not correct.
+        """
         correct_SN: NDArray[np.bool_] = self.probs_SNC.argmax(-1) == self.labels_S[:, None]
-        return correct_SN
+        return correct_SN & self.answered
 
     def where(self, chosen_S: NDArray[np.bool_]) -> Split:
         """The samples that a mask of shape (S,) selects."""
@@ -66,6 +76,16 @@ class Split:
             self.images_SCHW[chosen_S],
             self.probs_SNC[chosen_S],
         )
+
+
+def joined(first: Split, second: Split) -> Split:
+    """The samples of the first split, and then those of the second."""
+    return Split(
+        pa.concat_arrays([first.sample_ids, second.sample_ids]),
+        np.concatenate([first.labels_S, second.labels_S]),
+        np.concatenate([first.images_SCHW, second.images_SCHW]),
+        np.concatenate([first.probs_SNC, second.probs_SNC]),
+    )
 
 
 @dataclass(frozen=True)
@@ -89,14 +109,21 @@ class Splits:
         return self.by_name[name]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        _, channels, height, width = self["train"].images_SCHW.shape
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width; of numbers (F,)."""
+        shape: tuple[int, ...] = self["train"].images_SCHW.shape[1:]
+        return shape
 
     def channel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel over the train split, in [0, 1]."""
+        """Mean and standard deviation of each channel over the train split, in [0, 1].
+
+        Of numbers those of each number; a constant one has the deviation 1.
+        """
         images = self["train"].images_SCHW
+        if images.ndim == 2:
+            mean_F, std_F = images.mean(0, np.float64), images.std(0, np.float64)
+            std_F[std_F < 1e-6] = 1.0
+            return tuple(mean_F.tolist()), tuple(std_F.tolist())
         levels = np.arange(256) / 255
         means, stds = [], []
         for channel in range(images.shape[1]):

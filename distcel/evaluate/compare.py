@@ -29,7 +29,7 @@ from distcel.rules.registry import (
 from distcel.rules.rule import ProbsDSC, RunFacts, correct, predict_draws
 from distcel.rules.trained import SMART
 from distcel.search.prepare import Prepared
-from distcel.search.refit import choose_k, refit_best
+from distcel.search.refit import SmartRule, choose_k, refit_best
 from distcel.search.trials import TrialStore, first_params
 from distcel.train.selection import TrainingTask
 
@@ -102,7 +102,8 @@ def _seconds(
 def _measured(run: ComparedRun, test: Split, trained: TrainedRules) -> dict[str, Any]:
     prepared, task, params = run.prepared, run.task, run.best.params
     smart = {k: one.predict(task, test).numpy()[None] for k, one in trained.over_k.items()}
-    options = rule_options(prepared, task, params, trained.over_k[params.chosen_k].network)
+    network = trained.over_k[params.chosen_k].network
+    options = rule_options(prepared, task, SmartRule(params), network, params.chosen_k)
     rules = consensus_rules(prepared.options.selector_split)
     consensus, chosen = predict_rules(rules, task.train, test, options)
     probs = {SMART.key: smart[params.chosen_k], **consensus}

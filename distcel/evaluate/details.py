@@ -30,7 +30,8 @@ def measure_details(
     dataset: str,
     test: Split,
     probs_SC: Probs,
-    scores_SN: NDArray[np.float32],
+    asked_SN: NDArray[np.bool_],
+    scores_SN: NDArray[np.float32] | None,
     k: int,
     temperature: float,
 ) -> dict[str, Any]:
@@ -40,7 +41,8 @@ def measure_details(
         dataset: the data set, whose pictures may be of people.
         test: the samples.
         probs_SC: the smart ensemble's class probabilities before the temperature, (S, C).
-        scores_SN: the learners' scores, (S, N).
+        asked_SN: which learners are selected, (S, N).
+        scores_SN: the learners' scores, (S, N); None if no samples are to be shown.
         k: the number of learners that it selects.
         temperature: the one that was fitted on valid.
 
@@ -51,16 +53,16 @@ def measure_details(
         temperature, as `reliability` gives it; `least_certain`: as `least_certain` gives it, empty
         for data sets of faces.
     """
-    n_learners = scores_SN.shape[1]
-    selected_SN = _selected(scores_SN, k)
     labels_S, n_classes = test.labels_S, probs_SC.shape[1]
     per_class_C = np.bincount(labels_S, minlength=n_classes)
-    asked_CN = np.zeros((n_classes, n_learners))
-    np.add.at(asked_CN, labels_S, selected_SN)
+    asked_CN = np.zeros((n_classes, asked_SN.shape[1]))
+    np.add.at(asked_CN, labels_S, asked_SN)
     confusion_CC = np.zeros((n_classes, n_classes), int)
     np.add.at(confusion_CC, (labels_S, probs_SC.argmax(1)), 1)
     tempered_SC = with_temperature(probs_SC, temperature)
-    uncertain = [] if dataset in _FACES else least_certain(test, tempered_SC, scores_SN, k)
+    uncertain = []
+    if scores_SN is not None and dataset not in _FACES:
+        uncertain = least_certain(test, tempered_SC, scores_SN, k)
     if dataset not in _PICTURED:
         uncertain = [{**found, "png": None} for found in uncertain]
     return {
@@ -130,13 +132,6 @@ def least_certain(
             }
         )
     return found
-
-
-def _selected(scores_SN: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
-    order_SN = np.argsort(-scores_SN, axis=1, kind="stable")
-    selected_SN = np.zeros(scores_SN.shape, bool)
-    np.put_along_axis(selected_SN, order_SN[:, :k], True, axis=1)
-    return selected_SN
 
 
 def _prediction(probs_C: Probs) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,28 +13,28 @@ from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
 from distcel.evaluate.details import measure_details, rivals_on_valid
+from distcel.evaluate.selection import measure_selection, selected
 from distcel.experiment.learner_sets import LearnerSpec
-from distcel.experiment.types import AnyK, SelectionParams
+from distcel.experiment.types import AnyK
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RuleOptions, RunFacts, correct
 from distcel.search.prepare import Prepared
-from distcel.search.refit import SmartRule
+from distcel.search.refit import Chosen, SmartRule
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import training_priors
 from distcel.train.selection import TrainingTask
 
 
 def measure_test(
-    prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
+    prepared: Prepared, task: TrainingTask, chosen_one: Chosen
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the test split and measure the smart ensemble and the paper's other rules.
 
     Args:
         prepared: the run.
         task: the task that the selection net was trained on.
-        params: the parameters of the smart ensemble.
-        network: its trained network.
+        chosen_one: the smart ensemble.
 
     Returns:
         dict: for `results.json`. `accuracy`, `specialised`, `complementary` and `overall`, as
@@ -41,16 +42,22 @@ def measure_test(
         PrivateTest alone, where it can be identified, else null, and `private_test_accuracy`: its
         `accuracy`;
         `calibration`: the smart ensemble's, as `calibration` gives it; `test_readings`: how often
-        the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it.
+        the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it. With
+        given answers also what `measure_selection` returns.
         dict: for `details.json`, as `measure_details` gives it, and `rivals_on_valid`.
     """
     test, n_readings = prepared.read_test("launch")
-    (smart, *rules), ensemble = (RULES[key] for key in PAPER_RULES), SmartRule(params)
-    valid_SC, test_SC = (
-        ensemble.predict(network, task, split).numpy() for split in (task.valid, test)
-    )
+    smart_rule, network = chosen_one.rule, chosen_one.network
+    smart, *rules = (RULES[key] for key in PAPER_RULES)
+    unseen = chosen_one.on_valid or network
+    valid_SC = smart_rule.predict(unseen, task, task.valid).numpy()
+    test_SC = smart_rule.predict(network, task, test).numpy()
     probs: dict[str, ProbsDSC] = {smart.key: test_SC[None]}
-    options = rule_options(prepared, task, params, network)
+    selection = None
+    if prepared.answers is not None:
+        selection = measure_selection(prepared.answers, task, chosen_one, test)
+    k = selection.k if selection else smart_rule.params.chosen_k
+    options = rule_options(prepared, task, smart_rule, network, k)
     consensus, chosen = predict_rules(rules, task.train, test, options)
     probs |= consensus
     ids = prepared.splits["test"].sample_ids.to_pylist()
@@ -59,13 +66,16 @@ def measure_test(
     if private_S.any() and not private_S.all():
         inside = {key: draws[:, private_S] for key, draws in probs.items()}
         private = accuracies(inside, test.where(private_S), prepared.specs)
-    facts = run_facts(prepared, task, params.chosen_k, prepared.search.first.k, chosen)
+    facts = run_facts(prepared, task, k, prepared.search.first.k, chosen)
     whole = accuracies(probs, test, prepared.specs)
     calibrated = calibration(valid_SC, task.valid.labels_S, test_SC, test.labels_S)
-    scores_SN = ensemble.scores(network, task, test)
+    # Of given predictors the page has no samples: they may be anything.
+    scores_SN = None if prepared.answers else smart_rule.scores(network, task, test)
     dataset, temperature = prepared.experiment.dataset, calibrated["temperature"]
-    details = measure_details(dataset, test, test_SC, scores_SN, params.chosen_k, temperature)
+    asked_SN = selected(smart_rule, network, task, test)
+    details = measure_details(dataset, test, test_SC, asked_SN, scores_SN, k, temperature)
     measured = {
+        **(selection.facts if selection else {}),
         **{name: value for name, value in whole.items() if name != "n_samples"},
         "calibration": calibrated,
         "test_readings": n_readings,
@@ -77,17 +87,26 @@ def measure_test(
 
 
 def rule_options(
-    prepared: Prepared, task: TrainingTask, params: SelectionParams, network: TrainedNetwork
+    prepared: Prepared,
+    task: TrainingTask,
+    smart_rule: SmartRule,
+    network: TrainedNetwork,
+    k: int,
 ) -> RuleOptions:
-    """The options of rules that train no network, beside this smart ensemble."""
+    """The options of rules that train no network, beside this smart ensemble of k learners."""
     specs, experiment = prepared.specs, prepared.experiment
     labels_S = prepared.splits["train"].labels_S  # with `holdout`, task.train is another one
+    if prepared.answers is None:
+        priors_NC = training_priors(specs, labels_S, experiment, task.seed)
+    else:  # what the predictors were trained on is not known
+        n_classes = len(prepared.splits.class_names)
+        priors_NC = np.full((len(specs), n_classes), 1 / n_classes)
     return RuleOptions(
-        k=params.chosen_k,
+        k=k,
         seed=task.seed,
         valid=task.valid,
-        priors_NC=training_priors(specs, labels_S, experiment, task.seed),
-        embed=lambda split: SmartRule(params).embed(network, task, split),
+        priors_NC=priors_NC,
+        embed=lambda split: smart_rule.embed(network, task, split),
     )
 
 
@@ -101,13 +120,16 @@ def run_facts(
 ) -> RunFacts:
     """The `RunFacts` of this run, which determine the cost of its rules; arguments as there."""
     n_learners, n_classes = len(prepared.specs), len(prepared.splits.class_names)
+    cost = multiply_adds(prepared.plan, n_learners, n_classes)
+    if prepared.answers is not None:  # it cannot be known what they compute
+        cost = replace(cost, learner=0)
     return RunFacts(
         n_learners=n_learners,
         n_classes=n_classes,
         n_train=len(task.train.labels_S),
         k=k,
         first_k=k if first_k == "any" else first_k,
-        multiply_adds=multiply_adds(prepared.plan, n_learners, n_classes),
+        multiply_adds=cost,
         learned_k=learned_k,
         chosen=chosen,
     )
@@ -129,12 +151,17 @@ def accuracies(
     }
 
 
-def learner_accuracies(split: Split, specs: tuple[LearnerSpec, ...]) -> tuple[float, float, float]:
+def learner_accuracies(
+    split: Split, specs: tuple[LearnerSpec, ...]
+) -> tuple[float | None, float | None, float]:
     """Table 1: mean accuracy of the learners on their own classes, on the others, on all.
 
-    A learner that specialises in every class has no others and is left out of their mean.
+    A learner that specialises in every class has no others and is left out of their mean. The first
+    two are None if no learner specialises.
     """
     correct_SN = split.learners_correct
+    if not any(spec.classes for spec in specs):
+        return None, None, float(correct_SN.mean())
     own_SN = np.stack([np.isin(split.labels_S, spec.classes) for spec in specs], axis=1)
     return (
         _mean_of_columns(correct_SN, own_SN),

@@ -11,16 +11,17 @@ from distcel.experiment.errors import require, require_count
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network's family and the widths of its convolutions.
+    """A network's family and the widths of its convolutions or hidden layers.
 
-    `lenet` takes two widths, `resnet9` four; `resnet18` is torchvision's and takes none.
+    `lenet` takes two widths, `resnet9` four; `resnet18` is torchvision's and takes none. `mlp`,
+    for numbers in place of images, takes two.
     """
 
-    family: Literal["lenet", "resnet9", "resnet18"]
+    family: Literal["lenet", "resnet9", "resnet18", "mlp"]
     channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0}
+        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0, "mlp": 2}
         known = isinstance(self.family, str) and self.family in widths
         require(known, f"family in {sorted(widths)}", self.family, "choose one")
         count = widths[self.family]
@@ -40,8 +41,9 @@ class Architecture:
 
 
 # From a number of outputs and an image shape (channels, height, width) to a torch.nn.Module, which
-# maps standardised float images (B, channels, height, width) to scores (B, outputs).
-NetworkFunction = Callable[[int, tuple[int, int, int]], Any]
+# maps standardised float images (B, channels, height, width) to scores (B, outputs). Where the net
+# sees numbers in place of images, their shape is (F,).
+NetworkFunction = Callable[[int, Any], Any]
 
 
 @dataclass(frozen=True)

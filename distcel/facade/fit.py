@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -131,6 +131,9 @@ def compare(
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
     found = run.results
+    rule = "a run that trained base learners of its own"
+    given = facts.get("predictions")
+    require(given is None, rule, f"one on {given}", "see Run.leaderboard for the rules it has")
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
     chosen, options = choose(
@@ -211,9 +214,16 @@ def prepared_launch(experiment: Experiment, options: Options) -> Iterator[Prepar
     """Lock the run directory and prepare the launch, whose input has been checked."""
     from distcel.search.prepare import prepare
 
+    with prepared_by(options, lambda: prepare(experiment, options)) as prepared:
+        yield prepared
+
+
+@contextmanager
+def prepared_by(options: Options, prepare: Callable[[], Prepared]) -> Iterator[Prepared]:
+    """Lock and mend the run directory, prepare the launch, and describe it there."""
     with run_lock(options.run_dir):
         remove_partial_files(options.run_dir)
         mend_folders(options.run_dir, "ensemble")
-        prepared = prepare(experiment, options)
+        prepared = prepare()
         write_json(options.run_dir / "run.json", prepared.facts())
         yield prepared

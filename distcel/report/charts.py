@@ -10,6 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from distcel.report.claims import SMART
 from distcel.report.figures import IN_PARETO
 from distcel.report.frame import Results, curve_keys, over_k, rule_titles
 from distcel.report.pareto import CostPoint
@@ -67,7 +68,9 @@ def accuracy_over_k(launch: Results, rivals: Mapping[str, float]) -> go.Figure:
     figure = new_figure("k, learners that vote", "valid accuracy, %")
     reached = [100 * accuracy for accuracy in launch["valid_accuracy_over_k"]]
     ks, chosen = list(range(1, len(reached) + 1)), launch["best"]["k"]
-    figure.add_scatter(x=ks, y=reached, mode="lines+markers", name="e2e-CEL", **_look(0))
+    figure.add_scatter(
+        x=ks, y=reached, mode="lines+markers", name=launch["rules"][SMART]["title"], **_look(0)
+    )
     for i, (title, accuracy) in enumerate(rivals.items(), 1):
         look = {"line": {"color": _colour(i), "dash": "dash"}}
         both = [100 * accuracy] * 2
@@ -80,6 +83,27 @@ def accuracy_over_k(launch: Results, rivals: Mapping[str, float]) -> go.Figure:
         marker={"size": 14, "symbol": "circle-open", "color": _colour(1), "line_width": 3},
     )
     _logarithmic(figure)
+    return figure
+
+
+def accuracy_over_price(launch: Results) -> go.Figure:
+    """Accuracy over a sample's mean price at every weight of price, on valid and on test."""
+    figure = new_figure("mean price of a sample", "accuracy, %")
+    for i, (of, name) in enumerate((("valid_", "valid, where it is chosen"), ("", "test"))):
+        figure.add_scatter(
+            x=[point[f"{of}price"] for point in launch["front"]],
+            y=[100 * point[f"{of}accuracy"] for point in launch["front"]],
+            mode="lines+markers",
+            name=name,
+            **_look(i),
+        )
+    figure.add_scatter(
+        x=[launch["price"]],
+        y=[100 * launch["accuracy"][SMART]],
+        mode="markers",
+        name="the chosen one, on test",
+        marker={"size": 14, "symbol": "circle-open", "color": _colour(1), "line_width": 3},
+    )
     return figure
 
 

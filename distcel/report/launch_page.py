@@ -13,6 +13,7 @@ from distcel.report.frame import Results
 from distcel.report.pareto import cost_points, launch_points
 from distcel.report.parts import Chart, Commands, Gallery, Part, Table, launch_parts
 from distcel.report.search_charts import search_figures
+from distcel.report.selection import front
 from distcel.report.sentences import percent
 from distcel.report.tables import cost_against_accuracy, figure_2
 from distcel.search.options import OWN_PRESET
@@ -49,6 +50,8 @@ def _accuracy(results: Results, details: Results, comparison: Results | None) ->
         rows |= {title: [percent(x)] for title, x in rivals.items()}
         figure = charts.accuracy_over_k(results, rivals)
         found.append(Chart(caption, figure, "line chart", _frame(rows, ["accuracy"], "k")))
+    if "predictors" in results:  # what they compute is not known, but perhaps what they cost
+        return [*found, *_over_price(results)]
     if comparison is not None:
         compared = {"seeds": [{"launch": results, "comparison": comparison}]}
         points, numbers = cost_points(compared), cost_against_accuracy(compared)
@@ -66,6 +69,13 @@ def _accuracy(results: Results, details: Results, comparison: Results | None) ->
     caption = "Accuracy over cost: on test, against the multiply-adds of an image"
     found.append(Chart(caption, charts.accuracy_over_cost(points), "scatter plot", numbers))
     return found
+
+
+def _over_price(results: Results) -> list[Chart]:
+    if results["front"] is None:
+        return []
+    caption = "Accuracy over price: one selection net at every weight of price"
+    return [Chart(caption, charts.accuracy_over_price(results), "line chart", front(results))]
 
 
 def _search(details: Results) -> list[Chart]:
@@ -178,6 +188,8 @@ def commands(results: Results, details: Results) -> list[str]:
     lines = [f"git checkout {clean}{noted}"] if clean else []
     if results["preset"] == OWN_PRESET:
         return [*lines, f"distcel.fit(experiment, seed={results['seed']})  # in Python"]
+    if "predictors" in results:
+        return [*lines, _select_command(results, details)]
     words = ["distcel", "search", "--dataset", results["dataset"], "--preset", results["preset"]]
     if results["dataset"] != "digits":
         words += ["--data-dir", "DATA"]
@@ -189,6 +201,20 @@ def commands(results: Results, details: Results) -> list[str]:
     for name, value in results["fixed"].items():
         words += ["--fix", f"{name}={value}"]
     return [*lines, shlex.join(words)]
+
+
+def _select_command(results: Results, details: Results) -> str:
+    """The command of a selection; DIR and the other words in capitals stand for the user's."""
+    words = ["distcel", "select", "--predictions", "DIR", "--truth", "TRUTH"]
+    words += ["--features", "FEATURES"] if results["sees_features"] else []
+    for found in results["predictors"]:
+        words += ["--always", found["name"]] if found["always"] else []
+    words += ["--prices", "PRICES"] if results["price"] is not None else []
+    words += ["--budget", f"{results['budget']:g}"] if results["budget"] is not None else []
+    words += ["--seed", str(results["seed"]), "--num-samples", str(details["num_samples"])]
+    for name, value in results["fixed"].items():
+        words += ["--fix", f"{name}={value}"]
+    return shlex.join(words)
 
 
 def _frame(rows: Mapping[str, Sequence[str]], columns: Sequence[str], index: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from distcel.report import leads, notes, sentences, tables
+from distcel.report import leads, notes, selection, sentences, tables
 from distcel.report.claims import SMART
 from distcel.report.frame import (
     Results,
@@ -94,15 +94,32 @@ def launch_parts(results: Results) -> list[Part]:
     read = sentences.added_after_test({launch_title(results): results["test_read_after"]})
     left_out = sentences.duplicates([results["n_duplicates"]])
     point = {"distcel": (results["best"], results["valid_accuracy"])}
+    given = "predictors" in results
+    spent = selection.spent(results) if given else ""
     return _present(
         [
             f"Accuracy in % on the {results['n_samples']['test']} samples of the test split. "
-            f"{left_out}{read}{notes.of_precision([results])}{results['note']}",
-            Table("Table 1, base learners (mean)", tables.table_1([results])),
+            f"{spent}{left_out}{read}{notes.of_precision([results])}{results['note']}",
+            *(_predictors(results) if given else [_base_learners(results)]),
             Table("Table 2, smart ensemble and consensus rules", tables.table_2([results])),
             Table("Table 3, best sub-ensemble", tables.table_3(point, results)),
         ]
     )
+
+
+def _base_learners(results: Results) -> Table:
+    return Table("Table 1, base learners (mean)", tables.table_1([results]))
+
+
+def _predictors(results: Results) -> list[Part]:
+    """Given predictors with their prices, and whom the ensemble asks."""
+    priced = results["front"] is not None
+    asked = "Who is asked, in % of the test samples of a class"
+    return [
+        Table("Predictors", selection.predictors(results)),
+        *([Table("Accuracy over price", selection.front(results))] if priced else []),
+        Table(asked, selection.asked_by_class(results)),
+    ]
 
 
 _SUMMARY = "In short: mean over the seeds, in brackets its 95 % t-interval"

@@ -20,6 +20,8 @@ from distcel.report.pareto import best_k
 def launch_result(results: Results) -> str:
     """The result of a launch in a sentence."""
     found, n_learners = results["accuracy"], results["n_learners"]
+    if "predictors" in results:
+        return _selection_result(results)
     text = (
         f"e2e-CEL classifies {percent(found[SMART])} of the {results['n_samples']['test']} test "
         f"images correctly; for each of them it selects {results['best']['k']} of {n_learners} "
@@ -28,6 +30,21 @@ def launch_result(results: Results) -> str:
     )
     paper = results["paper"]
     return f"{text}; the paper reports {percent(paper[SMART])} of e2e-CEL." if paper else f"{text}."
+
+
+def _selection_result(results: Results) -> str:
+    """The result of a selection among given predictors in a sentence."""
+    predictors, found = results["predictors"], results["accuracy"]
+    n_asked = sum(predictor["asked"] for predictor in predictors)
+    best = max(predictors, key=lambda predictor: predictor["accuracy"])
+    price = "" if results["price"] is None else f", at a mean price of {results['price']:.4g}"
+    return (
+        f"e2e-CEL classifies {percent(found[SMART])} of the {results['n_samples']['test']} test "
+        f"samples correctly; on average it asks {n_asked:.3g} of {len(predictors)} predictors for "
+        f"one{price}. {best['name']}, the most accurate on test, reaches "
+        f"{percent(best['accuracy'])} by itself, the unweighted average of all "
+        f"{percent(found['unweighted_average'])}."
+    )
 
 
 def reproduction_result(results: Results) -> str:

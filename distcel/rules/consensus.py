@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from distcel.core.ensemble import class_probabilities
-from distcel.data.splits import Split
+from distcel.data.splits import Probabilities, Split
 from distcel.rules.rule import ConsensusRule, FittedRule
 
 RANDOM_DRAWS = 20
@@ -21,9 +21,18 @@ _TIE_BREAK = 1e-6  # added to the winner's share; too little to change a confide
 
 def vote_shares(votes_SC: NDArray[np.floating], winners_S: NDArray[np.int64]) -> Tensor:
     """Each class's share of the votes, (S, C); the winner's is slightly above its equals."""
-    shares_SC = votes_SC / votes_SC.sum(1, keepdims=True)
+    shares_SC = votes_SC / np.maximum(votes_SC.sum(1, keepdims=True), _TIE_BREAK)
     shares_SC[np.arange(len(shares_SC)), winners_S] += _TIE_BREAK
     return torch.from_numpy(shares_SC / (1 + _TIE_BREAK))
+
+
+def mean_output(probs_SNC: Probabilities) -> Probabilities:
+    """The mean of the outputs of the learners that have one, (S, C)."""
+    n_answered_S1 = probs_SNC.any(-1).sum(1, keepdims=True).astype(np.float32)
+    mean_SC: Probabilities = probs_SNC.mean(1)
+    if (n_answered_S1 < probs_SNC.shape[1]).any():
+        mean_SC *= probs_SNC.shape[1] / n_answered_S1.clip(1)
+    return mean_SC
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class UnweightedAverage:
     def fit(self, fitted: Split) -> FittedRule:
         """Fit nothing; the rule has no parameters."""
         del fitted
-        return lambda split: torch.from_numpy(split.probs_SNC.mean(1))
+        return lambda split: torch.from_numpy(mean_output(split.probs_SNC))
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,12 @@ class PluralityVote:
         def vote(split: Split) -> Tensor:
             n_samples, n_learners, n_classes = split.probs_SNC.shape
             counts_SC = np.zeros((n_samples, n_classes))
-            choices_SN = split.probs_SNC.argmax(-1)
+            answered_SN = split.probs_SNC.any(-1)
+            choices_SN = np.where(answered_SN, split.probs_SNC.argmax(-1), -1)
             for c in range(n_classes):
                 counts_SC[:, c] = (choices_SN == c).sum(1)
             # A mean is below 1, so it decides between equal counts only.
-            winners_S = (counts_SC + split.probs_SNC.mean(1) / (n_learners + 1)).argmax(1)
+            winners_S = (counts_SC + mean_output(split.probs_SNC) / (n_learners + 1)).argmax(1)
             return vote_shares(counts_SC, winners_S)
 
         return vote
@@ -71,7 +81,7 @@ class RandomSelection:
         """Draw the learners."""
         n_learners = fitted.probs_SNC.shape[1]
         chosen = np.random.default_rng(self.seed).choice(n_learners, self.k, replace=False)
-        return lambda split: torch.from_numpy(split.probs_SNC[:, chosen].mean(1))
+        return lambda split: torch.from_numpy(mean_output(split.probs_SNC[:, chosen]))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import torch
 from optuna.distributions import distribution_to_json
 
 from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
+from distcel.data.answers import Answers
 from distcel.data.splits import Split, Splits, load_splits
 from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out, specs_of
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
 from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.prices import Prices
 from distcel.experiment.space import require_within, search_space
 from distcel.experiment.types import Experiment, SplitName, first_point
 from distcel.search.options import Options, run_title
@@ -45,6 +47,8 @@ class Prepared:
         plan: builds the networks.
         search: the settings of the search.
         commit: the code's commit, as `provenance.describe_commit` returns it.
+        answers: what predictors answered that were not trained here; None for base learners.
+        prices: the prices of the learners' answers, where the selection depends on them.
     """
 
     experiment: Experiment
@@ -56,6 +60,8 @@ class Prepared:
     plan: NetworkPlan
     search: SearchSettings
     commit: str | None
+    answers: Answers | None = None
+    prices: Prices | None = None
 
     @property
     def cache(self) -> PredictionCache:
@@ -79,7 +85,7 @@ class Prepared:
         """The task of trials and rules: train and valid with predictions, without test."""
         by_name: dict[SplitName, Split] = {name: self.cached(name) for name in ("train", "valid")}
         splits = replace(self.splits, by_name=by_name)
-        return TrainingTask(self.experiment, self.plan, splits, self.options.seed)
+        return TrainingTask(self.experiment, self.plan, splits, self.options.seed, self.prices)
 
     def cached(self, split: SplitName) -> Split:
         """One split with the predictions of all base learners.
@@ -87,6 +93,8 @@ class Prepared:
         `train` gives the samples that the selection net is trained on: with `holdout` those that
         are held out, with `crossfit` all of them with the predictions of the copies.
         """
+        if self.answers is not None:
+            return self.splits[split]
         selector_split = self.options.selector_split
         if split == "train" and selector_split == "crossfit":
             return cross_fitted(self.copies_cache, self.specs, self.folds, self.splits[split])
@@ -127,6 +135,8 @@ class Prepared:
             "class_names": list(self.splits.class_names),
             "learners": [{"name": spec.name, "key": key} for spec, key in jobs],
             "copies": [list(fold.keys) for fold in self.folds],
+            "predictions": str(options.data_dir.absolute()) if self.answers else None,
+            "prices": asdict(self.prices) if self.prices else None,
         }
 
     @property
@@ -150,6 +160,8 @@ class Prepared:
         keys: list[object] = [*self.keys]
         if self.options.selector_split != "train":
             keys += [self.options.selector_split, [fold.keys for fold in self.folds]]
+        if self.prices is not None:
+            keys.append(asdict(self.prices))
         seed, versions = self.options.seed, [torch.__version__, selection.CACHE_VERSION]
         return content_key([keys, recipe, space, seed, versions])
 
@@ -165,15 +177,7 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     labels_S = splits["train"].labels_S
     specs = specs_of(experiment, splits.class_names, labels_S, options.seed)
     require_ledger(ledger_path(options.run_dir, experiment.dataset))
-    search = SearchSettings(
-        space=search_space(experiment, len(specs), options.fixed),
-        first=first_point(experiment, len(specs), options.fixed),
-        max_epochs=experiment.selector_recipe.epochs,
-        seed=options.seed,
-        num_samples=options.num_samples or experiment.num_samples,
-        time_budget=options.time_budget,
-    )
-    require_within(search.space, search.first)
+    search = _search_settings(experiment, options, len(specs))
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
     require_memory(len(labels_S), len(specs), len(splits.class_names))
@@ -198,6 +202,48 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         search,
         commit=describe_commit(),
     )
+
+
+def prepare_answers(
+    experiment: Experiment, options: Options, answers: Answers, prices: Prices | None
+) -> Prepared:
+    """Check the input of a launch on predictors that were not trained here.
+
+    Raises:
+        InvalidInputError: a part of the input is unusable.
+    """
+    experiment, splits = resolved(experiment), answers.splits
+    require_ledger(ledger_path(options.run_dir, experiment.dataset))
+    n_learners = len(answers.names)
+    search = _search_settings(experiment, options, n_learners)
+    plan = _network_plan(experiment, options, splits)
+    plan.build(n_learners, options.seed)  # the architecture must fit what the net sees
+    return Prepared(
+        experiment,
+        options,
+        splits,
+        specs=tuple(LearnerSpec(name, ()) for name in answers.names),
+        keys=tuple(content_key([splits.digest, name]) for name in answers.names),
+        folds=(),
+        plan=plan,
+        search=search,
+        commit=describe_commit(),
+        answers=answers,
+        prices=prices,
+    )
+
+
+def _search_settings(experiment: Experiment, options: Options, n_learners: int) -> SearchSettings:
+    search = SearchSettings(
+        space=search_space(experiment, n_learners, options.fixed),
+        first=first_point(experiment, n_learners, options.fixed),
+        max_epochs=experiment.selector_recipe.epochs,
+        seed=options.seed,
+        num_samples=options.num_samples or experiment.num_samples,
+        time_budget=options.time_budget,
+    )
+    require_within(search.space, search.first)
+    return search
 
 
 def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:

@@ -69,7 +69,7 @@ def _estimate(
     specs: Sequence[LearnerSpec],
     n_classes: int,
     labels: Mapping[SplitName, Labels],
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
 ) -> Estimate:
     counts = count_samples(labels["train"], specs, experiment, options.selector_split, options.seed)
     return estimate(

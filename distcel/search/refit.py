@@ -14,23 +14,43 @@ from torch import Tensor
 
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import Network
-from distcel.data.splits import Split
+from distcel.core.priced_ensemble import PricedEnsemble, trained_priced_ensemble
+from distcel.data.splits import Split, joined
 from distcel.execute.jobs import Executor
+from distcel.experiment.errors import RunFailedError
+from distcel.experiment.prices import PriceWeight
 from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.front import FrontPoint, price_to_spend, weights_of
 from distcel.train.loop import to_tensor
-from distcel.train.selection import TrainingTask, best_k, predict_split, split_accuracy_over_k
+from distcel.train.selection import (
+    TrainingTask,
+    best_k,
+    choose_price_weight,
+    predict_split,
+    split_accuracy_over_k,
+    split_front,
+)
 
 _BATCH = 256  # number of images in memory at once
 
 
 @dataclass(frozen=True)
 class SmartRule:
-    """The smart ensemble at these parameters, with its last epoch's weights."""
+    """The smart ensemble at these parameters, with its last epoch's weights.
+
+    Attributes:
+        params: the trial's point.
+        price_weight: lambda in predictions, where the learners have prices and it is chosen.
+        on_valid_too: whether it is trained on valid as well, once everything but the weight of
+            price is chosen there.
+    """
 
     params: SelectionParams
+    price_weight: PriceWeight | None = None
+    on_valid_too: bool = False
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
@@ -40,18 +60,21 @@ class SmartRule:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
+        if self.on_valid_too:
+            whole = {**task.splits.by_name, "train": joined(task.train, task.valid)}
+            task = replace(task, splits=replace(task.splits, by_name=whole))
         yield task.begin(self.params, device).run()
 
     def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
         """Class probabilities (Eq. 11), shape (S, C)."""
-        return predict_split(self._ensemble(trained, task), split)
+        return predict_split(self.ensemble(trained, task), split)
 
     @torch.inference_mode()
     def embed(
         self, trained: TrainedNetwork, task: TrainingTask, split: Split
     ) -> NDArray[np.float32]:
         """The selection net's embedding of every image, shape (S, D)."""
-        net = self._ensemble(trained, task).selection_net.eval()
+        net = self.ensemble(trained, task).selection_net.eval()
         assert isinstance(net, Network), "a plan builds no other"
         return _in_batches(net.embed, split)
 
@@ -60,16 +83,88 @@ class SmartRule:
         self, trained: TrainedNetwork, task: TrainingTask, split: Split
     ) -> NDArray[np.float32]:
         """The scores of the learners for every image (Eqs. 8-9), shape (S, N)."""
-        return _in_batches(self._ensemble(trained, task).eval().scores, split)
+        ensemble = self.ensemble(trained, task).eval()
+        assert isinstance(ensemble, SmartEnsemble), "with prices there are scores for each lambda"
+        return _in_batches(ensemble.scores, split)
 
-    def _ensemble(self, trained: TrainedNetwork, task: TrainingTask) -> SmartEnsemble:
+    def ensemble(
+        self, trained: TrainedNetwork, task: TrainingTask
+    ) -> SmartEnsemble | PricedEnsemble:
+        """The ensemble with the trained weights, on the CPU."""
+        if task.prices is not None:
+            return trained_priced(trained, task, self.params, self.price_weight)
         _, n_learners, n_classes = task.train.probs_SNC.shape
         return trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
+
+
+def trained_priced(
+    trained: TrainedNetwork,
+    task: TrainingTask,
+    params: SelectionParams,
+    price_weight: PriceWeight | None = None,
+) -> PricedEnsemble:
+    """The priced ensemble with these weights, on the CPU."""
+    assert task.prices is not None, "the learners have prices"
+    n_classes = task.train.probs_SNC.shape[2]
+    ensemble = trained_priced_ensemble(
+        task.plan, params, task.prices, n_classes, trained.state_dict
+    )
+    if price_weight is not None:
+        ensemble.price_weight = price_weight
+    return ensemble
 
 
 def _in_batches(measure: Callable[[Tensor], Tensor], split: Split) -> NDArray[np.float32]:
     images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
     return torch.cat([measure(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The smart ensemble that is chosen on valid.
+
+    Attributes:
+        rule: its parameters.
+        network: its trained network.
+        on_valid: the network whose predictions of valid are those of samples that it has not seen,
+            where `network` is trained on valid as well.
+        front: that network on valid at each weight of price.
+    """
+
+    rule: SmartRule
+    network: TrainedNetwork
+    on_valid: TrainedNetwork | None = None
+    front: tuple[FrontPoint, ...] = ()
+
+
+def choose_price(
+    shared: Any, task: TrainingTask, found: Chosen, executor: Executor, folder: Path
+) -> Chosen:
+    """Choose the weight of price on valid, and train on train and valid with all that is chosen.
+
+    Args:
+        shared: the task, as `executor.share` returned it.
+        task: the task.
+        found: the smart ensemble that is trained on train alone.
+        executor: runs the training.
+        folder: where the network is kept.
+
+    Raises:
+        RunFailedError: workers were lost repeatedly, or the training diverged.
+    """
+    params, title = found.rule.params, "refit on train and valid"
+    whole = SmartRule(params, on_valid_too=True)
+    network = train_missing({title: whole}, shared, executor, folder)[title]
+    if not isinstance(network, TrainedNetwork):
+        raise RunFailedError(f"{network.reason}: give --fix lr=NUMBER with a smaller one")
+    assert task.prices is not None, "the learners have prices"
+    seen = trained_priced(found.network, task, params)
+    points = split_front(seen, task.valid, weights_of(task.prices))
+    # The two networks may spend differently at the same lambda; what valid chooses is the price.
+    limit = price_to_spend(points, task.prices.budget)
+    weight = choose_price_weight(trained_priced(network, task, params), task, limit)
+    rule = replace(whole, price_weight=weight)
+    return Chosen(rule, network, on_valid=found.network, front=tuple(points))
 
 
 def choose_k(
@@ -117,7 +212,7 @@ def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path)
         best = best_trial(store.snapshot())
         title = f"refit of trial {best.number}"
         rules = {title: SmartRule(best.params)}
-        found = train_missing(rules, shared, executor, folder)[title]
+        found = train_missing(rules, shared, executor, folder, stage="refit")[title]
         if isinstance(found, TrainedNetwork):
             return found, replace(best, epochs=found.epochs, worker=found.worker)
         store.fail(best.number, found.reason)

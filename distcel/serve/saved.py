@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -30,7 +30,8 @@ from distcel.storage.folders import replaced_folder
 
 # Raise it with every change of the folder that an earlier version could not read, or would misread.
 FORMAT_VERSION = 1
-_FACTS, _SMART = "ensemble.json", "smart_ensemble.safetensors"
+_FACTS, SMART_FILE = "ensemble.json", "smart_ensemble.safetensors"
+Loaded = TypeVar("Loaded")
 
 
 def save_ensemble(
@@ -54,24 +55,63 @@ def save_ensemble(
         temperature: divides the logits of the vote in class probabilities.
     """
     facts = {
-        "format_version": FORMAT_VERSION,
         "class_names": class_names,
         "learner_names": [name for name, _ in learners],
         "params": params.as_dict(),
         "temperature": temperature,
-        "architecture": plan.architecture.description(),
-        "image_shape": plan.image_shape,
-        "mean": plan.mean,
-        "std": plan.std,
+        **plan_facts(plan),
     }
-    files = {_SMART: smart} | {_learner_file(i): w for i, (_, w) in enumerate(learners)}
+    files = {SMART_FILE: smart} | {_learner_file(i): w for i, (_, w) in enumerate(learners)}
+    write_folder(folder, facts, files)
+
+
+def write_folder(
+    folder: Path, facts: Mapping[str, Any], files: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Write these facts and files of weights with their digests, in place of an earlier folder."""
     digests = {}
     with replaced_folder(folder) as new:
         for name, weights in files.items():
             content = save({key: value.contiguous() for key, value in weights.items()})
             write_bytes(new / name, content)
             digests[name] = bytes_digest(content)
-        write_record(new / _FACTS, {**facts, "digests": digests})
+        write_record(new / _FACTS, {"format_version": FORMAT_VERSION, **facts, "digests": digests})
+
+
+def plan_facts(plan: NetworkPlan) -> dict[str, Any]:
+    """What a folder says of a plan; `read_plan` builds it anew."""
+    return {
+        "architecture": plan.architecture.description(),
+        "image_shape": plan.image_shape,
+        "mean": plan.mean,
+        "std": plan.std,
+    }
+
+
+def read_plan(facts: Mapping[str, Any], function: NetworkFunction | None) -> NetworkPlan:
+    """The plan of these facts.
+
+    Raises:
+        InvalidInputError: the user's own function built the networks, and it is missing.
+    """
+    return NetworkPlan(
+        _architecture(facts["architecture"], function),
+        tuple(facts["image_shape"]),
+        tuple(facts["mean"]),
+        tuple(facts["std"]),
+    )
+
+
+def read_weights(folder: Path, facts: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """The weights of one file of the folder.
+
+    Raises:
+        DamagedFileError: they have changed since.
+    """
+    content = (folder / name).read_bytes()
+    if bytes_digest(content) != facts["digests"][name]:
+        raise DamagedFileError(folder / name, f"{name} does not match its digest")
+    return load(content)
 
 
 def _learner_file(index: int) -> str:
@@ -89,13 +129,22 @@ def load_ensemble(folder: str | Path, architecture: NetworkFunction | None = Non
         InvalidInputError: the folder has no ensemble, a damaged one or one of another version, or
             the function is missing.
     """
+    return loaded(folder, lambda found: _load(found, architecture))
+
+
+def loaded(folder: str | Path, load: Callable[[Path], Loaded]) -> Loaded:
+    """What `load` makes of an ensemble's folder, or of the one in a run directory.
+
+    Raises:
+        InvalidInputError: the folder has no ensemble, a damaged one or one of another version.
+    """
     given = Path(folder)
     found = [path for path in (given, given / "ensemble") if (path / _FACTS).is_file()]
     rule = f"a folder with {_FACTS}, or a run directory whose ensemble/ has it"
     remedy = "give the run directory of a search that is finished"
     require(bool(found), rule, str(given), remedy)
     try:
-        return _load(found[0], architecture)
+        return load(found[0])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         if isinstance(error, InvalidInputError):
             raise
@@ -120,33 +169,26 @@ def _architecture(
 
 
 def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
-    facts = _facts(folder)
-    plan = NetworkPlan(
-        _architecture(facts["architecture"], function),
-        tuple(facts["image_shape"]),
-        tuple(facts["mean"]),
-        tuple(facts["std"]),
-    )
+    facts = read_facts(folder)
+    rule = "an ensemble with base learners of its own"
+    remedy = "give load_selector(folder), which combines answers that you have"
+    require("selection" not in facts, rule, "one of given predictors", remedy)
+    plan = read_plan(facts, function)
     class_names, names = tuple(facts["class_names"]), tuple(facts["learner_names"])
-
-    def weights(name: str) -> dict[str, Tensor]:
-        content = (folder / name).read_bytes()
-        if bytes_digest(content) != facts["digests"][name]:
-            raise DamagedFileError(folder / name, f"{name} does not match its digest")
-        return load(content)
 
     def learner(index: int) -> nn.Module:
         built = plan.build(len(class_names), seed=0)
-        built.load_state_dict(weights(_learner_file(index)))
+        built.load_state_dict(read_weights(folder, facts, _learner_file(index)))
         return built
 
     params = SelectionParams.from_dict(facts["params"])
-    smart = trained_ensemble(plan, len(names), len(class_names), params, weights(_SMART))
+    weights = read_weights(folder, facts, SMART_FILE)
+    smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
     learners = [learner(i) for i in range(len(names))]
     return Ensemble(smart, learners, class_names, names, plan, float(facts["temperature"]))
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def read_facts(folder: Path) -> dict[str, Any]:
     """The content of `ensemble.json`.
 
     Raises:

@@ -71,7 +71,8 @@ def source_tags(commit: str | None) -> dict[str, str]:
 def dataset_input(data: TrackedData) -> DatasetInput:
     """The data set as the input of a run."""
     kind = "local" if data.source.startswith("file:") else "code"
-    images = {"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, *data.image_shape]}}
+    dtype = "uint8" if len(data.image_shape) > 1 else "float32"
+    images = {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": [-1, *data.image_shape]}}
     labels = {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
     schema = {"features": json.dumps([images]), "targets": json.dumps([labels])}
     profile = {"n_samples": dict(data.n_samples), "n_classes": data.n_classes}

@@ -20,7 +20,7 @@ class TrackedData:
         digest: the digest of the drawn samples.
         source: the URI of its folder, or the function that loads it.
         n_samples: the number of samples of each split.
-        image_shape: channels, height and width of the images.
+        image_shape: channels, height and width of the images; (F,) of numbers in their place.
         n_classes: number of classes, C.
     """
 
@@ -28,7 +28,7 @@ class TrackedData:
     digest: str
     source: str
     n_samples: Mapping[str, int]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     n_classes: int
 
 

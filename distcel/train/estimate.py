@@ -136,7 +136,7 @@ def estimate(
     experiment: Experiment,
     n_classes: int,
     n_samples: Mapping[SplitName, int],
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     n_learners: int,
     point: SelectionParams,
     num_samples: int,

@@ -15,16 +15,27 @@ from torch.nn.functional import cross_entropy
 from distcel.core.ensemble import (
     AnyKEnsemble,
     SmartEnsemble,
+    answered,
     class_probabilities,
     smart_ensemble,
     sums_over_k,
 )
 from distcel.core.networks import NetworkPlan
-from distcel.data.splits import Split, Splits
+from distcel.core.priced_ensemble import PricedEnsemble, n_outputs, priced_ensemble
+from distcel.data.splits import Split, Splits, joined
 from distcel.experiment.errors import DivergedError
+from distcel.experiment.prices import Prices, PriceWeight
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
+from distcel.train.front import (
+    FrontPoint,
+    measure_front,
+    price_to_spend,
+    weight_at,
+    weights_of,
+)
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
+from distcel.train.subset_vote import fit_vote
 
 # Part of every search's key. Raise it with any change that gives a trial other numbers from equal
 # predictions, recipe, point, seed and torch: a change of the knapsack layer, the votes, the smart
@@ -45,12 +56,15 @@ class TrainingTask:
             test included. Trials and trained rules have train and valid alone, with the base
             learners' predictions.
         seed: seeds every random number, for a base learner together with its name.
+        prices: the prices of the learners' answers; None where k learners are selected whatever
+            they cost.
     """
 
     experiment: Experiment
     plan: NetworkPlan
     splits: Splits
     seed: int
+    prices: Prices | None = None
 
     @property
     def train(self) -> Split:
@@ -65,16 +79,21 @@ class TrainingTask:
     def selection_net(self, device: torch.device) -> nn.Module:
         """An untrained selection net; the same seed gives the same weights."""
         n_learners, recipe = self.train.probs_SNC.shape[1], self.experiment.selector_recipe
-        return self.plan.build(n_learners, self.seed, recipe.in_bfloat16).to(device)
+        count = n_learners if self.prices is None else n_outputs(self.prices)
+        return self.plan.build(count, self.seed, recipe.in_bfloat16).to(device)
 
     def begin(self, params: SelectionParams, device: torch.device) -> SelectionTraining:
         """The training of a new smart ensemble; the same seed gives the same initial weights."""
         _, n_learners, n_classes = self.train.probs_SNC.shape
         generator = torch.Generator(device).manual_seed(self.seed)
         net = self.selection_net(device)
-        ensemble = smart_ensemble(net, params, n_learners, n_classes, generator, self.seed)
-        ensemble.to(device)
-        return self.begin_with(ensemble, params.lr, device)
+        if self.prices is None:
+            ensemble = smart_ensemble(net, params, n_learners, n_classes, generator, self.seed)
+            return self.begin_with(ensemble.to(device), params.lr, device)
+        priced = priced_ensemble(net, params, self.prices, n_classes, generator).to(device)
+        _, probs_SNC, labels_S = _tensors(self.train, device)
+        fit_vote(priced.vote, probs_SNC, labels_S, self.prices.n_always, self.seed)
+        return self.begin_with(priced, params.lr, device)
 
     def begin_with(self, ensemble: nn.Module, lr: float, device: torch.device) -> SelectionTraining:
         """The training of any ensemble, by the selection net's recipe."""
@@ -112,6 +131,8 @@ class SelectionTraining:
             # Augmentation changes the image alone: the label and the learners' outputs are kept.
             images = augment(images_SCHW[batch_B], recipe.augmentation, generator)
             # Not self.ensemble: such a cycle keeps the GPU's memory until Python collects it.
+            if isinstance(ensemble, PricedEnsemble):
+                return ensemble.loss(images, probs_SNC[batch_B], labels_S[batch_B], generator)
             return cross_entropy(ensemble(images, probs_SNC[batch_B]), labels_S[batch_B])
 
         indices_S = torch.arange(len(labels_S), device=device)
@@ -126,11 +147,23 @@ class SelectionTraining:
         return measured_epoch(self.training, self._valid_logits, self.valid_labels_S)
 
     def _valid_logits(self) -> Tensor:
-        """The ensemble's logits on valid, at its best k if it is trained for every k."""
+        """The ensemble's logits on valid, at the best k or weight of price of a net for all."""
         if isinstance(self.ensemble, AnyKEnsemble):
             images_SCHW, probs_SNC = self.valid_inputs
             over_k = accuracy_over_k(self.ensemble, images_SCHW, probs_SNC, self.valid_labels_S)
             self.ensemble.layer.k = best_k(over_k)
+        if isinstance(self.ensemble, PricedEnsemble):
+            images_SCHW, probs_SNC = self.valid_inputs
+            prices, labels_S = self.ensemble.prices, self.valid_labels_S
+            weights = weights_of(prices)
+            points = measure_front(self.ensemble, images_SCHW, probs_SNC, labels_S, weights)
+            self.ensemble.price_weight = weight_at(
+                self.ensemble,
+                images_SCHW,
+                probs_SNC,
+                {point.price_weight: point.price for point in points},
+                price_to_spend(points, prices.budget),
+            )
         return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
@@ -169,6 +202,7 @@ def accuracy_over_k(
 ) -> list[float]:
     """The accuracy of the summed vote of k learners, a fraction, for k = 1..N."""
     scores_SN = predict(ensemble.selection_net, images_SCHW)
+    scores_SN = scores_SN.masked_fill(~answered(probs_SNC), -math.inf)
     n_correct_N = torch.zeros(scores_SN.shape[1], dtype=torch.int64, device=scores_SN.device)
     batches = (values.split(_BATCH) for values in (scores_SN, probs_SNC, labels_S))
     for scores_BN, probs_BNC, labels_B in zip(*batches, strict=True):
@@ -185,6 +219,24 @@ def best_k(accuracy_by_k: Sequence[float]) -> int:
 def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     """Compute `accuracy_over_k` of a split, on the CPU."""
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
+
+
+def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask, limit: float) -> PriceWeight:
+    """The weight of price at which a sample of train and valid has this mean price, on the CPU.
+
+    It needs no label, so that the ensemble may have been trained on both.
+    """
+    both, weights = joined(task.train, task.valid), weights_of(ensemble.prices)
+    prices = {point.price_weight: point.price for point in split_front(ensemble, both, weights)}
+    inputs_S, probs_SNC, _ = _tensors(both, torch.device("cpu"))
+    return weight_at(ensemble, inputs_S, probs_SNC, prices, limit)
+
+
+def split_front(
+    ensemble: PricedEnsemble, split: Split, weights: Sequence[float]
+) -> list[FrontPoint]:
+    """Compute `measure_front` of a split, on the CPU."""
+    return measure_front(ensemble, *_tensors(split, torch.device("cpu")), weights)
 
 
 def predict_split(ensemble: nn.Module, split: Split) -> Tensor:

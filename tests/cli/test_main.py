@@ -21,16 +21,25 @@ OF_ALL_SEARCHES = {
     *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
     *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
     *("--register", "--gpus-per-worker", "-q", "--quiet", "--json"),
+    *("-v", "--verbose"),
 }
 OPTIONS = {
     "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},
+    "select": {
+        *("--predictions", "--truth", "--features", "--always", "--prices", "--budget"),
+        *("--shares", "--image-size", "--run-dir", "--seed", "--num-samples", "--time-budget"),
+        *("--fix", "--mlflow-uri", "--executor", "--address", "--gpus-per-worker"),
+        *("-q", "--quiet", "--json", "-v", "--verbose"),
+    },
     "reproduce": {
         *OF_ALL_SEARCHES,
         *("--seeds", "--beyond", "--gradients", "--results-dir", "--results-pages"),
     },
-    "report": {"--pages", "RUN"},
+    "report": {"--open", "--pages", "RUN"},
     "status": {"--json", "RUN"},
-    "predict": {"--explain", "--json", "RUN", "IMAGE"},
+    "predict": {
+        *("--predictions", "--features", "--ask", "--explain", "--json", "RUN", "IMAGE"),
+    },
 }
 
 
@@ -100,7 +109,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--fast"], "unrecognized arguments: --fast"),
         (["search", "--fast"], "unrecognized arguments: --fast"),
         (["search", "--num-samples", "two"], "argument --num-samples: invalid int value: 'two'"),
-        (["predict", "run"], "the following arguments are required: IMAGE"),
+        (["predict"], "the following arguments are required: RUN"),
     ],
 )
 def test_a_command_line_that_cannot_be_parsed_is_one_line(

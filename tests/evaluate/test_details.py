@@ -13,12 +13,13 @@ from tests.cached_splits import made_split
 LABELS = np.array([0, 0, 1])
 LEARNERS = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)[None].repeat(3, 0)
 SCORES = np.array([[0.875, 0.375, 0.125], [0.125, 0.75, 0.25], [0.5, 0.125, 0.375]], np.float32)
+ASKED = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], bool)
 PROBS = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
 TEST = made_split(LABELS, LEARNERS)
 
 
 def test_it_counts_by_true_class() -> None:
-    found = measure_details("digits", TEST, PROBS, SCORES, 2, 1.0)
+    found = measure_details("digits", TEST, PROBS, ASKED, SCORES, 2, 1.0)
     assert found["asked_by_class"] == [[0.5, 1.0, 0.5], [1.0, 0.0, 1.0]]
     assert found["confusion"] == [[1, 1], [0, 1]]
     for before, after in zip(*found["reliability"].values(), strict=True):
@@ -58,9 +59,9 @@ def test_a_picture_is_the_image(channels: int) -> None:
 
 @pytest.mark.parametrize("dataset", ["fer2013", "utkface"])
 def test_faces_are_never_shown(dataset: str) -> None:
-    assert measure_details(dataset, TEST, PROBS, SCORES, 2, 1.0)["least_certain"] == []
+    assert measure_details(dataset, TEST, PROBS, ASKED, SCORES, 2, 1.0)["least_certain"] == []
 
 
 def test_of_a_folder_of_ones_own_only_the_ids_are_shown() -> None:
-    found = measure_details("folder", TEST, PROBS, SCORES, 2, 1.0)["least_certain"]
+    found = measure_details("folder", TEST, PROBS, ASKED, SCORES, 2, 1.0)["least_certain"]
     assert [sample["png"] for sample in found] == [None] * 3

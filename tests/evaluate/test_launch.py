@@ -12,6 +12,7 @@ from distcel.rules.registry import PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC
 from distcel.search.options import Options
 from distcel.search.prepare import prepare
+from distcel.search.refit import SmartRule
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import training_priors
 from tests.cached_splits import made_split, options_of, split_of
@@ -53,7 +54,7 @@ def test_priors_are_of_what_the_learners_that_vote_are_trained_on(tmp_path: Path
     )
     prepared, task = prepare(load_experiment("digits", "smoke"), options), task_of(epochs=1)
     network = TrainedNetwork({}, 0.0, ())
-    found = rule_options(prepared, replace(task, seed=1), PARAMS, network).priors_NC
+    found = rule_options(prepared, replace(task, seed=1), SmartRule(PARAMS), network, 2).priors_NC
     labels_S = prepared.splits["train"].labels_S  # without the fifth that is held out
     expected = training_priors(prepared.specs, labels_S, prepared.experiment, 1)
     np.testing.assert_array_equal(found, expected)

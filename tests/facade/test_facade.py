@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 import distcel
 from distcel.search.trials import TrialStore
@@ -54,8 +57,14 @@ def test_a_run_prints_nothing_and_has_its_results(
     assert len(run.ensemble.class_names) == 10
     assert [trial.value for trial in run.study.trials] == list(run.trials()["valid_accuracy"])
     assert run.study.best_value == run.trials()["valid_accuracy"].max()
-    shown = json.loads((run.run_dir / "details.json").read_text())["confusion"]
-    right = sum(row[i] for i, row in enumerate(shown))
+    storage = JournalStorage(JournalFileBackend(str(run.run_dir / "optuna.journal")))
+    shown = optuna.load_study(study_name="digits, preset smoke, seed 0", storage=storage)
+    assert [t.intermediate_values for t in shown.trials] == [
+        t.intermediate_values for t in run.study.trials
+    ]
+    assert shown.best_params == run.study.best_params
+    confusion = json.loads((run.run_dir / "details.json").read_text())["confusion"]
+    right = sum(row[i] for i, row in enumerate(confusion))
     assert right / run.results["n_samples"]["test"] == run.results["accuracy"]["e2e_cel"]
     assert "<h2" in (run.run_dir / "report.html").read_text()
 

@@ -1,0 +1,133 @@
+"""Whom a smart ensemble of given predictors asks, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distcel.data.answers import Answers
+from distcel.data.splits import Split
+from distcel.search.refit import Chosen, SmartRule, trained_priced
+from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.front import pareto
+from distcel.train.loop import to_tensor
+from distcel.train.selection import TrainingTask, split_front
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Whom the smart ensemble asks.
+
+    Attributes:
+        facts: for `results.json`.
+        k: the number of predictors that it asks for a sample of valid, rounded, at least 1.
+    """
+
+    facts: dict[str, Any]
+    k: int
+
+
+def measure_selection(
+    answers: Answers,
+    task: TrainingTask,
+    chosen: Chosen,
+    test: Split,
+) -> Selection:
+    """Measure whom the smart ensemble asks on test, and what it pays.
+
+    Returns:
+        Selection: its facts are `predictors`, a list of `name`, `price`, `always` (whether it is
+        asked for every sample), `accuracy`, `asked` (the share of the samples of test) and
+        `unanswered` (by split); `class_names`; `n_raised`, as in `Answers`; `sees_features`,
+        whether the net sees more than answers; `asked_by_class`, a list for each class of the share
+        for each predictor; `price` and `valid_price`, means of a sample, `price_by_class`,
+        `price_weight` (a `PriceWeight`), `budget` and `front`, a list of `lambda`, `valid_price`,
+        `valid_accuracy`, `price` and `accuracy`, where the predictors have prices, else null.
+    """
+    smart, network = chosen.rule, chosen.network
+    valid_SN, test_SN = (selected(smart, network, task, split) for split in (task.valid, test))
+    n_classes = len(answers.splits.class_names)
+    by_class = [test_SN[test.labels_S == c] for c in range(n_classes)]
+    accuracy_N = test.learners_correct.mean(0)
+    prices = task.prices.of_learners if task.prices else [None] * len(answers.names)
+    n_unanswered = answers.n_unanswered
+    predictors = [
+        {
+            "name": name,
+            "price": price,
+            "always": i < answers.n_always,
+            "accuracy": float(accuracy),
+            "asked": float(asked),
+            "unanswered": {split: counts[i] for split, counts in n_unanswered.items()},
+        }
+        for i, (name, price, accuracy, asked) in enumerate(
+            zip(answers.names, prices, accuracy_N, test_SN.mean(0), strict=True)
+        )
+    ]
+    facts: dict[str, Any] = {
+        "predictors": predictors,
+        "class_names": list(answers.splits.class_names),
+        "n_raised": answers.n_raised,
+        "sees_features": test.images_SCHW[0].size > 3 * n_classes * answers.n_always,
+        "asked_by_class": [mask.mean(0).tolist() for mask in by_class],
+        **_spent(task, chosen, valid_SN, test_SN, test),
+    }
+    return Selection(facts, max(1, round(float(valid_SN.sum(1).mean()))))
+
+
+def _spent(
+    task: TrainingTask,
+    chosen: Chosen,
+    valid_SN: NDArray[np.bool_],
+    test_SN: NDArray[np.bool_],
+    test: Split,
+) -> dict[str, Any]:
+    if task.prices is None:
+        names = ("price", "valid_price", "price_by_class", "price_weight", "budget", "front")
+        return dict.fromkeys(names)
+    assert chosen.rule.price_weight is not None, "it is chosen on valid"
+    spent_S = test_SN @ np.array(task.prices.of_learners)
+    labels = range(test.probs_SNC.shape[2])
+    return {
+        "price": float(spent_S.mean()),
+        "valid_price": float((valid_SN @ np.array(task.prices.of_learners)).mean()),
+        "price_by_class": [float(spent_S[test.labels_S == c].mean()) for c in labels],
+        "price_weight": asdict(chosen.rule.price_weight),
+        "budget": task.prices.budget,
+        "front": _front(task, chosen, test),
+    }
+
+
+def _front(task: TrainingTask, chosen: Chosen, test: Split) -> list[dict[str, float]]:
+    """The front that valid has, with what test has at the same weights of price."""
+    ensemble = trained_priced(chosen.network, task, chosen.rule.params)
+    valid = pareto(chosen.front)
+    on_test = split_front(ensemble, test, [point.price_weight for point in valid])
+    return [
+        {
+            "lambda": v.price_weight,
+            "valid_price": v.price,
+            "valid_accuracy": v.accuracy,
+            "price": t.price,
+            "accuracy": t.accuracy,
+        }
+        for v, t in zip(valid, on_test, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def selected(
+    smart: SmartRule, network: TrainedNetwork, task: TrainingTask, split: Split
+) -> NDArray[np.bool_]:
+    """Which learners are asked for each sample of the split, (S, N)."""
+    ensemble, cpu = smart.ensemble(network, task).eval(), torch.device("cpu")
+    inputs = to_tensor(split.images_SCHW, cpu).split(_BATCH)
+    probs = to_tensor(split.probs_SNC, cpu).split(_BATCH)
+    masks = [ensemble.select(*batch) for batch in zip(inputs, probs, strict=True)]
+    return torch.cat(masks).bool().numpy()

@@ -1,0 +1,203 @@
+"""A selection net for predictors that were trained elsewhere, to be taken away and asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distcel.core.ensemble import SmartEnsemble, trained_ensemble
+from distcel.core.networks import NetworkPlan
+from distcel.core.priced_ensemble import PricedEnsemble, answer_features, trained_priced_ensemble
+from distcel.experiment.architecture import NetworkFunction
+from distcel.experiment.errors import require
+from distcel.experiment.prices import Prices, PriceWeight
+from distcel.experiment.types import SelectionParams
+from distcel.serve.saved import (
+    SMART_FILE,
+    loaded,
+    plan_facts,
+    read_facts,
+    read_plan,
+    read_weights,
+    write_folder,
+)
+
+_BATCH = 1024
+
+
+class Selector:
+    """Chooses which of N predictors to ask for a sample, and combines what they answer.
+
+    Attributes:
+        names: the N predictors, those first that are always asked.
+        class_names: the C classes.
+        prices: their prices; None where k are selected, whatever they cost.
+        input_shape: the shape of what the selection net sees of a sample, beside the answers of
+            the predictors that are always asked, which are appended to it; (0,) for nothing.
+    """
+
+    def __init__(
+        self,
+        smart: SmartEnsemble | PricedEnsemble,
+        plan: NetworkPlan,
+        names: tuple[str, ...],
+        class_names: tuple[str, ...],
+        temperature: float,
+    ) -> None:
+        self._smart, self._temperature = smart.eval(), temperature
+        self.names, self.class_names = names, class_names
+        self.prices = smart.prices if isinstance(smart, PricedEnsemble) else None
+        n_always = self.prices.n_always if self.prices else 0
+        shape, appended = plan.image_shape, n_always * 3 * len(class_names)
+        self.input_shape = (shape[0] - appended,) if len(shape) == 1 else shape
+
+    @torch.inference_mode()
+    def selected(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
+        """Which predictors are worth asking for each sample, shape (B, N).
+
+        Args:
+            answers: class probabilities (B, N, C), of which only those of the always-asked
+                predictors are looked at; a row of zeros is a predictor that cannot answer.
+            features: what the selection net sees beside them, (B, *input_shape).
+
+        Raises:
+            InvalidInputError: a shape is another one.
+        """
+        parts = [self._smart.select(*batch) for batch in self._batches(answers, features)]
+        return torch.cat(parts).bool().numpy()
+
+    def to_ask(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
+        """As `selected`, if every predictor could answer: whom to ask, before they have."""
+        probs_BNC = np.array(answers, np.float32)
+        missing_BN: NDArray[np.bool_] = probs_BNC.max(-1) == 0
+        n_always = self.prices.n_always if self.prices else 0
+        missing_BN[:, :n_always] = False
+        probs_BNC[missing_BN] = 1 / len(self.class_names)
+        return self.selected(probs_BNC, features)
+
+    @torch.inference_mode()
+    def predict_proba(self, answers: Any, features: Any = None) -> NDArray[np.float32]:
+        """Class probabilities (B, C) of the selected predictors' vote; arguments as `selected`.
+
+        The answers of predictors that are not selected change nothing.
+        """
+        parts = [self._smart(*batch) for batch in self._batches(answers, features)]
+        probs: NDArray[np.float32] = (torch.cat(parts) / self._temperature).softmax(-1).numpy()
+        return probs
+
+    def predict(self, answers: Any, features: Any = None) -> list[str]:
+        """The name of each sample's most probable class; arguments as `selected`."""
+        return [self.class_names[c] for c in self.predict_proba(answers, features).argmax(-1)]
+
+    def cost(self, answers: Any, features: Any = None) -> NDArray[np.float64]:
+        """The price of the selected predictors of each sample, (B,); arguments as `selected`.
+
+        It is their number where they have no prices.
+        """
+        n = len(self.names)
+        prices = self.prices.of_learners if self.prices else (1.0,) * n
+        spent_B: NDArray[np.float64] = self.selected(answers, features) @ np.array(prices)
+        return spent_B
+
+    def _batches(self, answers: Any, features: Any) -> list[tuple[Tensor, Tensor]]:
+        probs_BNC = np.asarray(answers, np.float32)
+        expected = (len(self.names), len(self.class_names))
+        fits = probs_BNC.ndim == 3 and probs_BNC.shape[1:] == expected and len(probs_BNC) > 0
+        rule = f"answers of shape (B, {expected[0]}, {expected[1]})"
+        require(fits, rule, probs_BNC.shape, "give class probabilities of all predictors")
+        inputs = torch.from_numpy(self._inputs(probs_BNC, features))
+        probs = torch.tensor(probs_BNC)
+        return list(zip(inputs.split(_BATCH), probs.split(_BATCH), strict=True))
+
+    def _inputs(self, probs_BNC: NDArray[np.float32], features: Any) -> NDArray[Any]:
+        n, shape = len(probs_BNC), self.input_shape
+        rule = f"features of shape ({n}, {', '.join(map(str, shape))})"
+        if features is None:
+            require(shape == (0,), rule, None, "give what the selection net was trained on")
+            features = np.empty((n, 0))
+        dtype = np.float32 if len(shape) == 1 else np.uint8
+        seen = np.array(features, dtype)
+        require(seen.shape == (n, *shape), rule, seen.shape, "give as many as it was trained on")
+        if len(shape) > 1:
+            return seen
+        n_always = self.prices.n_always if self.prices else 0
+        always = answer_features(torch.tensor(probs_BNC[:, :n_always])).flatten(1).numpy()
+        return np.concatenate([seen, always], axis=1)
+
+
+def save_selector(
+    folder: Path,
+    plan: NetworkPlan,
+    params: SelectionParams,
+    class_names: tuple[str, ...],
+    names: tuple[str, ...],
+    smart: dict[str, Tensor],
+    temperature: float,
+    prices: Prices | None,
+    price_weight: PriceWeight | None,
+) -> None:
+    """Write the folder, in place of an earlier one; arguments as the attributes of `Selector`.
+
+    Args:
+        folder: the folder to write.
+        plan: how the selection net is built.
+        params: the trial's point, of which prediction uses k and the vote.
+        class_names: names of the C classes.
+        names: names of the N predictors.
+        smart: weights of the smart ensemble.
+        temperature: divides the logits of the vote in class probabilities.
+        prices: the predictors' prices, if they have any.
+        price_weight: lambda, likewise.
+    """
+    selection = {
+        "prices": asdict(prices) if prices else None,
+        "price_weight": asdict(price_weight) if price_weight else None,
+    }
+    facts = {
+        "class_names": class_names,
+        "learner_names": names,
+        "params": params.as_dict(),
+        "temperature": temperature,
+        "selection": selection,
+        **plan_facts(plan),
+    }
+    write_folder(folder, facts, {SMART_FILE: smart})
+
+
+def load_selector(folder: str | Path, architecture: NetworkFunction | None = None) -> Selector:
+    """Load what `distcel select` wrote.
+
+    Args:
+        folder: the `ensemble` folder of a run directory, a copy of it, or the run directory.
+        architecture: the function that built the selection net, where it was the user's own.
+
+    Raises:
+        InvalidInputError: the folder has none, a damaged one or one of another version, or the
+            function is missing.
+    """
+    return loaded(folder, lambda found: _load(found, architecture))
+
+
+def _load(folder: Path, function: NetworkFunction | None) -> Selector:
+    facts = read_facts(folder)
+    rule = "an ensemble of given predictors"
+    remedy = "give load_ensemble(folder), which predicts images"
+    require("selection" in facts, rule, "one with base learners of its own", remedy)
+    plan, params = read_plan(facts, function), SelectionParams.from_dict(facts["params"])
+    class_names, names = tuple(facts["class_names"]), tuple(facts["learner_names"])
+    weights, selection = read_weights(folder, facts, SMART_FILE), facts["selection"]
+    smart: SmartEnsemble | PricedEnsemble
+    if selection["prices"] is None:
+        smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
+    else:
+        own = selection["prices"]
+        prices = Prices(tuple(own["of_learners"]), own["n_always"], own["budget"])
+        smart = trained_priced_ensemble(plan, params, prices, len(class_names), weights)
+        smart.price_weight = PriceWeight(**selection["price_weight"])
+    return Selector(smart, plan, names, class_names, float(facts["temperature"]))

@@ -1,0 +1,130 @@
+"""Accuracy over price: one priced ensemble at every weight of price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distcel.core.ensemble import answered
+from distcel.core.priced_ensemble import PricedEnsemble, answer_features, uniform_hash
+from distcel.experiment.prices import Prices, PriceWeight
+
+_N_WEIGHTS = 100
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """The ensemble at one weight of price.
+
+    Attributes:
+        price_weight: lambda.
+        price: the mean price of a sample.
+        accuracy: the share of samples that are classified correctly.
+    """
+
+    price_weight: float
+    price: float
+    accuracy: float
+
+
+def weights_of(prices: Prices) -> list[float]:
+    """The weights of price that are measured: 0, and 100 on a logarithmic scale."""
+    low, high = prices.weight_range
+    return [0.0, *np.geomspace(low, 2 * high, _N_WEIGHTS).tolist()]
+
+
+@torch.inference_mode()
+def measure_front(
+    ensemble: PricedEnsemble,
+    inputs_S: Tensor,
+    probs_SNC: Tensor,
+    labels_S: Tensor,
+    weights: Sequence[float],
+) -> list[FrontPoint]:
+    """The ensemble's mean price and accuracy at each weight of price; the net scores once."""
+    ensemble.eval()
+    n_correct, spent = np.zeros(len(weights)), np.zeros(len(weights))
+    batches = (values.split(_BATCH) for values in (inputs_S, probs_SNC, labels_S))
+    for inputs_B, probs_BNC, labels_B in zip(*batches, strict=True):
+        scores_BKN, can_BN = ensemble.scores(inputs_B), answered(probs_BNC)
+        features_BNF = answer_features(probs_BNC)
+        for i, weight in enumerate(weights):
+            weight_B = torch.full((len(labels_B),), weight, device=probs_BNC.device)
+            mask_BN = ensemble.mask(scores_BKN, can_BN, weight_B)
+            logits_BC = ensemble.vote(mask_BN, features_BNF)
+            n_correct[i] += int((logits_BC.argmax(-1) == labels_B).sum())
+            spent[i] += float((mask_BN @ ensemble.prices_N).double().sum())
+    n = len(labels_S)
+    return [
+        FrontPoint(weight, float(price), float(accuracy))
+        for weight, price, accuracy in zip(weights, spent / n, n_correct / n, strict=True)
+    ]
+
+
+def price_to_spend(points: Sequence[FrontPoint], budget: float | None) -> float:
+    """The mean price of the most accurate point, the cheapest of equals, or the budget if less."""
+    best = max(points, key=lambda point: (point.accuracy, -point.price))
+    return best.price if budget is None else min(best.price, budget)
+
+
+@torch.inference_mode()
+def weight_at(
+    ensemble: PricedEnsemble,
+    inputs_S: Tensor,
+    probs_SNC: Tensor,
+    prices: Mapping[float, float],
+    limit: float,
+) -> PriceWeight:
+    """The weight of price at which a sample's mean price is the limit, or as little less as can be.
+
+    It is between two weights, of which as many samples as the limit allows have the lower one. No
+    accuracy decides.
+
+    Args:
+        ensemble: the ensemble; its own weight of price is not used.
+        inputs_S: what the net sees of the samples whose mean price is limited.
+        probs_SNC: the learners' outputs for these samples.
+        prices: their mean price at each weight.
+        limit: the highest mean price.
+    """
+    within = [weight for weight, price in prices.items() if price <= limit]
+    if not within:  # the selection net asks more than those that are always asked at any weight
+        cheapest = min(prices, key=lambda weight: prices[weight])
+        return PriceWeight(cheapest, cheapest, 0.0)
+    high = max(within, key=lambda weight: prices[weight])
+    dearer = [weight for weight, price in prices.items() if price > limit]
+    if not dearer or prices[high] == limit:
+        return PriceWeight(high, high, 0.0)
+    low = min(dearer, key=lambda weight: prices[weight])
+    at_high_S, at_low_S = (_spent(ensemble, inputs_S, probs_SNC, w) for w in (high, low))
+    hash_S, order_S = uniform_hash(inputs_S).sort()
+    more_S = (at_low_S - at_high_S)[order_S].cumsum(0) / len(order_S)
+    within_S = at_high_S.mean() + more_S <= limit
+    n_low = int(within_S.nonzero().max()) + 1 if within_S.any() else 0
+    share = float(hash_S[n_low]) if n_low < len(hash_S) else 1.0
+    return PriceWeight(high, low, share)
+
+
+def _spent(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor, weight: float) -> Tensor:
+    """The price of each sample at this weight, shape (S,)."""
+    ensemble.eval()
+    spent = []
+    for inputs_B, probs_BNC in zip(inputs_S.split(_BATCH), probs_SNC.split(_BATCH), strict=True):
+        weight_B = torch.full((len(inputs_B),), weight, device=inputs_B.device)
+        mask_BN = ensemble.mask(ensemble.scores(inputs_B), answered(probs_BNC), weight_B)
+        spent.append((mask_BN @ ensemble.prices_N).double())
+    return torch.cat(spent)
+
+
+def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
+    """The points that no other one beats in accuracy at the same or a lower price, by price."""
+    front: list[FrontPoint] = []
+    for point in sorted(points, key=lambda point: (point.price, -point.accuracy)):
+        if not front or point.accuracy > front[-1].accuracy:
+            front.append(point)
+    return front
