@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from distcel.experiment.architecture import Architecture as Architecture
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
     from distcel.experiment.errors import RunFailedError as RunFailedError
+    from distcel.experiment.learner_sets import Clients as Clients
     from distcel.experiment.loading import load_experiment as load_experiment
-    from distcel.experiment.types import Clients as Clients
     from distcel.experiment.types import Experiment as Experiment
     from distcel.experiment.types import Recipe as Recipe
     from distcel.experiment.types import SelectionParams as SelectionParams
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Architecture": "distcel.experiment.architecture",
-    "Clients": "distcel.experiment.types",
+    "Clients": "distcel.experiment.learner_sets",
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
     "KnapsackLayer": "distcel.core.knapsack",

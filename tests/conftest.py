@@ -16,7 +16,8 @@ from distcel.core.ensemble import SmartEnsemble, smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.architecture import Architecture
-from distcel.experiment.types import SelectionParams, learner_specs
+from distcel.experiment.learner_sets import learner_specs
+from distcel.experiment.types import SelectionParams
 from distcel.serve.saved import save_ensemble
 from tests.made_data import SHARED_DATA
 

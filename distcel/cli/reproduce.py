@@ -83,7 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     with run_shown(arguments):
         done = reproduce(
-            arguments.dataset,
             seeds=arguments.seeds,
             beyond=arguments.beyond,
             gradients=arguments.gradients,
@@ -109,7 +108,7 @@ def without_uri(words: Sequence[str]) -> str:
 def _require_consistent(arguments: argparse.Namespace) -> None:
     require_count("--seeds", arguments.seeds)
     fixed = fixed_values(arguments.fix)
-    experiment = load_experiment(arguments.dataset, arguments.preset)
+    experiment = load_experiment(arguments.dataset, arguments.preset, arguments.config)
     require_comparable(experiment, arguments.selector_split, fixed, arguments.beyond)
     for flag in ("--results-dir", "--results-pages"):
         folder = getattr(arguments, flag[2:].replace("-", "_"))

@@ -89,8 +89,12 @@ def fit(
         register=register,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
-    with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
-        pipeline.launch(prepared, opened)
+    from distcel.search.preview import warn_of_many_learners
+
+    with prepared_launch(chosen, options) as prepared:
+        warn_of_many_learners(prepared)
+        with workers.open(chosen.network) as opened:
+            pipeline.launch(prepared, opened)
     return Run(options.run_dir, None if isinstance(experiment, str) else experiment)
 
 

@@ -18,6 +18,7 @@ from distcel.experiment.errors import (
     require_count,
     require_positive,
 )
+from distcel.experiment.learner_sets import Clients
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, SelectorSplit
 
@@ -178,7 +179,7 @@ def require_comparable(
     require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
     # A single network would be trained on the holdout alone: it would see far fewer samples. Beside
     # federated clients that is the question, since their samples are theirs.
-    federated = experiment.learner_sets != "specialists"
+    federated = isinstance(experiment.learner_sets, Clients)
     both = beyond and selector_split == "holdout" and not federated
     rule = "a comparison without beyond, or without selector split holdout"
     require(not both, rule, "both", "leave one of them out")

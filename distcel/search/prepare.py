@@ -17,9 +17,10 @@ from distcel.data.splits import Split, Splits, load_splits
 from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out, specs_of
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.prices import Prices
 from distcel.experiment.space import require_within, search_space
-from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point
+from distcel.experiment.types import Experiment, SplitName, first_point
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
@@ -259,5 +260,5 @@ def require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
     needed = n_samples * n_learners * n_classes * 4
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"
-    remedy = f"{n_learners} learners predict {n_classes} classes; use fewer classes"
+    remedy = f"{n_learners} learners predict {n_classes} classes; choose other learner_sets"
     require(needed < physical / 2, rule, f"{needed / 1e9:.0f} GB", remedy)

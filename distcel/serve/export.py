@@ -132,7 +132,8 @@ def _save(program: torch.export.ExportedProgram, path: Path) -> None:
     if path.suffix == ".pt2":
         torch.export.save(program, path)
         return
-    names = {"input_names": ["images"], "output_names": ["outputs"]}
-    converted = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
+    converted = torch.onnx.export(
+        program, (), dynamo=True, verbose=False, input_names=["images"], output_names=["outputs"]
+    )
     assert converted is not None, "with dynamo there is a program"
     converted.save(path, external_data=False)

@@ -24,7 +24,8 @@ from distcel.data.subsets import training_indices
 from distcel.execute.jobs import Executor, Failed, Progress, Work
 from distcel.execute.progress import StageBegan, with_event
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Clients, Experiment, LearnerSpec, SplitName
+from distcel.experiment.learner_sets import Clients, LearnerSpec
+from distcel.experiment.types import Experiment, SplitName
 from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training

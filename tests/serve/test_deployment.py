@@ -41,14 +41,18 @@ def url(run_dir: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", _COMMAND, "serve", str(run_dir), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    assert first.startswith(f"http://127.0.0.1:{port}/predict answers; "), process.stderr
-    yield f"http://127.0.0.1:{port}"
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM, error
-    assert error.startswith("SIGTERM: stopping")
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        if not first.startswith(f"http://127.0.0.1:{port}/predict answers; "):
+            pytest.fail(first + process.communicate()[1])
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 128 + signal.SIGTERM, error
+        assert error.startswith("SIGTERM: stopping")
+    finally:
+        process.kill()
 
 
 def answer(url: str, content: bytes | None = None) -> tuple[int, Any]:
