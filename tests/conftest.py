@@ -36,6 +36,7 @@ TOGETHER = {
         "tests/faults/test_nodes_and_memory.py",
         "tests/faults/test_real_nodes.py",
         "tests/faults/test_security.py",
+        "tests/serve/test_deployment.py",
     ),
     "pool": (
         "tests/execute/",

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import TextIO
 
 from distcel.cli.signals import Stopped
@@ -79,8 +80,14 @@ def put(text: str) -> None:
         raise Stopped(signal.SIGPIPE) from None
 
 
-def prepare_stdout() -> None:
-    """Write each line as it is printed, with escapes for characters that stdout cannot encode."""
+def prepare_output() -> None:
+    """Write each line as it is printed, with escapes for characters that stdout cannot encode.
+
+    What goes to a stream that was closed before the command began, as by `>&-`, is dropped.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- as long as the process
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 

@@ -6,11 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distcel.experiment.errors import invalid, require
 from distcel.experiment.names import printable
@@ -81,11 +82,7 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
 
     def decode(path: Path) -> Images:
         try:
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(f"it has more than {MAX_PIXELS} pixels")
-                require_known_range(image)
-                return to_array(image, mode, image_size)
+            return _decoded(path, mode, image_size)
         except Exception as error:  # decoders raise nearly everything on damaged input
             found = f"{str(path)!r} ({error})"
             raise invalid("readable images", found, "replace or remove the file") from None
@@ -95,6 +92,29 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
     shapes = {array.shape for array in arrays}
     require(len(shapes) == 1, "one image size", sorted(shapes)[:3], "set image_size")
     return np.stack(arrays)
+
+
+def decode_image(content: bytes, mode: str, image_size: int | None) -> Images:
+    """Decode the content of one file to an array (channels, H, W), as `decode_images` does.
+
+    Raises:
+        InvalidInputError: as there.
+    """
+    try:
+        return _decoded(BytesIO(content), mode, image_size)
+    except Exception as error:  # as in decode_images
+        # Pillow's own text has the address of the bytes in memory.
+        why = "no image" if isinstance(error, UnidentifiedImageError) else error
+        found = f"{len(content)} bytes ({why})"
+        raise invalid("the bytes of an image file", found, "send a PNG or JPEG file") from None
+
+
+def _decoded(source: Path | BytesIO, mode: str, image_size: int | None) -> Images:
+    with Image.open(source, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"it has more than {MAX_PIXELS} pixels")
+        require_known_range(image)
+        return to_array(image, mode, image_size)
 
 
 def require_known_range(image: Image.Image) -> None:

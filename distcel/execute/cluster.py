@@ -59,7 +59,9 @@ def connection(address: str | None, ray_log: bool = False) -> Iterator[Callable[
     _require_unconnected()
     found, by = chosen_address(address)
     private = private_folder() if found is None else nullcontext(None)
-    with TemporaryDirectory() as folder, private as rays:
+    # With log_to_driver=False, Ray still prints on stdout what it notices of nodes and workers.
+    silent = mock.patch.object(ray._private.worker, "_worker_logs_enabled", False)
+    with TemporaryDirectory() as folder, private as rays, silent:
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
         code = {"working_dir": folder}
