@@ -57,6 +57,7 @@ class Selector:
         shape, appended = plan.image_shape, n_always * 3 * len(class_names)
         self.input_shape = (shape[0] - appended,) if len(shape) == 1 else shape
 
+    @torch.inference_mode()
     def selected(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
         """Which predictors are worth asking for each sample, shape (B, N).
 
@@ -72,6 +73,7 @@ class Selector:
         parts = [self._smart.select(*batch) for batch in self._batches(answers, features)]
         return torch.cat(parts).bool().numpy()
 
+    @torch.inference_mode()
     def predict_proba(self, answers: Any, features: Any = None) -> NDArray[np.float32]:
         """Class probabilities (B, C) of the selected predictors' vote; arguments as `selected`.
 
@@ -103,8 +105,7 @@ class Selector:
         require(fits, rule, probs_BNC.shape, "give class probabilities of all predictors")
         inputs = torch.from_numpy(self._inputs(probs_BNC, features))
         probs = torch.tensor(probs_BNC)
-        with torch.inference_mode():
-            return list(zip(inputs.split(_BATCH), probs.split(_BATCH), strict=True))
+        return list(zip(inputs.split(_BATCH), probs.split(_BATCH), strict=True))
 
     def _inputs(self, probs_BNC: NDArray[np.float32], features: Any) -> NDArray[Any]:
         n, shape = len(probs_BNC), self.input_shape
