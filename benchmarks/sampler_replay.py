@@ -85,13 +85,14 @@ class Table:
 
 @dataclass
 class Replayed:
-    """One trial: the table's accuracies, when it began, and how many epochs it ran.
+    """One trial: its accuracies, the table's last one, when it began, and how many epochs it ran.
 
     The unit of time is an epoch: the trial's first one ends at `began + 1`.
     """
 
     trial: optuna.Trial
     accuracy_e: Array
+    final: float
     began: int
     n_epochs: int = 0
 
@@ -101,24 +102,31 @@ class Replayed:
         return float(self.accuracy_e[n_epochs - 1]) if n_epochs > 0 else float("nan")
 
 
-def replay(table: Table, settings: SearchSettings, sampler: BaseSampler) -> list[Replayed]:
+def replay(
+    table: Table, settings: SearchSettings, sampler: BaseSampler, noise: float, until: float
+) -> list[Replayed]:
     """All trials of one search; those among the lower two thirds at the rung are stopped there.
 
     Args:
         table: of accuracies.
         settings: the space, the first trial, the epochs and the number of trials.
         sampler: that proposes the points.
+        noise: standard deviation of what each trial's accuracies are off by, all alike.
+        until: the time before which further trials begin, beyond the number of the settings.
     """
+    generator = np.random.default_rng(settings.seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.enqueue_trial(settings.first.as_dict())
     trials: list[Replayed] = []
     running: list[Replayed] = []
     at_rung: list[float] = []
     now = 0
-    while running or len(trials) < settings.num_samples:
-        while len(running) < N_WORKERS and len(trials) < settings.num_samples:
+    while running or len(trials) < settings.num_samples or now < until:
+        while len(running) < N_WORKERS and (len(trials) < settings.num_samples or now < until):
             trial = study.ask(settings.space)
-            running.append(Replayed(trial, table.at(trial.params), now))
+            true_e = table.at(trial.params)
+            seen_e = true_e + generator.normal(0, noise)
+            running.append(Replayed(trial, seen_e, float(true_e[-1]), now))
             trials.append(running[-1])
         now += 1
         for replayed in [*running]:
@@ -149,10 +157,11 @@ def regret(table: Table, trials: Sequence[Replayed], ended: float = np.inf) -> f
     """Percentage points between the table's best point and the one that these trials choose.
 
     As the search does, it chooses by the last accuracy that a trial has, the earliest of equals,
-    and trains that point to its end; where that diverges, the next.
+    and trains that point to its end; where that diverges, the next. Noise may change the
+    choice, and is not in the regret.
     """
     chosen = max(
         (trial for trial in trials if not np.isnan(trial.accuracy_e[-1])),
         key=lambda trial: np.nan_to_num(trial.last_accuracy(ended), nan=-1.0),
     )
-    return 100 * float(table.best - chosen.accuracy_e[-1])
+    return 100 * (table.best - chosen.final)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from optuna.distributions import distribution_to_json
-from torch import Tensor
 
 from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
@@ -26,7 +25,7 @@ from distcel.report import document
 from distcel.report.page import write_page
 from distcel.report.parts import reproduction_title
 from distcel.search.prepare import Prepared
-from distcel.search.refit import SmartRule, choose_k, refit_best, trained_priced
+from distcel.search.refit import Chosen, SmartRule, choose_k, choose_price, refit_best
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.saved import save_ensemble
@@ -38,7 +37,7 @@ from distcel.tracking.track import experiment_name, track_reproduction, tracked,
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.precision import describe_precision
-from distcel.train.selection import TrainingTask, choose_price_weight
+from distcel.train.selection import TrainingTask
 
 logger = logging.getLogger(__name__)
 
@@ -155,17 +154,15 @@ def _search_and_test(
     params, over_k = choose_k(task, best.params, network)
     if over_k:
         logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
-    best, smart = replace(best, params=params), SmartRule(params)
+    best, chosen = replace(best, params=params), Chosen(SmartRule(params), network)
     if task.prices is not None:
-        priced = trained_priced(network, task, params)
-        choose_price_weight(priced, task)
-        smart = replace(smart, price_weight=priced.price_weight)
+        chosen = choose_price(shared, task, chosen, executor, folder / "refit")
     store.close(prepared.search.num_samples)
     # The test split is read only here, after everything is chosen.
-    measured, detailed = measure_test(prepared, task, smart, network)
+    measured, detailed = measure_test(prepared, task, chosen)
     results = _results(prepared, best, over_k, store) | measured
     details = _details(prepared, store) | detailed
-    return results, _write(prepared, smart, network.state_dict, results, details)
+    return results, _write(prepared, chosen, results, details)
 
 
 def _results(
@@ -260,11 +257,7 @@ def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[s
 
 
 def _write(
-    prepared: Prepared,
-    smart: SmartRule,
-    weights: dict[str, Tensor],
-    results: dict[str, Any],
-    details: dict[str, Any],
+    prepared: Prepared, chosen: Chosen, results: dict[str, Any], details: dict[str, Any]
 ) -> Outcome:
     """Write reports, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
@@ -275,7 +268,7 @@ def _write(
     write_json(run_dir / "results.json", results)
     write_page(run_dir)
     folder = run_dir / "ensemble"
-    _save(prepared, smart, weights, results["calibration"]["temperature"], folder)
+    _save(prepared, chosen, results["calibration"]["temperature"], folder)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     model = None
@@ -289,15 +282,10 @@ def _write(
     return Outcome(tables, metrics, results["best"], files, model, name)
 
 
-def _save(
-    prepared: Prepared,
-    smart: SmartRule,
-    weights: dict[str, Tensor],
-    temperature: float,
-    folder: Path,
-) -> None:
+def _save(prepared: Prepared, chosen: Chosen, temperature: float, folder: Path) -> None:
     """Write the folder to take away: with the base learners, if they were trained here."""
-    plan, names = prepared.plan, prepared.splits.class_names
+    plan, names, smart = prepared.plan, prepared.splits.class_names, chosen.rule
+    weights = chosen.network.state_dict
     if prepared.answers is not None:
         predictors, prices = prepared.answers.names, prepared.prices
         own = (temperature, prices, smart.price_weight)

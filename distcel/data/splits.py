@@ -78,6 +78,16 @@ class Split:
         )
 
 
+def joined(first: Split, second: Split) -> Split:
+    """The samples of the first split, and then those of the second."""
+    return Split(
+        pa.concat_arrays([first.sample_ids, second.sample_ids]),
+        np.concatenate([first.labels_S, second.labels_S]),
+        np.concatenate([first.images_SCHW, second.images_SCHW]),
+        np.concatenate([first.probs_SNC, second.probs_SNC]),
+    )
+
+
 @dataclass(frozen=True)
 class Splits:
     """The splits of a data set.

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from distcel.data.answers import Answers
 from distcel.data.splits import Split
-from distcel.search.refit import SmartRule, trained_priced
+from distcel.search.refit import Chosen, SmartRule, trained_priced
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.front import pareto
 from distcel.train.loop import to_tensor
-from distcel.train.selection import TrainingTask, choose_price_weight, split_front
+from distcel.train.selection import TrainingTask, split_front
 
 _BATCH = 256
 
@@ -36,8 +36,7 @@ class Selection:
 def measure_selection(
     answers: Answers,
     task: TrainingTask,
-    smart: SmartRule,
-    network: TrainedNetwork,
+    chosen: Chosen,
     test: Split,
 ) -> Selection:
     """Measure whom the smart ensemble asks on test, and what it pays.
@@ -51,6 +50,7 @@ def measure_selection(
         `price_weight` (a `PriceWeight`), `budget` and `front`, a list of `lambda`, `valid_price`,
         `valid_accuracy`, `price` and `accuracy`, where the predictors have prices, else null.
     """
+    smart, network = chosen.rule, chosen.network
     valid_SN, test_SN = (selected(smart, network, task, split) for split in (task.valid, test))
     n_classes = len(answers.splits.class_names)
     by_class = [test_SN[test.labels_S == c] for c in range(n_classes)]
@@ -76,15 +76,14 @@ def measure_selection(
         "n_raised": answers.n_raised,
         "sees_features": test.images_SCHW[0].size > 3 * n_classes * answers.n_always,
         "asked_by_class": [mask.mean(0).tolist() for mask in by_class],
-        **_spent(task, smart, network, valid_SN, test_SN, test),
+        **_spent(task, chosen, valid_SN, test_SN, test),
     }
     return Selection(facts, max(1, round(float(valid_SN.sum(1).mean()))))
 
 
 def _spent(
     task: TrainingTask,
-    smart: SmartRule,
-    network: TrainedNetwork,
+    chosen: Chosen,
     valid_SN: NDArray[np.bool_],
     test_SN: NDArray[np.bool_],
     test: Split,
@@ -92,25 +91,23 @@ def _spent(
     if task.prices is None:
         names = ("price", "valid_price", "price_by_class", "price_weight", "budget", "front")
         return dict.fromkeys(names)
-    assert smart.price_weight is not None, "it is chosen on valid"
+    assert chosen.rule.price_weight is not None, "it is chosen on valid"
     spent_S = test_SN @ np.array(task.prices.of_learners)
     labels = range(test.probs_SNC.shape[2])
     return {
         "price": float(spent_S.mean()),
         "valid_price": float((valid_SN @ np.array(task.prices.of_learners)).mean()),
         "price_by_class": [float(spent_S[test.labels_S == c].mean()) for c in labels],
-        "price_weight": asdict(smart.price_weight),
+        "price_weight": asdict(chosen.rule.price_weight),
         "budget": task.prices.budget,
-        "front": _front(task, smart, network, test),
+        "front": _front(task, chosen, test),
     }
 
 
-def _front(
-    task: TrainingTask, smart: SmartRule, network: TrainedNetwork, test: Split
-) -> list[dict[str, float]]:
+def _front(task: TrainingTask, chosen: Chosen, test: Split) -> list[dict[str, float]]:
     """The front that valid has, with what test has at the same weights of price."""
-    ensemble = trained_priced(network, task, smart.params)
-    valid = pareto(choose_price_weight(ensemble, task))
+    ensemble = trained_priced(chosen.network, task, chosen.rule.params)
+    valid = pareto(chosen.front)
     on_test = split_front(ensemble, test, [point.price_weight for point in valid])
     return [
         {

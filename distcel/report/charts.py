@@ -21,6 +21,8 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", 
 _AREAS = {"sizemode": "area", "sizemin": 3}  # of markers: by the number of samples
 _BAND = 0.18  # opacity of the band of one standard deviation
 MARGINS = {"l": 60, "r": 20, "t": 20, "b": 50}
+_PERCENT = {"clipmin": -0.5, "clipmax": 100.5}  # a band of deviations may leave 0 to 100 %
+_SHOWN = 14  # letters of a class's name beside a heat map
 LEGEND = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
 
 
@@ -56,6 +58,7 @@ def figure_2(results: Results) -> go.Figure:
             legendgroup=key,
             **_look(i),
         )
+    figure.update_yaxes(autorangeoptions=_PERCENT)
     _logarithmic(figure)
     return figure
 
@@ -112,7 +115,7 @@ def accuracy_over_cost(points: Sequence[CostPoint]) -> go.Figure:
         x=[p.multiply_adds / 1e6 for p in front],
         y=[100 * p.accuracy for p in front],
         mode="lines",
-        name="front",
+        name="front over k" if any(p.over_k for p in points) else "front",
         line={"color": "#808080", "dash": "dot"},
     )
     titles: dict[str, list[CostPoint]] = {}
@@ -130,10 +133,12 @@ def accuracy_over_cost(points: Sequence[CostPoint]) -> go.Figure:
             mode="markers+text" if found[0].over_k else "markers",
             text=[f"{p.k:.4g}" for p in found],
             textposition="bottom right",
+            cliponaxis=False,
             hovertemplate="k = %{text}<br>%{x:.4g} million, %{y:.2f} %",
             name=_text(name),
             marker={"size": 10, "color": _colour(i), "symbol": _SYMBOLS[i % len(_SYMBOLS)]},
         )
+    figure.update_yaxes(autorangeoptions=_PERCENT)
     _logarithmic(figure)
     return figure
 
@@ -165,6 +170,7 @@ def reliability(details: Mapping[str, Any]) -> go.Figure:
             y=[b["accuracy"] for b in bins],
             text=[f"{b['n']} samples" for b in bins],
             mode="lines+markers",
+            cliponaxis=False,
             name=f"{when} the temperature",
             line_color=_colour(i),
             marker={"symbol": _SYMBOLS[i], "size": [b["n"] for b in bins], **_AREAS},
@@ -213,7 +219,14 @@ def _heat_map(
         hovertemplate=f"%{{x}} {verb} %{{z:.1%}} of class %{{y}}<extra></extra>",
     )
     figure.update_xaxes(type="category")
-    figure.update_yaxes(type="category", autorange="reversed")
+    short = [name if len(name) <= _SHOWN else f"{name[: _SHOWN - 1]}…" for name in rows]
+    figure.update_yaxes(
+        type="category",
+        autorange="reversed",
+        title_standoff=10,  # or it lies on long names
+        tickvals=list(range(len(rows))),
+        ticktext=[_text(name) for name in short],
+    )
     return figure
 
 

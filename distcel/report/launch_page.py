@@ -35,7 +35,7 @@ def parts(results: Results, details: Results, comparison: Results | None) -> lis
         *launch_parts(results),
         *_accuracy(results, details, comparison),
         *_search(details),
-        *_selection(details),
+        *_selection(details, results["calibration"]["temperature"]),
         *_provenance(results, details),
     ]
 
@@ -108,7 +108,7 @@ def _search(details: Results) -> list[Chart]:
     ]
 
 
-def _selection(details: Results) -> list[Part]:
+def _selection(details: Results, temperature: float) -> list[Part]:
     """Which learners are selected, what is confused, how sure the ensemble is, on test."""
     names, learners = details["class_names"], details["learners"]
     asked = {
@@ -127,7 +127,10 @@ def _selection(details: Results) -> list[Part]:
         "Learners by class: for which share of each class's test samples they are selected, %"
     )
     counts = "Confusion matrix: test samples by true and predicted class"
-    sure = "Reliability diagram: accuracy over confidence on test, in 15 bins"
+    sure = (
+        "Reliability diagram: accuracy over confidence on test, in 15 bins, before and after the "
+        f"temperature that was fitted on valid, {temperature:.3g}"
+    )
     asked_frame, count_frame = _frame(asked, learners, "class"), _frame(confused, names, "true")
     bin_frame = _frame(bins, ["samples", "confidence", "accuracy"], "bin")
     return [
@@ -166,11 +169,14 @@ def _provenance(results: Results, details: Results) -> list[Part]:
     chosen = {name.replace("_", " "): [_shown(results[name])] for name in _CONFIGURATION}
     chosen |= {f"space of {name}": [_ends(text)] for name, text in details["space"].items()}
     versions = {name: [version] for name, version in results["versions"].items()}
+    again = "To get it again"
+    if results["dataset"] != "digits":
+        again += ": DATA is the folder of the data set"
     return [
         Chart(time, charts.seconds_by_stage(seconds), "bar chart", _frame(rows, ["s"], "stage")),
         Table("Configuration", _frame(chosen, ["value"], "what")),
         Table("Versions", _frame(versions, ["version"], "package")),
-        Commands("To get it again", commands(results, details)),
+        Commands(again, commands(results, details)),
     ]
 
 

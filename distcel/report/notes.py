@@ -8,10 +8,10 @@ from distcel.report.claims import CONSTANT
 from distcel.report.frame import Results, comparisons, launches
 
 _SEARCH = (
-    "Search: the first trial's point is given under Table 3; the others are random until ten are "
-    "complete and then TPE's. ASHA may stop one after a third of its epochs, which then counts as "
-    "it is, though more epochs might have made it the best; the best one is trained for all of "
-    "them."
+    "Search: the first trial's point is given under Table 3; the others are random until a few "
+    "are complete, and from then on proposed from these. ASHA may stop one after a third of its "
+    "epochs, which then counts as it is, though more epochs might have made it the best; the best "
+    "one is trained for all of them."
 )
 _CALIBRATION = (
     "Calibration error: the expected one, of 15 bins of the confidence in the chosen class. What "

@@ -40,7 +40,9 @@ def search_figures(trials: Sequence[Mapping[str, Any]], space: Mapping[str, Any]
     reached = {trial["valid_accuracies"][-1] for trial in trials if trial["state"] == "COMPLETE"}
     if len(trials) >= ENOUGH_FOR_IMPORTANCE and searched and len(reached) > 1:
         evaluator = FanovaImportanceEvaluator(seed=0)
-        found["importance"] = visualization.plot_param_importances(study, evaluator=evaluator)
+        found["importance"] = visualization.plot_param_importances(
+            study, evaluator=evaluator, params=searched
+        )
     _visible_in_the_dark(found["parallel"])
     for figure in found.values():
         figure.update_layout(legend=LEGEND, template="none", title=None, margin=MARGINS, height=420)

@@ -15,19 +15,23 @@ from torch import Tensor
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import Network
 from distcel.core.priced_ensemble import PricedEnsemble, trained_priced_ensemble
-from distcel.data.splits import Split
+from distcel.data.splits import Split, joined
 from distcel.execute.jobs import Executor
+from distcel.experiment.errors import RunFailedError
 from distcel.experiment.prices import PriceWeight
 from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
+from distcel.train.front import FrontPoint, price_to_spend, weights_of
 from distcel.train.loop import to_tensor
 from distcel.train.selection import (
     TrainingTask,
     best_k,
+    choose_price_weight,
     predict_split,
     split_accuracy_over_k,
+    split_front,
 )
 
 _BATCH = 256  # number of images in memory at once
@@ -40,10 +44,13 @@ class SmartRule:
     Attributes:
         params: the trial's point.
         price_weight: lambda in predictions, where the learners have prices and it is chosen.
+        on_valid_too: whether it is trained on valid as well, once everything but the weight of
+            price is chosen there.
     """
 
     params: SelectionParams
     price_weight: PriceWeight | None = None
+    on_valid_too: bool = False
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
@@ -53,6 +60,9 @@ class SmartRule:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
+        if self.on_valid_too:
+            whole = {**task.splits.by_name, "train": joined(task.train, task.valid)}
+            task = replace(task, splits=replace(task.splits, by_name=whole))
         yield task.begin(self.params, device).run()
 
     def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
@@ -107,6 +117,54 @@ def trained_priced(
 def _in_batches(measure: Callable[[Tensor], Tensor], split: Split) -> NDArray[np.float32]:
     images_SCHW = to_tensor(split.images_SCHW, torch.device("cpu"))
     return torch.cat([measure(batch) for batch in images_SCHW.split(_BATCH)]).numpy()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The smart ensemble that is chosen on valid.
+
+    Attributes:
+        rule: its parameters.
+        network: its trained network.
+        on_valid: the network whose predictions of valid are those of samples that it has not seen,
+            where `network` is trained on valid as well.
+        front: that network on valid at each weight of price.
+    """
+
+    rule: SmartRule
+    network: TrainedNetwork
+    on_valid: TrainedNetwork | None = None
+    front: tuple[FrontPoint, ...] = ()
+
+
+def choose_price(
+    shared: Any, task: TrainingTask, found: Chosen, executor: Executor, folder: Path
+) -> Chosen:
+    """Choose the weight of price on valid, and train on train and valid with all that is chosen.
+
+    Args:
+        shared: the task, as `executor.share` returned it.
+        task: the task.
+        found: the smart ensemble that is trained on train alone.
+        executor: runs the training.
+        folder: where the network is kept.
+
+    Raises:
+        RunFailedError: workers were lost repeatedly, or the training diverged.
+    """
+    params, title = found.rule.params, "refit on train and valid"
+    whole = SmartRule(params, on_valid_too=True)
+    network = train_missing({title: whole}, shared, executor, folder)[title]
+    if not isinstance(network, TrainedNetwork):
+        raise RunFailedError(f"{network.reason}: give --fix lr=NUMBER with a smaller one")
+    assert task.prices is not None, "the learners have prices"
+    seen = trained_priced(found.network, task, params)
+    points = split_front(seen, task.valid, weights_of(task.prices))
+    # The two networks may spend differently at the same lambda; what valid chooses is the price.
+    limit = price_to_spend(points, task.prices.budget)
+    weight = choose_price_weight(trained_priced(network, task, params), task, limit)
+    rule = replace(whole, price_weight=weight)
+    return Chosen(rule, network, on_valid=found.network, front=tuple(points))
 
 
 def choose_k(

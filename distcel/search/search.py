@@ -26,6 +26,8 @@ from distcel.search.trials import TrialRecord, TrialStore
 
 logger = logging.getLogger(__name__)
 
+_N_STARTUP = 4  # random trials, as docs/benchmarks.md compares
+_MOST_TRIALS_OF_GP = 50
 _MAX_ROUNDS = 10  # every round after the first repeats trials whose workers were lost
 
 
@@ -108,10 +110,14 @@ def run_search(
 
 
 def new_sampler(settings: SearchSettings, store: TrialStore) -> optuna.samplers.BaseSampler:
-    """A TPE sampler; its points are random until ten trials are complete.
+    """A GP sampler, or TPE for more than 50 trials; points are random until four are complete.
 
     Its seed depends on the number of trials: the same seed would repeat the first launch's points.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # The GP sampler would warn that greenlet is missing, which only makes it faster.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
-    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    # A GP's proposal takes longer with every trial, and meanwhile no result is read.
+    if settings.num_samples > _MOST_TRIALS_OF_GP:
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_N_STARTUP)
+    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_N_STARTUP)

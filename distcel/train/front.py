@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,43 +66,48 @@ def measure_front(
     ]
 
 
+def price_to_spend(points: Sequence[FrontPoint], budget: float | None) -> float:
+    """The mean price of the most accurate point, the cheapest of equals, or the budget if less."""
+    best = max(points, key=lambda point: (point.accuracy, -point.price))
+    return best.price if budget is None else min(best.price, budget)
+
+
 @torch.inference_mode()
-def choose_weight(
+def weight_at(
     ensemble: PricedEnsemble,
     inputs_S: Tensor,
     probs_SNC: Tensor,
-    points: Sequence[FrontPoint],
-    budget: float | None,
+    prices: Mapping[float, float],
+    limit: float,
 ) -> PriceWeight:
-    """The weight of price of the most accurate point, or of the two around the budget.
+    """The weight of price at which a sample's mean price is the limit, or as little less as can be.
 
-    The most accurate point is taken, the cheapest of equals, if its price is within the budget.
-    Otherwise the budget lies between the prices of two weights, and as many samples as it allows
-    have the lower weight; no accuracy decides there.
+    It is between two weights, of which as many samples as the limit allows have the lower one. No
+    accuracy decides.
 
     Args:
         ensemble: the ensemble; its own weight of price is not used.
-        inputs_S: what the net sees of the samples that must cost no more than the budget, on mean.
+        inputs_S: what the net sees of the samples whose mean price is limited.
         probs_SNC: the learners' outputs for these samples.
-        points: the ensemble at each weight on the same samples.
-        budget: the highest mean price of a sample; None for no limit.
+        prices: their mean price at each weight.
+        limit: the highest mean price.
     """
-    best = max(points, key=lambda point: (point.accuracy, -point.price))
-    if budget is None or best.price <= budget:
-        return PriceWeight(best.price_weight, best.price_weight, 0.0)
-    cheaper = [point for point in points if point.price <= budget]
-    if not cheaper:  # the selection net asks more than those that are always asked at any weight
-        cheapest = min(points, key=lambda point: point.price)
-        return PriceWeight(cheapest.price_weight, cheapest.price_weight, 0.0)
-    high = max(cheaper, key=lambda point: point.price)
-    low = min((p for p in points if p.price > budget), key=lambda point: point.price)
-    spent_2S = [_spent(ensemble, inputs_S, probs_SNC, p.price_weight) for p in (high, low)]
+    within = [weight for weight, price in prices.items() if price <= limit]
+    if not within:  # the selection net asks more than those that are always asked at any weight
+        cheapest = min(prices, key=lambda weight: prices[weight])
+        return PriceWeight(cheapest, cheapest, 0.0)
+    high = max(within, key=lambda weight: prices[weight])
+    dearer = [weight for weight, price in prices.items() if price > limit]
+    if not dearer or prices[high] == limit:
+        return PriceWeight(high, high, 0.0)
+    low = min(dearer, key=lambda weight: prices[weight])
+    at_high_S, at_low_S = (_spent(ensemble, inputs_S, probs_SNC, w) for w in (high, low))
     hash_S, order_S = uniform_hash(inputs_S).sort()
-    more_S = (spent_2S[1] - spent_2S[0])[order_S].cumsum(0) / len(order_S)
-    within_S = spent_2S[0].mean() + more_S <= budget
+    more_S = (at_low_S - at_high_S)[order_S].cumsum(0) / len(order_S)
+    within_S = at_high_S.mean() + more_S <= limit
     n_low = int(within_S.nonzero().max()) + 1 if within_S.any() else 0
     share = float(hash_S[n_low]) if n_low < len(hash_S) else 1.0
-    return PriceWeight(high.price_weight, low.price_weight, share)
+    return PriceWeight(high, low, share)
 
 
 def _spent(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor, weight: float) -> Tensor:

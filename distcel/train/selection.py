@@ -22,12 +22,18 @@ from distcel.core.ensemble import (
 )
 from distcel.core.networks import NetworkPlan
 from distcel.core.priced_ensemble import PricedEnsemble, n_outputs, priced_ensemble
-from distcel.data.splits import Split, Splits
+from distcel.data.splits import Split, Splits, joined
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.prices import Prices
+from distcel.experiment.prices import Prices, PriceWeight
 from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.train.checkpoint import EpochResult, TrainedNetwork
-from distcel.train.front import FrontPoint, choose_weight, measure_front, weights_of
+from distcel.train.front import (
+    FrontPoint,
+    measure_front,
+    price_to_spend,
+    weight_at,
+    weights_of,
+)
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 from distcel.train.subset_vote import fit_vote
 
@@ -151,8 +157,12 @@ class SelectionTraining:
             prices, labels_S = self.ensemble.prices, self.valid_labels_S
             weights = weights_of(prices)
             points = measure_front(self.ensemble, images_SCHW, probs_SNC, labels_S, weights)
-            self.ensemble.price_weight = choose_weight(
-                self.ensemble, images_SCHW, probs_SNC, points, prices.budget
+            self.ensemble.price_weight = weight_at(
+                self.ensemble,
+                images_SCHW,
+                probs_SNC,
+                {point.price_weight: point.price for point in points},
+                price_to_spend(points, prices.budget),
             )
         return predict(self.ensemble, *self.valid_inputs)
 
@@ -211,29 +221,15 @@ def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 
-def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask) -> list[FrontPoint]:
-    """Set the ensemble's weight of price, on the CPU.
+def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask, limit: float) -> PriceWeight:
+    """The weight of price at which a sample of train and valid has this mean price, on the CPU.
 
-    Accuracy is that on valid. The price is that on train and valid together: it needs no label, and
-    more samples make its mean more certain.
-
-    Returns:
-        list: the ensemble on valid at every weight that was measured.
+    It needs no label, so that the ensemble may have been trained on both.
     """
-    prices, cpu = ensemble.prices, torch.device("cpu")
-    weights = weights_of(prices)
-    on_train, on_valid = (
-        split_front(ensemble, split, weights) for split in (task.train, task.valid)
-    )
-    share = len(task.valid.labels_S) / (len(task.train.labels_S) + len(task.valid.labels_S))
-    points = [
-        replace(v, price=share * v.price + (1 - share) * t.price)
-        for t, v in zip(on_train, on_valid, strict=True)
-    ]
-    of_train, of_valid = _tensors(task.train, cpu), _tensors(task.valid, cpu)
-    inputs_S, probs_SNC = (torch.cat([of_train[i], of_valid[i]]) for i in (0, 1))
-    ensemble.price_weight = choose_weight(ensemble, inputs_S, probs_SNC, points, prices.budget)
-    return on_valid
+    both, weights = joined(task.train, task.valid), weights_of(ensemble.prices)
+    prices = {point.price_weight: point.price for point in split_front(ensemble, both, weights)}
+    inputs_S, probs_SNC, _ = _tensors(both, torch.device("cpu"))
+    return weight_at(ensemble, inputs_S, probs_SNC, prices, limit)
 
 
 def split_front(

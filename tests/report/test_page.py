@@ -69,6 +69,7 @@ def launch_folder(folder: Path, n_trials: int = 4, compared: bool = False) -> Pa
         "test_readings": 1,
         "source_digest": "00ff",
         "fixed": {"m": 7},
+        "calibration": {"temperature": 1.25},
     }
     write(folder / "results.json", results)
     write(folder / "details.json", details(n_trials))
@@ -86,6 +87,11 @@ def headings(page: Path) -> list[str]:
     return re.findall(r"<h2 [^>]*>(.*?)</h2>", page.read_text())
 
 
+def figures(page: Path) -> list[Any]:
+    found = re.findall(r'<script type="application/json".*?>(.*?)</script>', page.read_text())
+    return [json.loads(text) for text in found]
+
+
 def test_a_launch_has_all_its_sections(tmp_path: Path) -> None:
     page = write_page(launch_folder(tmp_path))
     assert headings(page) == [
@@ -97,6 +103,7 @@ def test_a_launch_has_all_its_sections(tmp_path: Path) -> None:
     text = page.read_text()
     assert "e2e-CEL classifies 75.00 % of the 40 test images correctly" in text
     assert f'src="data:image/png;base64,{DOT}"' in text
+    assert "the temperature that was fitted on valid, 1.25</p>" in text
     assert "git checkout 0123abc  # with changes that were not committed" in text
     assert (
         "distcel search --dataset digits --preset quick --seed 0 --num-samples 4 --fix m=7" in text
@@ -104,8 +111,11 @@ def test_a_launch_has_all_its_sections(tmp_path: Path) -> None:
 
 
 def test_importance_and_the_comparison_where_they_are_there(tmp_path: Path) -> None:
-    found = headings(write_page(launch_folder(tmp_path, n_trials=50, compared=True)))
+    page = write_page(launch_folder(tmp_path, n_trials=50, compared=True))
+    found = headings(page)
     assert "Parameter importance" in found
+    bars = [data for one in figures(page) for data in one["data"] if data["type"] == "bar"]
+    assert sorted(bars[0]["y"]) == ["epsilon", "lr"]  # what was searched
     assert "Figure 2" in found
     comparison = tmp_path / "comparison.json"
     write(comparison, json.loads(comparison.read_text()) | {"best": {"k": 1}})

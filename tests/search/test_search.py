@@ -8,6 +8,7 @@ import optuna
 import pytest
 from distcel.search_spaces.common import paper_space
 from optuna.distributions import FloatDistribution
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
 from distcel.core.networks import NetworkPlan
 from distcel.execute.inline import InlineExecutor
@@ -256,3 +257,26 @@ def test_a_launch_that_finished_nothing_does_not_draw_the_same_points(tmp_path: 
     again = draw()
     assert again[:2] == drawn[:2]
     assert not set(again[2:]) & set(drawn)
+
+
+@pytest.mark.parametrize(("num_samples", "sampler"), [(50, GPSampler), (51, TPESampler)])
+def test_points_are_random_until_four_trials_are_complete_and_then_follow_from_these(
+    num_samples: int, sampler: type[BaseSampler], tmp_path: Path
+) -> None:
+    store, first = TrialStore(tmp_path), EXPERIMENT.first_trial
+    settings = SearchSettings(search_space(EXPERIMENT, 4, {}), first, 3, 0, num_samples)
+    failed = TrialRecord(0, first, "FAILED", (), "a weight became NaN")
+    store.keep(failed)
+    for number, lr in enumerate((0.2, 0.5, 1.0, 2.0), 1):
+        assert not inline.new_study(settings, store).ask(settings.space).relative_params
+        epoch = EpochResult(1, 1.0, 1.0, 0.5 + 0.1 * lr, 0.1, 1)
+        store.keep(TrialRecord(number, replace(first, lr=lr), "COMPLETE", (epoch,)))
+    study, of_next_launch = (inline.new_study(settings, store) for _ in range(2))
+    trials = [study.ask(settings.space) for _ in range(3)]  # of three workers
+    assert isinstance(study.sampler, sampler)
+    assert all(trial.relative_params for trial in trials)
+    points = [SelectionParams.from_dict(trial.params) for trial in trials]
+    assert len({*points, *(record.params for record in store.finished())}) == 7
+    assert [of_next_launch.ask(settings.space).params for _ in points] == [
+        point.as_dict() for point in points
+    ]
