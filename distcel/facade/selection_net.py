@@ -10,19 +10,32 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedShuffleSplit
+from torch import nn
 
+from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import NetworkPlan
-from distcel.core.priced_ensemble import answer_features
-from distcel.data.splits import Probabilities, Split, Splits
+from distcel.core.priced_ensemble import PricedEnsemble, answer_features, trained_priced_ensemble
+from distcel.data.splits import Probabilities, Split, Splits, joined
 from distcel.evaluate.calibration import fit_temperature
+from distcel.experiment.architecture import Architecture
 from distcel.experiment.prices import Prices
-from distcel.experiment.types import AnyK
-from distcel.search.refit import SmartRule, choose_k, trained_priced
+from distcel.experiment.types import AnyK, Recipe, SelectionParams
 from distcel.search_spaces.select import experiment_of
 from distcel.serve.selector import Selector
-from distcel.train.selection import TrainingTask, choose_price_weight
+from distcel.train.front import price_to_spend, weights_of
+from distcel.train.selection import (
+    TrainingTask,
+    best_k,
+    choose_price_weight,
+    predict_split,
+    split_accuracy_over_k,
+    split_front,
+)
 
 _VALID_SHARE = 0.2
+_STEPS, _BATCH, _LR, _FIRST_WEIGHTS = 300, 64, 0.005, 0.3
+ARCHITECTURE = Architecture("mlp", (32, 32))
+_CPU = torch.device("cpu")
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -37,9 +50,12 @@ def train_selector(
     prices: Prices | None,
     seed: int,
 ) -> tuple[Selector, int]:
-    """Train a selection net for all its epochs, on a part of the samples.
+    """Train a selection net on all samples.
 
-    The others, a fifth of each class, choose k or the weight of price, and the temperature.
+    With k `any` or prices, one is trained at first without a valid part, a fifth of each class,
+    which chooses k or the price to spend, and the temperature. With a fixed k nothing but the
+    temperature is left to choose. It is fitted on all samples then: the learners' probabilities are
+    those of samples that they have not seen, so that only the mask was fitted to them.
 
     Args:
         features_SF: standardised numbers that the net sees.
@@ -59,8 +75,52 @@ def train_selector(
         DivergedError: a loss became NaN or infinite.
     """
     n_learners, n_classes = probs_SNC.shape[1:]
+    task = _task(features_SF, labels_S, probs_SNC, prices, seed)
+    params = _params(k, n_learners, prices)
+    whole = {**task.splits.by_name, "train": joined(task.train, task.valid)}
+    on_all = replace(task, splits=replace(task.splits, by_name=whole))
+    if prices is None and k != "any":
+        smart, measured = _trained(on_all, params), on_all.train
+        found = smart
+    else:
+        found, measured = _trained(task, params), task.valid
+        limit = _choose(found, task)
+        smart = _trained(on_all, params)
+        if isinstance(smart, PricedEnsemble):
+            smart.price_weight = choose_price_weight(smart, task, limit)
+        elif isinstance(found, SmartEnsemble):
+            smart.layer.k = found.layer.k
+    temperature = fit_temperature(predict_split(found, measured).numpy(), measured.labels_S)
     class_names = tuple(str(label) for label in range(n_classes))
-    n_selectable = None if prices is None else n_learners - prices.n_always
+    chosen_k = smart.layer.layer.k if isinstance(smart, PricedEnsemble) else smart.layer.k
+    return Selector(smart, task.plan, names, class_names, temperature), chosen_k
+
+
+def _choose(found: SmartEnsemble | PricedEnsemble, task: TrainingTask) -> float:
+    """Set k or the weight of price by valid, and return the mean price to spend, or 0."""
+    if isinstance(found, SmartEnsemble):
+        found.layer.k = best_k(split_accuracy_over_k(found, task.valid))
+        return 0.0
+    points = split_front(found, task.valid, weights_of(found.prices))
+    limit = price_to_spend(points, found.prices.budget)
+    found.price_weight = choose_price_weight(found, task, limit)
+    return limit
+
+
+def recipe_of(n_samples: int) -> Recipe:
+    """How a net is trained on this number of samples: for as many steps on few as on many."""
+    epochs = max(1, round(_STEPS / -(-n_samples // _BATCH)))
+    return Recipe("adam", _LR, epochs, _BATCH, schedule="one_cycle")
+
+
+def _task(
+    features_SF: Features,
+    labels_S: Labels,
+    probs_SNC: Probabilities,
+    prices: Prices | None,
+    seed: int,
+) -> TrainingTask:
+    n_classes = probs_SNC.shape[2]
     if prices is not None:
         always_SF = answer_features(torch.from_numpy(probs_SNC[:, : prices.n_always])).flatten(1)
         features_SF = np.concatenate([features_SF, always_SF.numpy()], axis=1)
@@ -69,22 +129,57 @@ def train_selector(
         name: _split(rows, features_SF, labels_S, probs_SNC)
         for name, rows in (("train", train), ("valid", valid))
     }
-    splits = Splits(class_names, by_name, "", 0)
-    experiment = experiment_of("arrays", splits.image_shape, len(train), n_selectable)
+    splits = Splits(tuple(map(str, range(n_classes))), by_name, "", 0)
+    experiment = replace(
+        experiment_of("arrays", splits.image_shape, len(train), None if prices is None else 1),
+        architecture=ARCHITECTURE,
+        selector_recipe=recipe_of(len(labels_S)),
+    )
     plan = NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
-    task = TrainingTask(experiment, plan, splits, seed, prices)
-    params = replace(experiment.first_trial, k=n_selectable or k if k == "any" else k)
-    trained = task.begin(params, torch.device("cpu")).run()
-    params, _ = choose_k(task, params, trained)
-    rule = SmartRule(params)
-    if prices is not None:
-        priced = trained_priced(trained, task, params)
-        choose_price_weight(priced, task)
-        rule = replace(rule, price_weight=priced.price_weight)
-    valid_probs_SC = rule.predict(trained, task, task.valid).numpy()
-    temperature = fit_temperature(valid_probs_SC, task.valid.labels_S)
-    ensemble = rule.ensemble(trained, task)
-    return Selector(ensemble, plan, names, class_names, temperature), rule.params.chosen_k
+    return TrainingTask(experiment, plan, splits, seed, prices)
+
+
+def _params(k: int | AnyK, n_learners: int, prices: Prices | None) -> SelectionParams:
+    """The point: without prices the paper's vote, with prices a learned one."""
+    if prices is None:
+        # In scores of norm 1 the smoothing is as wide as their standard deviation.
+        return SelectionParams(k, n_learners**-0.5, 1, _LR, "exact")
+    most = n_learners - prices.n_always if k == "any" else k
+    return SelectionParams(most, 0.3, 1, _LR, "exact", "learned")
+
+
+def _trained(task: TrainingTask, params: SelectionParams) -> SmartEnsemble | PricedEnsemble:
+    """A smart ensemble after all epochs; nothing is measured meanwhile."""
+    training = task.begin(params, _CPU)
+    assert isinstance(training.ensemble, (SmartEnsemble, PricedEnsemble))
+    _begin_with_the_best(training.ensemble.selection_net, task)
+    for _ in range(training.n_epochs):
+        training.training.run_epoch()
+    weights: Any = training.ensemble.state_dict()
+    _, n_learners, n_classes = task.train.probs_SNC.shape
+    # A new one has no generator of its layer's noise, which cannot be pickled.
+    if task.prices is not None:
+        return trained_priced_ensemble(task.plan, params, task.prices, n_classes, weights)
+    known = replace(params, k=1) if params.k == "any" else params
+    return trained_ensemble(task.plan, n_learners, n_classes, known, weights)
+
+
+def _begin_with_the_best(net: nn.Module, task: TrainingTask) -> None:
+    """Have the net's first scores be the learners' accuracies, almost the same for every sample.
+
+    Few samples say little of where a learner is good, and more of how good it is. The accuracies
+    are standardised, and shrunk by what of their spread the chance of so many samples would give.
+    """
+    last = [layer for layer in net.modules() if isinstance(layer, nn.Linear)][-1]
+    n_always = task.prices.n_always if task.prices else 0
+    accuracy_N = task.train.learners_correct.mean(0)[n_always:]
+    by_chance = (accuracy_N * (1 - accuracy_N)).mean() / len(task.train.labels_S)
+    reliable = max(0.0, 1 - by_chance / max(accuracy_N.var(), 1e-12))
+    scores_N = reliable * (accuracy_N - accuracy_N.mean()) / max(accuracy_N.std(), 1e-6)
+    with torch.no_grad():
+        last.weight.mul_(_FIRST_WEIGHTS)
+        last.bias.zero_()
+        last.bias[: len(scores_N)] = torch.from_numpy(scores_N)
 
 
 def _parts(labels_S: Labels, seed: int) -> tuple[Labels, Labels]:
@@ -101,8 +196,6 @@ def _parts(labels_S: Labels, seed: int) -> tuple[Labels, Labels]:
     return np.sort(np.concatenate([many[train], few])), np.sort(many[valid])
 
 
-def _split(
-    rows: Labels, features_SF: Features, labels_S: Labels, probs_SNC: Probabilities
-) -> Split:
+def _split(rows: Labels, features: Features, labels_S: Labels, probs_SNC: Probabilities) -> Split:
     ids = pa.array([str(row) for row in rows], pa.string())
-    return Split(ids, labels_S[rows], features_SF[rows], probs_SNC[rows])
+    return Split(ids, labels_S[rows], features[rows], probs_SNC[rows])
