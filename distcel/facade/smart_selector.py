@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, clone
-from sklearn.model_selection import check_cv
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.metaestimators import _BaseComposition
@@ -18,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from distcel.experiment.errors import require, require_count
 from distcel.experiment.prices import Prices
 from distcel.experiment.types import AnyK
+from distcel.facade.out_of_fold import out_of_fold, probabilities
 
 # Standardised numbers beyond this are clipped: one outlier should not decide whom to ask.
 _FARTHEST = 10.0
@@ -215,35 +215,11 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
             valid = bool(np.all((probs_SNC >= 0) & (probs_SNC <= 1)))
             require(valid, "predictions within 0..1", "others", "give class probabilities")
             return probs_SNC
-        probs_SNC = np.zeros(shape, np.float32)
-        if self.prefit:
-            for i, (_, one) in enumerate(self.estimators):
-                probs_SNC[:, i] = self._probs(one, X)
-            return probs_SNC
-        for train, test in self._folds(y).split(X, y):
-            fitted_on = _safe_indexing(X, train), _safe_indexing(y, train)
-            for i, (_, one) in enumerate(self.estimators):
-                fitted = clone(one).fit(*fitted_on)
-                probs_SNC[test, i] = self._probs(fitted, _safe_indexing(X, test))
-        return probs_SNC
-
-    def _folds(self, y: Any) -> Any:
-        """The splitter; a number of folds is lowered to the samples of the smallest class."""
-        cv = self.cv
-        if isinstance(cv, int):
-            cv = max(2, min(cv, int(np.unique(y, return_counts=True)[1].min())))
-        return check_cv(cv, y, classifier=True)
-
-    def _probs(self, fitted: Any, X: Any) -> NDArray[np.float64]:
-        """A classifier's probabilities in the order of `classes_`; 0 for those it does not know."""
-        own_K = np.searchsorted(self.classes_, fitted.classes_)
-        if hasattr(fitted, "predict_proba"):
-            probs_BK = np.asarray(fitted.predict_proba(X))
-        else:
-            probs_BK = fitted.predict(X)[:, None] == np.asarray(fitted.classes_)
-        probs_BC = np.zeros((len(probs_BK), len(self.classes_)))
-        probs_BC[:, own_K] = probs_BK
-        return probs_BC
+        own = [one for _, one in self.estimators]
+        if not self.prefit:
+            return out_of_fold(own, X, y, self.cv, self.classes_)
+        answers = [probabilities(one, X, self.classes_) for one in own]
+        return np.stack(answers, axis=1).astype(np.float32)
 
     def _features(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         scaled_BF = self._scaler.transform(numbers).clip(-_FARTHEST, _FARTHEST)
@@ -271,4 +247,6 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
     ) -> None:
         if len(rows):
             one = self.estimators_[self._order[place]]
-            answers_BNC[rows, place] = self._probs(one, _safe_indexing(given, rows))
+            answers_BNC[rows, place] = probabilities(
+                one, _safe_indexing(given, rows), self.classes_
+            )
