@@ -36,7 +36,9 @@ def experiment_of(
     numbers = len(inputs) == 1
     width = min(max(2 ** round(math.log2(n_train) / 2), 32), 256)
     epochs = (120 if priced else 20) if numbers else 10
-    recipe = Recipe("adam", 0.003, epochs, 128 if numbers else 64, schedule="one_cycle")
+    # At least twenty batches an epoch, so that few samples do not mean few steps.
+    batch_size = min(max(n_train // 20, 8), 128 if numbers else 64)
+    recipe = Recipe("adam", 0.003, epochs, batch_size, schedule="one_cycle")
     space: dict[str, BaseDistribution] = dict(selection_space(0.0005, 0.02))
     first = SelectionParams(k="any", epsilon=0.1, m=1, lr=0.003, gradient="exact")
     if n_selectable is not None:

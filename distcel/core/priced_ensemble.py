@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from distcel.core.ensemble import UNANSWERED, answered
 from distcel.core.networks import NetworkPlan
@@ -66,8 +66,10 @@ def answer_features(probs_BNC: Tensor) -> Tensor:
 class PricedEnsemble(nn.Module):
     """Asks for each sample the learners that are worth their price, and lets them vote.
 
-    The learners that are always asked are the first ones. The others' scores c(x, lambda), of norm
-    1, enter the knapsack layer with prices: at most k of those with c_i > lambda p_i are selected.
+    The learners that are always asked are the first ones. The others' scores c(x, lambda), between
+    -1 and 1 as what an answer adds to the accuracy is, enter the knapsack layer with prices: at
+    most k of those with c_i > lambda p_i are selected. Norm 1, as without prices, would leave a
+    single learner's score no gradient.
 
     Args:
         selection_net: maps what it sees of B samples to (1 + N_KNOTS) * (N - n_always) numbers.
@@ -114,7 +116,7 @@ class PricedEnsemble(nn.Module):
         places_B = places_B.clamp(0, 1) * (N_KNOTS - 1)
         knots_K = torch.arange(N_KNOTS, device=weight_B.device)
         shares_BK = (1 - (places_B[:, None] - knots_K).abs()).clamp_min(0)
-        scores_BN = normalize(torch.einsum("bk,bkn->bn", shares_BK, scores_BKN), dim=-1)
+        scores_BN = torch.einsum("bk,bkn->bn", shares_BK, scores_BKN).tanh()
         can_BN = answered_BN[:, n_always:]
         mask_BN = self.layer(scores_BN.masked_fill(~can_BN, UNANSWERED), weight_B)
         always_BN = answered_BN[:, :n_always].to(mask_BN.dtype)

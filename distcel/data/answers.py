@@ -35,8 +35,8 @@ class Answers:
         n_always: the first `n_always` predictors are always asked.
         prices_N: the price of an answer of each predictor, in one unit; None if none are known.
         n_unanswered: by split, how many samples each predictor did not answer.
-        n_raised: how many confidences were at most 1/C and were raised, so that the label is the
-            most probable class.
+        n_raised: how many confidences were at most 1/C. All of such a predictor are raised, so that
+            the label is the most probable class.
     """
 
     names: tuple[str, ...]

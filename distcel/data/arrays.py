@@ -41,11 +41,9 @@ def load_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"predictions": loaded}
-        with loaded:
-            return dict(loaded)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"predictions": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except (
         OSError,
         ValueError,

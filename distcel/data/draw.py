@@ -93,7 +93,8 @@ def drawn_by_class(labels_S: Labels, part: float | int, seed: int) -> tuple[Indi
         )
     except ValueError as error:
         rule = f"enough samples of every class to draw {part} of them"
-        found = f"{np.bincount(labels_S).tolist()} a class ({error})"
+        fewest = np.sort(np.unique(labels_S, return_counts=True)[1])[:10].tolist()
+        found = f"{fewest} of the rarest classes ({error})"
         raise invalid(rule, found, "add samples") from None
     return np.sort(kept), np.sort(drawn)
 

@@ -79,8 +79,8 @@ def _read_file(path: Path, truth: Truth, image_size: int | None) -> Images | Num
         return _numbers_of_table(path, truth)
     array, _ = load_array(path)
     are_images = array.ndim == 4 and array.dtype == np.uint8 and array.shape[1] in (1, 3)
-    fits = len(array) == len(truth.ids) and array.size > 0 and (are_images or array.ndim == 2)
     n = len(truth.ids)
+    fits = array.shape[:1] == (n,) and array.size > 0 and (are_images or array.ndim == 2)
     rule = f"numbers ({n}, features) or uint8 images ({n}, 1 or 3, height, width) in {str(path)!r}"
     require(fits, rule, f"{array.dtype} {array.shape}", "save the array so")
     if are_images:

@@ -30,12 +30,15 @@ class Predictors:
     Attributes:
         names: the names of the predictors.
         probs_SNC: their probabilities, (S, N, C); zeros where a predictor did not answer.
-        n_raised: how many confidences were raised, so that the label is the most probable one.
+        n_raised: how many confidences were at most 1/C. All of such a predictor are raised, so that
+            the label is the most probable class.
+        never_given: the labels that no predictor gives, where all give labels.
     """
 
     names: tuple[str, ...]
     probs_SNC: Probabilities
     n_raised: int
+    never_given: tuple[str, ...] = ()
 
 
 def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predictors:
@@ -50,11 +53,14 @@ def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predi
         InvalidInputError: something is missing, unreadable or of no known kind, does not match the
             truth, or is no probability; there are fewer than two predictors.
     """
-    paths = _predictor_files(path, {other.resolve() for other in others})
+    paths = predictor_files(path, {other.resolve() for other in others})
     if len(paths) == 1 and paths[0].suffix.lower() in ARRAY_SUFFIXES:
         read = _read_array(paths[0], truth)
     else:
-        read = _read_files(paths, truth)
+        read = read_files(paths, truth)
+    rule = f"every label of {str(truth.path)!r} from at least one predictor"
+    remedy = "name the labels alike, or leave out the samples of these classes"
+    require(not read.never_given, rule, f"none that says {list(read.never_given[:3])}", remedy)
     for name in read.names:
         require(printable(name) == name, "printable names of predictors", name, "rename it")
     rule, remedy = "at least two predictors", "give the answers of another one"
@@ -62,7 +68,8 @@ def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predi
     return read
 
 
-def _predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
+def predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
+    """The files of the folder but for `others`, or the array; raises InvalidInputError."""
     if not path.is_dir():
         known = path.is_file() and path.suffix.lower() in ARRAY_SUFFIXES
         rule = "a folder with a file for each predictor, or one .npy or .npz file"
@@ -88,7 +95,8 @@ def _predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
     return files
 
 
-def _read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
+def read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
+    """Read a table a predictor; raises InvalidInputError."""
     shape = (len(truth.ids), len(paths), len(truth.class_names))
     probs_SNC, n_raised = np.zeros(shape, np.float32), 0
     given_C, all_labels = np.zeros(shape[-1], np.bool_), True
@@ -105,10 +113,8 @@ def _read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
             all_labels = False
         probs_SNC[rows_R, i] = probs_RC
     never = [name for name, given in zip(truth.class_names, given_C, strict=True) if not given]
-    rule = f"every label of {str(truth.path)!r} from at least one predictor"
-    remedy = "name the labels alike, or leave out the samples of these classes"
-    require(not (all_labels and never), rule, f"none that says {never[:3]}", remedy)
-    return Predictors(tuple(path.stem for path in paths), probs_SNC, n_raised)
+    names = tuple(path.stem for path in paths)
+    return Predictors(names, probs_SNC, n_raised, tuple(never) if all_labels else ())
 
 
 def _rows_in_truth(table: Table, truth: Truth) -> NDArray[np.int64]:
@@ -149,20 +155,23 @@ def _labels_and_confidences(
 def _spread(
     labels_R: NDArray[np.int64], confidence_R: NDArray[np.float64], n_classes: int
 ) -> tuple[Probabilities, int]:
-    """Rows of probabilities, (R, C), and how many confidences were raised.
+    """Rows of probabilities, (R, C), and how many confidences were at most 1 / C.
 
     The label has the confidence q, and every other class (1 - q) / (C - 1). With q of at most 1 / C
-    another class would be as probable: it is raised to the next float32 that makes the label the
-    most probable class.
+    another class would be as probable. If a predictor has such confidences, they are on another
+    scale: all of its q become 1 / C + (1 - 1 / C) q, which keeps their order.
     """
     answered_R, least = labels_R >= 0, _least_confidence(n_classes)
-    given_R = np.where(answered_R, confidence_R, 1).astype(np.float32)
-    q_R = np.maximum(given_R, least)
+    given_R = np.where(answered_R, confidence_R, 1)
+    low_R = (given_R <= 1 / n_classes) | (given_R.astype(np.float32) < least)
+    if low_R.any():
+        given_R = 1 / n_classes + (1 - 1 / n_classes) * given_R
+    q_R = np.maximum(given_R.astype(np.float32), least)
     rest_R = _rest(q_R, n_classes)
     probs_RC = np.repeat(rest_R[:, None], n_classes, axis=1)
     probs_RC[np.arange(len(q_R)), labels_R] = q_R
     probs_RC[~answered_R] = 0
-    return probs_RC, int((given_R < least).sum())
+    return probs_RC, int(low_R.sum())
 
 
 def _least_confidence(n_classes: int) -> np.float32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def read_truth(path: Path) -> Truth:
         found = f"{n_empty} rows without one in {str(path)!r}"
         raise invalid("a label in every row", found, "add them, or remove the rows")
     found_names = pc.unique(text).to_pylist()
-    numeric = all(_NUMBER.fullmatch(name) for name in found_names)
+    numeric = are_numbers(found_names)
     if numeric:
         text = _plain(text)
         found_names = sorted(pc.unique(text).to_pylist(), key=lambda name: (float(name), name))
@@ -85,6 +85,11 @@ def read_truth(path: Path) -> Truth:
     labels_S = pc.index_in(text, pa.array(class_names, pa.string())).to_numpy().astype(np.int64)
     given = _given_split(table.text("split"), path) if "split" in table.names else None
     return Truth(path, table.ids, class_names, labels_S, numeric, given)
+
+
+def are_numbers(class_names: Sequence[str]) -> bool:
+    """Whether all labels are numbers, so that `1.0` is the label `1`."""
+    return all(_NUMBER.fullmatch(name) for name in class_names)
 
 
 def split_samples(

@@ -92,7 +92,11 @@ def select(
         seed=seed,
         image_size=image_size,
     )
+    fixed = dict(fixed or {})
     known = _prices(answers, budget, bool(always) or prices is not None or budget is not None)
+    if known is not None:
+        rule, remedy = "no vote among what is fixed, with prices", "leave it out: it is learned"
+        require("vote" not in fixed, rule, fixed.get("vote"), remedy)
     name = re.sub(r"[^\w.-]", "_", folder.absolute().stem)
     chosen, options = choose(
         experiment or _experiment(name, answers, known),

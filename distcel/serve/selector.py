@@ -63,8 +63,7 @@ class Selector:
 
         Args:
             answers: class probabilities (B, N, C), of which only those of the always-asked
-                predictors are looked at; a row of zeros is a predictor that cannot answer. To learn
-                whom to ask before anyone else has answered, give any row that is not all zeros.
+                predictors are looked at; a row of zeros is a predictor that cannot answer.
             features: what the selection net sees beside them, (B, *input_shape).
 
         Raises:
@@ -72,6 +71,15 @@ class Selector:
         """
         parts = [self._smart.select(*batch) for batch in self._batches(answers, features)]
         return torch.cat(parts).bool().numpy()
+
+    def to_ask(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
+        """As `selected`, if every predictor could answer: whom to ask, before they have."""
+        probs_BNC = np.array(answers, np.float32)
+        missing_BN: NDArray[np.bool_] = probs_BNC.max(-1) == 0
+        n_always = self.prices.n_always if self.prices else 0
+        missing_BN[:, :n_always] = False
+        probs_BNC[missing_BN] = 1 / len(self.class_names)
+        return self.selected(probs_BNC, features)
 
     @torch.inference_mode()
     def predict_proba(self, answers: Any, features: Any = None) -> NDArray[np.float32]:

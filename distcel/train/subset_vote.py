@@ -13,7 +13,7 @@ from distcel.core.priced_ensemble import (
     subset_loss,
 )
 
-_EPOCHS, _BATCH, _LR, _DECAY = 30, 128, 0.02, 0.01
+_EPOCHS, _LR, _DECAY = 30, 0.02, 0.01
 
 
 def fit_vote(
@@ -30,7 +30,8 @@ def fit_vote(
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(vote.parameters(), lr=_LR, weight_decay=_DECAY)
-    n_batches = -(-len(labels_S) // _BATCH)
+    # At least twenty batches an epoch, so that few samples do not mean few steps.
+    n_batches = -(-len(labels_S) // min(max(len(labels_S) // 20, 8), 128))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LR, total_steps=_EPOCHS * n_batches)
     for _ in range(_EPOCHS):
         order_S = torch.randperm(len(labels_S), generator=generator).to(labels_S.device)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pytest
+from distcel.search_spaces.select import experiment_of
 
 import distcel
 from distcel.data.splits import read_samples
@@ -54,7 +55,12 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def select(market: Path) -> Callable[..., Run]:
-    def run(name: str, **options: Any) -> Run:
+    def run(name: str, n_selectable: int | None = None, **options: Any) -> Run:
+        if n_selectable:  # fewer epochs than its own
+            own = experiment_of("market", (9,), 150, n_selectable)
+            options["experiment"] = replace(
+                own, selector_recipe=replace(own.selector_recipe, epochs=30)
+            )
         return distcel.select(
             market / "answers",
             market / "truth.csv",
@@ -70,7 +76,7 @@ def select(market: Path) -> Callable[..., Run]:
 
 @pytest.fixture(scope="module")
 def priced(market: Path, select: Callable[..., Run]) -> Run:
-    return select("priced", always=["free"], prices=market / "prices.json", budget=2.1)
+    return select("priced", 2, always=["free"], prices=market / "prices.json", budget=2.1)
 
 
 def test_the_dear_one_is_asked_where_the_free_one_does_not_know(priced: Run) -> None:
@@ -95,7 +101,7 @@ def test_the_front_rises_with_the_price(priced: Run) -> None:
 
 
 def test_a_budget_limits_the_mean_price(market: Path, select: Callable[..., Run]) -> None:
-    found = select("cheap", always=["free"], prices=market / "prices.json", budget=1.0).results
+    found = select("cheap", 2, always=["free"], prices=market / "prices.json", budget=1.0).results
     assert found["price"] < 1.3  # on test: the limit is on train and valid
     assert found["accuracy"]["e2e_cel"] > 0.6
     weight = found["price_weight"]
@@ -110,7 +116,7 @@ def test_the_same_call_trains_nothing_again(
         raise AssertionError("it trains")
 
     monkeypatch.setattr("distcel.train.selection.TrainingTask.begin", fail)
-    again = select("priced", always=["free"], prices=market / "prices.json", budget=2.1)
+    again = select("priced", 2, always=["free"], prices=market / "prices.json", budget=2.1)
     assert again.results["accuracy"] == priced.results["accuracy"]
 
 

@@ -1,0 +1,131 @@
+"""`distcel select`, and `distcel predict` of what it trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distcel.cli.main import main
+
+CLASSES = ("ant", "bee")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 samples in two classes; `sure` is right nine times of ten, `odd` half of the time."""
+    folder, random = tmp_path_factory.mktemp("select"), np.random.default_rng(0)
+    labels = random.integers(0, 2, 200)
+    truth = [f"s{i},{CLASSES[c]}" for i, c in enumerate(labels)]
+    (folder / "truth.csv").write_text("\n".join(["sample_id,label", *truth]))
+    (folder / "answers").mkdir()
+    for name, right in (("sure", 0.9), ("odd", 0.5)):
+        given = np.where(random.random(200) < right, labels, 1 - labels)
+        confidence = random.uniform(0.6, 0.9, 200).round(3)
+        rows = [
+            f"s{i},{CLASSES[c]},{q}" for i, (c, q) in enumerate(zip(given, confidence, strict=True))
+        ]
+        text = "\n".join(["sample_id,label,confidence", *rows])
+        (folder / "answers" / f"{name}.csv").write_text(text)
+    (folder / "prices.json").write_text('{"sure": 2, "odd": 1}')
+    return folder
+
+
+def _flags(folder: Path) -> list[str]:
+    flags = ["--predictions", str(folder / "answers"), "--truth", str(folder / "truth.csv")]
+    return [*flags, "--executor", "inline", "--mlflow-uri", "none"]
+
+
+@pytest.fixture(scope="module")
+def run_dir(folder: Path) -> Path:
+    own = ["--always", "odd", "--prices", str(folder / "prices.json"), "--num-samples", "1"]
+    out = ["--run-dir", str(folder / "run"), "-q"]
+    assert main(["select", *_flags(folder), *own, *out]) == 0
+    return folder / "run"
+
+
+def test_the_report_names_predictors_and_prices(run_dir: Path) -> None:
+    report = (run_dir / "report.md").read_text()
+    for text in (
+        "Mean price of a sample on test",
+        "Accuracy over price",
+        "| sure ",
+        "Who is asked",
+    ):
+        assert text in report
+    assert "Table 1" not in report
+    page = (run_dir / "report.html").read_text()
+    assert "Accuracy over price" in page
+    assert "distcel select --predictions DIR --truth TRUTH --always odd --prices PRICES" in page
+
+
+def test_predict_combines_the_answers(
+    run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = ["--predictions", str(folder / "answers")]
+    assert main(["predict", str(run_dir), *answers, "--explain", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["sample"] for one in found] == [f"s{i}" for i in range(200)]
+    labels = [line.split(",")[1] for line in (folder / "truth.csv").read_text().splitlines()[1:]]
+    right = np.mean([one["class"] == label for one, label in zip(found, labels, strict=True)])
+    assert right > 0.8
+    assert {voter["name"] for one in found for voter in one["learners"]} == {"odd", "sure"}
+
+
+def test_predict_says_whom_to_ask_before_they_have_answered(
+    run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (alone := folder / "alone").mkdir()
+    (alone / "odd.csv").write_bytes((folder / "answers" / "odd.csv").read_bytes())
+    asked = []
+    for answers in (alone, folder / "answers"):
+        assert main(["predict", str(run_dir), "--predictions", str(answers), "--ask"]) == 0
+        asked.append(capsys.readouterr().out.splitlines())
+    assert asked[0] == asked[1]
+    assert any(line.endswith(": odd sure") for line in asked[0])
+    # Whoever has not answered is not selected.
+    assert main(["predict", str(run_dir), "--predictions", str(alone), "--explain", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {voter["name"] for one in found for voter in one["learners"]} == {"odd"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--budget", "-1"], "--budget"),
+        (["--shares", "1,2"], "three numbers as --shares"),
+        (["--shares", "0.5,0.5,0.5", "--always", "odd"], "sum to 1"),
+        (["--always", "nobody"], "always-asked predictors among"),
+        ([], "something that the selection net sees"),
+        (["--always", "odd", "--always", "sure"], "a predictor that is not always asked"),
+        (["--always", "odd", "--fix", "k=5"], "1 <= k <= n"),
+        (["--always", "odd", "--fix", "vote=sum"], "no vote among what is fixed"),
+        (["--always", "odd", "--fix", "k=any"], "give k a number"),
+        (["--always", "odd", "--num-samples", "0"], "--num-samples"),
+    ],
+)
+def test_bad_input_is_one_line(
+    flags: list[str], line: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = ["--run-dir", str(folder / "refused")]
+    assert main(["select", *_flags(folder), *refused, *flags]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["photo.png", "--predictions", "answers"], "image files, or --predictions"),
+        ([], "image files, or --predictions"),
+        (["photo.png", "--ask"], "--predictions beside --ask"),
+    ],
+)
+def test_predict_takes_images_or_answers(
+    flags: list[str], line: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run_dir), *flags]) == 2
+    assert line in capsys.readouterr().err
