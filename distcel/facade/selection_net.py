@@ -152,7 +152,8 @@ def _trained(task: TrainingTask, params: SelectionParams) -> SmartEnsemble | Pri
     """A smart ensemble after all epochs; nothing is measured meanwhile."""
     training = task.begin(params, _CPU)
     assert isinstance(training.ensemble, (SmartEnsemble, PricedEnsemble))
-    _begin_with_the_best(training.ensemble.selection_net, task)
+    if task.prices is None:  # with prices a score is what an answer adds to the accuracy
+        _begin_with_the_best(training.ensemble.selection_net, task)
     for _ in range(training.n_epochs):
         training.training.run_epoch()
     weights: Any = training.ensemble.state_dict()
@@ -171,15 +172,13 @@ def _begin_with_the_best(net: nn.Module, task: TrainingTask) -> None:
     are standardised, and shrunk by what of their spread the chance of so many samples would give.
     """
     last = [layer for layer in net.modules() if isinstance(layer, nn.Linear)][-1]
-    n_always = task.prices.n_always if task.prices else 0
-    accuracy_N = task.train.learners_correct.mean(0)[n_always:]
+    accuracy_N = task.train.learners_correct.mean(0)
     by_chance = (accuracy_N * (1 - accuracy_N)).mean() / len(task.train.labels_S)
     reliable = max(0.0, 1 - by_chance / max(accuracy_N.var(), 1e-12))
     scores_N = reliable * (accuracy_N - accuracy_N.mean()) / max(accuracy_N.std(), 1e-6)
     with torch.no_grad():
         last.weight.mul_(_FIRST_WEIGHTS)
-        last.bias.zero_()
-        last.bias[: len(scores_N)] = torch.from_numpy(scores_N)
+        last.bias.copy_(torch.from_numpy(scores_N))
 
 
 def _parts(labels_S: Labels, seed: int) -> tuple[Labels, Labels]:
