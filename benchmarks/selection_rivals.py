@@ -55,19 +55,21 @@ def deslib(fitted: Fitted, seed: int, method: Any, **options: Any) -> Predicted:
     # DESlib 0.3.7 calls a method that scikit-learn 1.7 removed (DESlib's issue 284).
     model._validate_data = lambda rows, labels, **_: (rows, labels)
     asked: list[float] = []
-    select = model.select
+    # Where competences weigh the votes, those above 0 vote; DCS selects by index, DES by a mask.
+    name = "estimate_competence" if getattr(model, "mode", "") == "weighting" else "select"
+    own = getattr(model, name)
 
-    def recorded(competences: Any) -> Any:
-        chosen = select(competences)
-        masks = chosen if np.asarray(chosen).dtype == bool else np.eye(n_learners)[chosen]
-        asked.extend(np.asarray(masks).reshape(-1, n_learners).mean(1))
-        return chosen
+    def recorded(*given: Any, **named: Any) -> Any:
+        found = own(*given, **named)
+        masks = np.eye(n_learners)[found] if found.ndim == 1 else found > 0
+        asked.extend(masks.mean(1))
+        return found
 
-    model.select = recorded
+    setattr(model, name, recorded)
     model.fit(_rows(fitted.train_SNC, fitted.fold.X), fitted.fold.y)
     asked.clear()
     labels = model.predict(_rows(fitted.test_SNC, fitted.fold.X_test))
-    return labels, float(np.mean(asked)) if asked else 1 / n_learners
+    return labels, float(np.mean(asked)) if asked else 0.0
 
 
 def _rows(probs_SNC: NDArray[Any], X: NDArray[Any]) -> NDArray[Any]:
