@@ -33,7 +33,8 @@ from distcel.train.selection import (
 )
 
 _VALID_SHARE = 0.2
-_STEPS, _BATCH, _LR, _FIRST_WEIGHTS = 300, 64, 0.005, 0.3
+STEPS = 300
+_BATCH, _LR, _FIRST_WEIGHTS = 64, 0.005, 0.3
 ARCHITECTURE = Architecture("mlp", (32, 32))
 _CPU = torch.device("cpu")
 
@@ -48,6 +49,7 @@ def train_selector(
     names: tuple[str, ...],
     k: int | AnyK,
     prices: Prices | None,
+    steps: int,
     seed: int,
 ) -> tuple[Selector, int]:
     """Train a selection net on all samples.
@@ -65,6 +67,7 @@ def train_selector(
         k: the number of learners that are asked for a sample, with prices at most; `any` leaves it
             to valid.
         prices: the learners' prices, the first ones always asked; None where these do not matter.
+        steps: the number of batches that the net is trained on, to the nearest epoch.
         seed: seeds the valid part, the weights and the batches.
 
     Returns:
@@ -75,7 +78,7 @@ def train_selector(
         DivergedError: a loss became NaN or infinite.
     """
     n_learners, n_classes = probs_SNC.shape[1:]
-    task = _task(features_SF, labels_S, probs_SNC, prices, seed)
+    task = _task(features_SF, labels_S, probs_SNC, prices, steps, seed)
     params = _params(k, n_learners, prices)
     whole = {**task.splits.by_name, "train": joined(task.train, task.valid)}
     on_all = replace(task, splits=replace(task.splits, by_name=whole))
@@ -107,9 +110,9 @@ def _choose(found: SmartEnsemble | PricedEnsemble, task: TrainingTask) -> float:
     return limit
 
 
-def recipe_of(n_samples: int) -> Recipe:
+def recipe_of(n_samples: int, steps: int = STEPS) -> Recipe:
     """How a net is trained on this number of samples: for as many steps on few as on many."""
-    epochs = max(1, round(_STEPS / -(-n_samples // _BATCH)))
+    epochs = max(1, round(steps / -(-n_samples // _BATCH)))
     return Recipe("adam", _LR, epochs, _BATCH, schedule="one_cycle")
 
 
@@ -118,6 +121,7 @@ def _task(
     labels_S: Labels,
     probs_SNC: Probabilities,
     prices: Prices | None,
+    steps: int,
     seed: int,
 ) -> TrainingTask:
     n_classes = probs_SNC.shape[2]
@@ -133,7 +137,7 @@ def _task(
     experiment = replace(
         experiment_of("arrays", splits.image_shape, len(train), None if prices is None else 1),
         architecture=ARCHITECTURE,
-        selector_recipe=recipe_of(len(labels_S)),
+        selector_recipe=recipe_of(len(labels_S), steps),
     )
     plan = NetworkPlan(experiment.network, splits.image_shape, *splits.channel_statistics())
     return TrainingTask(experiment, plan, splits, seed, prices)

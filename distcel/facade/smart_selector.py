@@ -44,6 +44,7 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
         cv: folds of the out-of-fold predictions, as `sklearn.model_selection.check_cv` takes them.
         prefit: whether the classifiers are fitted. They are then used as they are, and `fit` wants
             samples that they have not seen.
+        steps: the number of batches that the selection net is trained on, to the nearest epoch.
         random_state: seeds the selection net and its inner valid part; the classifiers have their
             own.
 
@@ -65,11 +66,12 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
         budget: float | None = None,
         cv: Any = 5,
         prefit: bool = False,
+        steps: int = 300,
         random_state: Any = None,
     ) -> None:
         self.estimators, self.k = estimators, k
         self.prices, self.always, self.budget = prices, always, budget
-        self.cv, self.prefit, self.random_state = cv, prefit, random_state
+        self.cv, self.prefit, self.steps, self.random_state = cv, prefit, steps, random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters; with `deep` those of the classifiers too, as `name__parameter`."""
@@ -116,6 +118,7 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
             tuple(names[i] for i in self._order),
             self.k,
             known,
+            self.steps,
             seed,
         )
         return self
@@ -166,6 +169,7 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
         require(fits, rule, self.estimators, remedy)
         names = [name for name, _ in pairs]
         self._validate_names(names)
+        require_count("steps", self.steps)
         if self.k != "any":
             require_count("k", self.k)
             n = len(names) - len(self.always)

@@ -60,7 +60,7 @@ def simple(k: Any = 2, **options: Any) -> distcel.SmartSelector:
         ("tree", DecisionTreeClassifier(max_depth=3, random_state=0)),
         ("bayes", GaussianNB()),
     ]
-    return distcel.SmartSelector(own, k=k, cv=2, random_state=0, **options)
+    return distcel.SmartSelector(own, k=k, cv=2, steps=20, random_state=0, **options)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,7 @@ def test_a_classifier_without_probabilities_counts_as_certain() -> None:
         ({"k": 4}, "expected 1 <= k <= n = 3, but got 4"),
         ({"k": 3, "always": ["tree"]}, "expected 1 <= k <= n = 2, but got 3"),
         ({"always": ["oak"]}, "always among .* but got 'oak'"),
+        ({"steps": 0}, "a whole number steps >= 1, but got 0"),
         ({"prices": {"tree": 1.0}}, "a price for each of"),
         ({"prices": {"logistic": 1.0, "tree": -1.0, "bayes": 1.0}}, "0 <= price"),
     ],
