@@ -116,9 +116,9 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
             labels_S,
             np.ascontiguousarray(probs_SNC[:, self._order]),
             tuple(names[i] for i in self._order),
-            self.k,
+            _plain(self.k),
             known,
-            self.steps,
+            _plain(self.steps),
             seed,
         )
         return self
@@ -169,9 +169,9 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
         require(fits, rule, self.estimators, remedy)
         names = [name for name, _ in pairs]
         self._validate_names(names)
-        require_count("steps", self.steps)
+        require_count("steps", _plain(self.steps))
         if self.k != "any":
-            require_count("k", self.k)
+            require_count("k", _plain(self.k))
             n = len(names) - len(self.always)
             require(self.k <= n, f"1 <= k <= n = {n}", self.k, "give a k in the range, or any")
         for name in self.always:
@@ -254,3 +254,8 @@ class SmartSelector(ClassifierMixin, _BaseComposition):  # type: ignore[misc]
             answers_BNC[rows, place] = probabilities(
                 one, _safe_indexing(given, rows), self.classes_
             )
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's integers, as a grid of `np.arange` has them, as Python's."""
+    return value.item() if isinstance(value, np.integer) else value

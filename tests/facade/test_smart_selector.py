@@ -117,7 +117,7 @@ def test_data_frames_pipelines_and_grid_search() -> None:
     X, y = samples(90)
     frame = pd.DataFrame(X, columns=["place", "kind", "noise"])
     pipeline = make_pipeline(MinMaxScaler().set_output(transform="pandas"), simple())
-    grid = {"smartselector__k": [1, 2], "smartselector__tree__max_depth": [1]}
+    grid = {"smartselector__k": np.arange(1, 3), "smartselector__tree__max_depth": [1]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(frame, y)
     found = search.best_estimator_[-1]
     assert found.feature_names_in_.tolist() == ["place", "kind", "noise"]
