@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distcel.experiment.types import SelectionParams as SelectionParams
     from distcel.facade.fit import compare as compare
     from distcel.facade.fit import fit as fit
+    from distcel.facade.predictions import predictions_of as predictions_of
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
@@ -56,6 +57,7 @@ _MODULES = {
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
     "load_selector": "distcel.serve.selector",
+    "predictions_of": "distcel.facade.predictions",
     "reproduce": "distcel.facade.reproduce",
     "select": "distcel.facade.select",
     "top_k_mask": "distcel.core.knapsack",
