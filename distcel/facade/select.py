@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distcel.execute.workers import ExecutorName, Workers
-from distcel.experiment.errors import require, require_positive
+from distcel.experiment.errors import require, require_non_negative
 from distcel.experiment.prices import Prices
 from distcel.experiment.types import Experiment
 from distcel.facade.fit import load_stages, prepared_by
@@ -80,7 +80,7 @@ def select(
 
     folder, always = Path(predictions), tuple(always)
     if budget is not None:
-        require_positive("budget", budget)
+        require_non_negative("budget", budget)
     require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
     answers = read_answers(
         folder,
