@@ -37,6 +37,8 @@ class Selector:
     Attributes:
         names: the N predictors, those first that are always asked.
         class_names: the C classes.
+        raised: the predictors whose confidences were raised in training, as docs/your-own.md has
+            it; probabilities that are given here have to be so already.
         prices: their prices; None where k are selected, whatever they cost.
         input_shape: the shape of what the selection net sees of a sample, beside the answers of
             the predictors that are always asked, which are appended to it; (0,) for nothing.
@@ -49,9 +51,10 @@ class Selector:
         names: tuple[str, ...],
         class_names: tuple[str, ...],
         temperature: float,
+        raised: tuple[str, ...] = (),
     ) -> None:
         self._smart, self._temperature = smart.eval(), temperature
-        self.names, self.class_names = names, class_names
+        self.names, self.class_names, self.raised = names, class_names, raised
         self.prices = smart.prices if isinstance(smart, PricedEnsemble) else None
         n_always = self.prices.n_always if self.prices else 0
         shape, appended = plan.image_shape, n_always * 3 * len(class_names)
@@ -156,6 +159,7 @@ def save_selector(
     temperature: float,
     prices: Prices | None,
     price_weight: PriceWeight | None,
+    raised: tuple[str, ...],
 ) -> None:
     """Write the folder, in place of an earlier one; arguments as the attributes of `Selector`.
 
@@ -169,10 +173,12 @@ def save_selector(
         temperature: divides the logits of the vote in class probabilities.
         prices: the predictors' prices, if they have any.
         price_weight: lambda, likewise.
+        raised: the predictors whose confidences were raised.
     """
     selection = {
         "prices": asdict(prices) if prices else None,
         "price_weight": asdict(price_weight) if price_weight else None,
+        "raised": raised,
     }
     facts = {
         "class_names": class_names,
@@ -215,4 +221,5 @@ def _load(folder: Path, function: NetworkFunction | None) -> Selector:
         prices = Prices(tuple(own["of_learners"]), own["n_always"], own["budget"])
         smart = trained_priced_ensemble(plan, params, prices, len(class_names), weights)
         smart.price_weight = PriceWeight(**selection["price_weight"])
-    return Selector(smart, plan, names, class_names, float(facts["temperature"]))
+    temperature, raised = float(facts["temperature"]), tuple(selection["raised"])
+    return Selector(smart, plan, names, class_names, temperature, raised)

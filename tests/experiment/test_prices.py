@@ -11,7 +11,7 @@ from distcel.experiment.prices import Prices
 def test_a_budget_of_what_the_always_asked_cost_on_paper_is_enough() -> None:
     assert Prices((0.1, 0.2, 1.0), 2, budget=0.3).budget == 0.3  # their sum in floats is above
     assert Prices((0.0, 1.0), 1, budget=0.0).budget == 0
-    with pytest.raises(InvalidInputError, match="budget >= 0.3"):
+    with pytest.raises(InvalidInputError, match=r"budget >= 0\.3"):
         Prices((0.1, 0.2, 1.0), 2, budget=0.2999)
 
 
