@@ -78,10 +78,13 @@ def select(
     """
     from distcel.data.answers import read_answers
 
+    rule, remedy = "always as a list of names", "put the name into a list"
+    require(not isinstance(always, str), rule, always, remedy)
     folder, always = Path(predictions), tuple(always)
     if budget is not None:
         require_non_negative("budget", budget)
-    require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
+    is_seed = isinstance(seed, int) and 0 <= seed < 2**31
+    require(is_seed, "a whole number 0 <= seed < 2^31", seed, "give another seed")
     answers = read_answers(
         folder,
         Path(truth),

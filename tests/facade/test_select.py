@@ -163,6 +163,20 @@ def test_without_prices_k_are_selected(market: Path, select: Callable[..., Run])
     assert (poor["name"], poor["always"]) == ("poor", False)
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"seed": 1.5}, "a whole number 0 <= seed"),
+        ({"always": "free"}, "put the name into a list"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(
+    given: dict[str, Any], line: str, select: Callable[..., Run]
+) -> None:
+    with pytest.raises(InvalidInputError, match=line):
+        select("refused", **{"always": ["free"], **given})
+
+
 def test_a_budget_below_those_that_are_always_asked_is_refused(
     market: Path, select: Callable[..., Run]
 ) -> None:
