@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from benchmarks.measure import in_turns, ratio, table
 from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import learner_specs
 from distcel.serve.ensemble import Ensemble
 
 CASES = [("cifar10", "paper", 10, (3, 32, 32)), ("fer2013", "quick", 7, (1, 24, 24))]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
     from distcel.facade.select import select as select
+    from distcel.facade.smart_selector import SmartSelector as SmartSelector
     from distcel.serve.saved import load_ensemble as load_ensemble
     from distcel.serve.selector import Selector as Selector
     from distcel.serve.selector import load_selector as load_selector
@@ -47,6 +48,7 @@ _MODULES = {
     "SelectionParams": "distcel.experiment.types",
     "Selector": "distcel.serve.selector",
     "SmartEnsemble": "distcel.core.ensemble",
+    "SmartSelector": "distcel.facade.smart_selector",
     "Workers": "distcel.execute.workers",
     "compare": "distcel.facade.fit",
     "fit": "distcel.facade.fit",

@@ -54,12 +54,12 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
         logger.error("one line of an error")
         return _Run(calls.run_dir)
 
-    def fit(dataset: str, **options: Any) -> _Run:
-        calls.fit.append({"dataset": dataset, **options})
+    def fit(**options: Any) -> _Run:
+        calls.fit.append(options)
         return leave_results()
 
-    def reproduce(dataset: str, **options: Any) -> _Run:
-        calls.reproduce.append({"dataset": dataset, **options})
+    def reproduce(**options: Any) -> _Run:
+        calls.reproduce.append(options)
         return leave_results()
 
     monkeypatch.setattr(facade_fit, "fit", fit)

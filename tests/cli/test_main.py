@@ -19,7 +19,8 @@ from tests.cli.made_run import MadeRun
 ROOT = Path(__file__).parents[2]
 
 OF_ALL_SEARCHES = {
-    *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
+    *("--dataset", "--data-dir", "--preset", "--config", "--num-samples", "--time-budget"),
+    "--fix",
     *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
     *("--register", "--gpus-per-worker", "-q", "--quiet", "--json"),
     *("-v", "--verbose"),

@@ -18,7 +18,7 @@ from distcel.experiment.errors import InvalidInputError
 from tests.cli.conftest import Calls
 
 DEFAULTS = {
-    "dataset": "digits",
+    "experiment": "digits",
     "preset": "quick",
     "data_dir": Path("data"),
     "num_samples": None,
@@ -36,7 +36,7 @@ OF_BOTH = [
     *("--register", "cel", "--mlflow-uri", "http://host:5000", "--gpus-per-worker", "0.5"),
 ]
 CHOSEN = {
-    "dataset": "folder",
+    "experiment": "folder",
     "preset": "smoke",
     "data_dir": Path("photos"),
     "num_samples": 7,
