@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from distcel.experiment.types import SelectionParams as SelectionParams
     from distcel.facade.fit import compare as compare
     from distcel.facade.fit import fit as fit
+    from distcel.facade.predictions import predictions_of as predictions_of
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
     from distcel.facade.select import select as select
+    from distcel.facade.smart_selector import SmartSelector as SmartSelector
     from distcel.serve.saved import load_ensemble as load_ensemble
     from distcel.serve.selector import Selector as Selector
     from distcel.serve.selector import load_selector as load_selector
@@ -47,6 +49,7 @@ _MODULES = {
     "SelectionParams": "distcel.experiment.types",
     "Selector": "distcel.serve.selector",
     "SmartEnsemble": "distcel.core.ensemble",
+    "SmartSelector": "distcel.facade.smart_selector",
     "Workers": "distcel.execute.workers",
     "compare": "distcel.facade.fit",
     "fit": "distcel.facade.fit",
@@ -54,6 +57,7 @@ _MODULES = {
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
     "load_selector": "distcel.serve.selector",
+    "predictions_of": "distcel.facade.predictions",
     "reproduce": "distcel.facade.reproduce",
     "select": "distcel.facade.select",
     "top_k_mask": "distcel.core.knapsack",

@@ -291,7 +291,7 @@ def _save(prepared: Prepared, chosen: Chosen, temperature: float, folder: Path) 
     weights = chosen.network.state_dict
     if prepared.answers is not None:
         predictors, prices = prepared.answers.names, prepared.prices
-        own = (temperature, prices, smart.price_weight)
+        own = (temperature, prices, smart.price_weight, prepared.answers.raised)
         save_selector(folder, plan, smart.params, names, predictors, weights, *own)
         return
     learners = [

@@ -85,7 +85,7 @@ def _of_answers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     selector = load_selector(arguments.folder)
     shape, names, classes = selector.input_shape, selector.names, selector.class_names
     side = shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
-    sources = arguments.predictions, names, classes, arguments.features, side
+    sources = arguments.predictions, names, classes, selector.raised, arguments.features, side
     ids, probs_SNC, features = read_unlabelled(*sources)
     if arguments.ask:
         asked = selector.to_ask(probs_SNC, features)

@@ -20,7 +20,13 @@ from distcel.cli.search import (
     show_end,
     workers,
 )
-from distcel.experiment.errors import invalid, require, require_count, require_positive
+from distcel.experiment.errors import (
+    invalid,
+    require,
+    require_count,
+    require_non_negative,
+    require_positive,
+)
 
 SUMMARY = "learn which of your own predictors to ask for each sample"
 
@@ -103,9 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
     require(0 <= arguments.seed < 2**31, "0 <= --seed < 2^31", arguments.seed, "give such a seed")
     if arguments.num_samples is not None:
         require_count("--num-samples", arguments.num_samples)
-    for name in ("time_budget", "budget"):
-        if (value := getattr(arguments, name)) is not None:
-            require_positive(f"--{name.replace('_', '-')}", value)
+    if arguments.time_budget is not None:
+        require_positive("--time-budget", arguments.time_budget)
+    if arguments.budget is not None:
+        require_non_negative("--budget", arguments.budget)
     require_workers(arguments)
     fixed, shares = fixed_values(arguments.fix), _shares(arguments.shares)
 

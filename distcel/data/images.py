@@ -113,11 +113,11 @@ def _decoded(source: Path | BytesIO, mode: str, image_size: int | None) -> Image
     with Image.open(source, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"it has more than {MAX_PIXELS} pixels")
-        _require_known_range(image)
-        return _to_array(image, mode, image_size)
+        require_known_range(image)
+        return to_array(image, mode, image_size)
 
 
-def _require_known_range(image: Image.Image) -> None:
+def require_known_range(image: Image.Image) -> None:
     """Raise ValueError for pixels that could be scaled to 0 to 255 only by a guess."""
     # Pillow has 16-bit grey of PNM files in 32 bits, too, and scales it to 0 to 65535.
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
@@ -125,7 +125,8 @@ def _require_known_range(image: Image.Image) -> None:
         raise ValueError(f"its pixels are {kind}: convert it to 8 or 16 bits a pixel")
 
 
-def _to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:
+def to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:
+    """The pixels of an image, (channels, H, W), turned as its file says, converted and resized."""
     if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.float32) / 257).astype(np.uint8))
     converted = ImageOps.exif_transpose(image).convert(mode)
@@ -141,4 +142,4 @@ def resize_images(images: Images, image_size: int | None) -> Images:
         return images
     mode = "L" if images.shape[1] == 1 else "RGB"
     pictures: Iterable[Images] = images[:, 0] if mode == "L" else images.transpose(0, 2, 3, 1)
-    return np.stack([_to_array(Image.fromarray(p), mode, image_size) for p in pictures])
+    return np.stack([to_array(Image.fromarray(p), mode, image_size) for p in pictures])

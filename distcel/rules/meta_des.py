@@ -42,10 +42,10 @@ class MetaDES:
         """Train the meta-classifier; the samples must have every class."""
         _, n_learners, n_classes = fitted.probs_SNC.shape
         model = METADES(
-            _Pool(n_learners, n_classes),
+            CachedPool(n_learners, n_classes),
             k=min(self.count, len(fitted.labels_S)),
             Kp=min(self.n_profiles, len(fitted.labels_S)),
-            knn_classifier=partial(_Nearest, n_learners * n_classes),
+            knn_classifier=partial(NearestByFeatures, n_learners * n_classes),
             voting="soft",
             random_state=0,
         )
@@ -58,34 +58,37 @@ class MetaDES:
         return np.hstack([split.probs_SNC.reshape(len(split.labels_S), -1), self.features(split)])
 
 
-class _Pool(list[Any]):
+class CachedPool(list[Any]):
     """A list of cached learners; `estimators_features_` has the columns of each."""
 
     def __init__(self, n_learners: int, n_classes: int) -> None:
-        super().__init__(_CachedLearner(n_classes) for _ in range(n_learners))
+        super().__init__(CachedLearner(n_classes) for _ in range(n_learners))
         columns = np.arange(n_learners * n_classes)
         self.estimators_features_ = columns.reshape(n_learners, n_classes)
 
 
-class _CachedLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class CachedLearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A base learner whose input is its own output."""
 
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
         self.classes_ = np.arange(n_classes)
 
-    def fit(self, rows: Rows, labels: NDArray[np.int64]) -> _CachedLearner:
+    def fit(self, rows: Rows, labels: NDArray[np.int64]) -> CachedLearner:
+        """Return itself: the outputs are known."""
         return self
 
     def predict_proba(self, probs_SC: Rows) -> Rows:
+        """Its own columns, shape (S, C)."""
         return probs_SC
 
     def predict(self, probs_SC: Rows) -> NDArray[np.intp]:
+        """The most probable class of each row."""
         classes_S: NDArray[np.intp] = probs_SC.argmax(1)
         return classes_S
 
 
-class _Nearest:
+class NearestByFeatures:
     """Finds the nearest rows by their features, and the nearest output profiles by all outputs."""
 
     def __init__(self, n_outputs: int, n_neighbors: int) -> None:
@@ -95,7 +98,9 @@ class _Nearest:
         return rows[:, self.n_outputs :] if rows.shape[1] > self.n_outputs else rows
 
     def fit(self, rows: Rows, labels: NDArray[np.int64]) -> None:
+        """Store the rows."""
         self.finder = NearestNeighbors(algorithm="brute").fit(self._features(rows))
 
     def kneighbors(self, rows: Rows, n_neighbors: int, return_distance: bool) -> Any:
+        """As scikit-learn's finder of neighbours."""
         return self.finder.kneighbors(self._features(rows), n_neighbors, return_distance)

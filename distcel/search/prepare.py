@@ -128,7 +128,7 @@ class Prepared:
             "seed": options.seed,
             "selector_split": options.selector_split,
             "fixed": dict(options.fixed),
-            "data_dir": str(options.data_dir.absolute()),
+            "data_dir": None if options.images else str(options.data_dir.absolute()),
             "imagenet_weights": options.imagenet_weights,
             "num_samples": self.search.num_samples,
             "search_key": self.search_key,
@@ -173,7 +173,8 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         InvalidInputError: a part of the input is unusable.
     """
     experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
-    splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
+    data = options.images or options.data_dir
+    splits = load_splits(experiment, data, options.run_dir / "data", options.seed)
     labels_S = splits["train"].labels_S
     specs = specs_of(experiment, splits.class_names, labels_S, options.seed)
     require_ledger(ledger_path(options.run_dir, experiment.dataset))

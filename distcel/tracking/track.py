@@ -90,11 +90,12 @@ def experiment_name(dataset: str) -> str:
 def tracked_data(prepared: Prepared) -> TrackedData:
     """The data set of a launch, as MLflow shows it."""
     dataset, splits = prepared.experiment.dataset, prepared.splits
-    folder = prepared.options.data_dir.resolve().as_uri()
+    options = prepared.options
+    source = "memory" if options.images else options.data_dir.resolve().as_uri()
     return TrackedData(
         name=dataset,
         digest=splits.digest,
-        source="sklearn.datasets.load_digits" if dataset == "digits" else folder,
+        source="sklearn.datasets.load_digits" if dataset == "digits" else source,
         n_samples={name: len(split.labels_S) for name, split in splits.by_name.items()},
         image_shape=splits.image_shape,
         n_classes=len(splits.class_names),
