@@ -34,6 +34,9 @@ def run():
             raise ValueError("a defect")
         if "wait" in sys.argv:
             time.sleep(20)
+        for i in range(100_000 if "busy" in sys.argv else 0):
+            logger.info("line %d", i)
+            time.sleep(0.0002)
     logger.info("results.json after 3 s")
     return 0
 
@@ -79,6 +82,15 @@ def test_a_signal_leaves_the_block_with_the_reason_below_the_log(number: signal.
     assert empty == ""
 
 
+def test_a_signal_between_many_lines_leaves_each_once() -> None:
+    seen = run_in_terminal(command("busy"), "line 100", signal.SIGINT)
+    assert seen.status == 128 + signal.SIGINT
+    *above, title, learners, refit, note, empty = seen.screen()
+    assert above == [*ABOVE, *(f"line {i}" for i in range(len(above) - len(ABOVE)))]
+    assert title.startswith("made, seed 0: refit, ")
+    assert (note, empty) == ("SIGINT: stopping; the same command continues the run", "")
+
+
 def test_a_kill_leaves_the_cursor_below_the_block() -> None:
     seen = run_in_terminal(command("wait"), REFIT, signal.SIGKILL)
     assert seen.status == -signal.SIGKILL
@@ -104,7 +116,7 @@ from distcel.cli.output import run_shown
 from distcel.execute.progress import Address, RunBegan, StageBegan, with_event
 
 logger = logging.getLogger("distcel.made")
-live._REFRESHES_A_SECOND = 1000
+live._SECONDS_BETWEEN_DRAWINGS = 0.001
 
 def log(name):
     for i in range(100):
