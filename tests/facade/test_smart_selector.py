@@ -173,7 +173,7 @@ def test_a_classifier_without_probabilities_counts_as_certain() -> None:
     ],
 )
 def test_unusable_arguments_are_refused(options: dict[str, Any], message: str) -> None:
-    one = simple(**({"k": 1} | options))
+    one = simple(1).set_params(**options)
     with pytest.raises(distcel.InvalidInputError, match=message):
         one.fit(*samples(30))
 
