@@ -37,7 +37,8 @@ class Expert(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_asked_ += len(X)
         X = np.asarray(X)
         mine_B = third_of(X) == self.third
-        return np.eye(3)[(X[:, 1].astype(int) + ~mine_B) % 3]
+        probs_BC: NDArray[np.float64] = np.eye(3)[(X[:, 1].astype(int) + ~mine_B) % 3]
+        return probs_BC
 
 
 def third_of(X: NDArray[np.float64]) -> NDArray[np.int64]:
