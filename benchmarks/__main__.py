@@ -22,6 +22,7 @@ from benchmarks import (
     precision,
     scale,
     search,
+    serving,
     start_up,
     time_to_accuracy,
     training_step,
@@ -41,6 +42,7 @@ def parts(data_dir: Path | None) -> dict[str, tuple[str, Callable[[], str]]]:
         "search": ("The search", search.report),
         "time_to_accuracy": ("Time to accuracy", lambda: time_to_accuracy.report(data_dir)),
         "scale": ("Scale", scale.report),
+        "serving": ("Serving", serving.report),
         "start_up": ("Start-up", start_up.report),
         "mlflow_faults": ("MLflow that fails", mlflow_faults.report),
     }

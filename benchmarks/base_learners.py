@@ -29,8 +29,9 @@ from distcel.data.subsets import specialised_indices
 from distcel.execute.cluster import cluster_pool, connect
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.architecture import Architecture
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
+from distcel.experiment.types import SPLIT_NAMES, Experiment
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import train_learners
 from distcel.train.selection import TrainingTask

@@ -23,8 +23,9 @@ from typing import Any
 
 import distcel
 from benchmarks.measure import table
+from distcel.experiment.learner_sets import Clients
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Clients, Experiment
+from distcel.experiment.types import Experiment
 
 N_CLIENTS, N_TRAIN = 20, 50_000
 ALPHAS, SHARES = (0.05, 0.1, 0.3, 1.0), (0.005, 0.01, 0.05, 0.1, 1.0)

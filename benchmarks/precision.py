@@ -28,8 +28,9 @@ from benchmarks.measure import in_turns, ratio, table
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split, Splits, load_splits
 from distcel.experiment.architecture import Architecture, OwnArchitecture
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Experiment, Precision, Recipe, SplitName, learner_specs
+from distcel.experiment.types import Experiment, Precision, Recipe, SplitName
 from distcel.rules.single_network import SingleNetwork
 from distcel.storage.provenance import bfloat16_hardware
 from distcel.train.cache import TrainedLearner

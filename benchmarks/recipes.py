@@ -22,8 +22,9 @@ from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Splits, load_splits
 from distcel.data.subsets import specialised_indices
 from distcel.evaluate.launch import learner_accuracies
+from distcel.experiment.learner_sets import LearnerSpec, learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Experiment, LearnerSpec, learner_specs
+from distcel.experiment.types import Experiment
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import train_learner
 from distcel.train.precision import resolved

@@ -36,15 +36,10 @@ from distcel.data.splits import Split, Splits
 from distcel.execute.cluster import cluster_pool, connect
 from distcel.execute.jobs import Work
 from distcel.execute.ray_executor import RayExecutor
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
-from distcel.experiment.types import (
-    SPLIT_NAMES,
-    LearnerSpec,
-    SelectionParams,
-    SplitName,
-    first_point,
-)
+from distcel.experiment.types import SPLIT_NAMES, SelectionParams, SplitName, first_point
 from distcel.search.search import SearchSettings, run_search
 from distcel.search.trials import TrialStore
 from distcel.train.cache import PredictionCache, TrainedLearner

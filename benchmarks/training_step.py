@@ -21,8 +21,9 @@ from torch.nn.functional import cross_entropy
 from benchmarks.measure import in_turns, ratio, table
 from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Gradient, learner_specs
+from distcel.experiment.types import Gradient
 from distcel.train.loop import Training
 from distcel.train.selection import SelectionTraining
 from tests.cached_splits import made_split

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from distcel.experiment.architecture import Architecture as Architecture
     from distcel.experiment.errors import InvalidInputError as InvalidInputError
     from distcel.experiment.errors import RunFailedError as RunFailedError
+    from distcel.experiment.learner_sets import Clients as Clients
     from distcel.experiment.loading import load_experiment as load_experiment
-    from distcel.experiment.types import Clients as Clients
     from distcel.experiment.types import Experiment as Experiment
     from distcel.experiment.types import Recipe as Recipe
     from distcel.experiment.types import SelectionParams as SelectionParams
     from distcel.facade.fit import compare as compare
     from distcel.facade.fit import fit as fit
+    from distcel.facade.predictions import predictions_of as predictions_of
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
     from distcel.facade.run import load_run as load_run
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Architecture": "distcel.experiment.architecture",
-    "Clients": "distcel.experiment.types",
+    "Clients": "distcel.experiment.learner_sets",
     "Experiment": "distcel.experiment.types",
     "InvalidInputError": "distcel.experiment.errors",
     "KnapsackLayer": "distcel.core.knapsack",
@@ -56,6 +57,7 @@ _MODULES = {
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
     "load_selector": "distcel.serve.selector",
+    "predictions_of": "distcel.facade.predictions",
     "reproduce": "distcel.facade.reproduce",
     "select": "distcel.facade.select",
     "top_k_mask": "distcel.core.knapsack",

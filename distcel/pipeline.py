@@ -20,6 +20,7 @@ from optuna.distributions import distribution_to_json
 from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
 from distcel.execute.jobs import Executor
+from distcel.execute.progress import RunBegan, StageBegan, with_event
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.report import document
 from distcel.report.page import write_page
@@ -69,6 +70,7 @@ def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
         RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
             complete.
     """
+    logger.debug("%s", prepared.title, extra=with_event(RunBegan(prepared.title)))
     if prepared.answers is None:
         train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")
@@ -131,7 +133,7 @@ def train_base_learners(prepared: Prepared, executor: Executor) -> None:
     """
 
     def train(task: TrainingTask, keys: Sequence[str], cache: PredictionCache, what: str) -> None:
-        n_trained = train_learners(task, prepared.specs, keys, cache, executor)
+        n_trained = train_learners(task, prepared.specs, keys, cache, executor, what)
         logger.info("%d %s trained, %d from the cache", n_trained, what, len(keys) - n_trained)
 
     logger.info("%s", describe_precision(prepared.experiment))
@@ -158,6 +160,7 @@ def _search_and_test(
     if task.prices is not None:
         chosen = choose_price(shared, task, chosen, executor, folder / "refit")
     store.close(prepared.search.num_samples)
+    logger.debug("test", extra=with_event(StageBegan("test")))
     # The test split is read only here, after everything is chosen.
     measured, detailed = measure_test(prepared, task, chosen)
     results = _results(prepared, best, over_k, store) | measured
@@ -288,7 +291,7 @@ def _save(prepared: Prepared, chosen: Chosen, temperature: float, folder: Path) 
     weights = chosen.network.state_dict
     if prepared.answers is not None:
         predictors, prices = prepared.answers.names, prepared.prices
-        own = (temperature, prices, smart.price_weight)
+        own = (temperature, prices, smart.price_weight, prepared.answers.raised)
         save_selector(folder, plan, smart.params, names, predictors, weights, *own)
         return
     learners = [

@@ -16,7 +16,8 @@ from distcel.core.ensemble import SmartEnsemble, smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.architecture import Architecture
-from distcel.experiment.types import SelectionParams, learner_specs
+from distcel.experiment.learner_sets import learner_specs
+from distcel.experiment.types import SelectionParams
 from distcel.serve.saved import save_ensemble
 from tests.made_data import SHARED_DATA
 
@@ -35,6 +36,7 @@ TOGETHER = {
         "tests/faults/test_nodes_and_memory.py",
         "tests/faults/test_real_nodes.py",
         "tests/faults/test_security.py",
+        "tests/serve/test_deployment.py",
     ),
     "pool": (
         "tests/execute/",

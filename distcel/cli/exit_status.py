@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from distcel.cli.output import flush_output, prepare_stdout
+from distcel.cli.output import flush_output, prepare_output
 from distcel.cli.signals import Stopped, unwind_on_signals
 from distcel.experiment.errors import InvalidInputError, RunFailedError
 
@@ -34,7 +34,7 @@ def exit_status(run: Callable[[], int]) -> int:
     Raises:
         Exception: any other error is a defect, which is shown with its traceback.
     """
-    prepare_stdout()
+    prepare_output()
     unwind_on_signals()
     try:
         return _status(run)

@@ -9,8 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args
 
-from distcel.cli import predict, report, reproduce, search, select, status
+from distcel.cli import export, predict, report, reproduce, search, select, serve, status
 from distcel.cli.exit_status import OneLineParser, exit_status
+from distcel.execute.environment import require_current_folder
 from distcel.execute.workers import ExecutorName
 from distcel.experiment.loading import DATASETS, PRESET_NAMES
 from distcel.experiment.types import SelectorSplit
@@ -38,6 +39,8 @@ COMMANDS: dict[str, _Command] = {
     "report": report,
     "status": status,
     "predict": predict,
+    "export": export,
+    "serve": serve,
 }
 
 
@@ -120,6 +123,7 @@ def _run(flags: argparse.ArgumentParser, words: Sequence[str], typed: list[str])
         flags.print_help(sys.stderr)
         return 2
     arguments.typed = typed
+    require_current_folder()
     status: int = arguments.run(arguments)
     return status
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import TextIO
 
 from distcel.cli.signals import Stopped
@@ -24,12 +27,12 @@ class _LogHandler(logging.StreamHandler[TextIO]):
             raise Stopped(signal.SIGPIPE)
 
 
-def show_log(quiet: bool = False, on_stderr: bool = False) -> None:
+def show_log(on_stderr: bool = False, level: int = logging.INFO) -> None:
     """Show the messages of the `distcel` logger.
 
     Args:
-        quiet: show errors only.
         on_stderr: write to stderr, where stdout is for JSON or a report alone.
+        level: the least level of a message that is shown.
     """
     logger = logging.getLogger("distcel")
     for earlier in [h for h in logger.handlers if isinstance(h, _LogHandler)]:
@@ -37,7 +40,32 @@ def show_log(quiet: bool = False, on_stderr: bool = False) -> None:
     handler = _LogHandler(sys.stderr if on_stderr else sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.ERROR if quiet else logging.INFO)
+    logger.setLevel(level)
+
+
+@contextmanager
+def run_shown(arguments: argparse.Namespace) -> Iterator[None]:
+    """Show what a run does while the context is open; the log is shown beyond it.
+
+    In a terminal that can move its cursor it is a block of lines, elsewhere a line for each event.
+
+    Args:
+        arguments: `quiet`: warnings and errors alone, `verbose`: a line for each epoch too, without
+            a block, and `json`: on stderr, with everything that libraries print.
+    """
+    quiet, verbose, stream = arguments.quiet, arguments.verbose, sys.stdout
+    with ExitStack() as stack:
+        if arguments.json:
+            stream = sys.stderr
+            stack.enter_context(redirect_stdout(stream))
+        level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+        show_log(arguments.json, level)
+        dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+        if stream.isatty() and not (quiet or verbose or dumb):
+            from distcel.cli.live import live_block
+
+            stack.enter_context(live_block(stream))
+        yield
 
 
 def put(text: str) -> None:
@@ -52,8 +80,14 @@ def put(text: str) -> None:
         raise Stopped(signal.SIGPIPE) from None
 
 
-def prepare_stdout() -> None:
-    """Write each line as it is printed, with escapes for characters that stdout cannot encode."""
+def prepare_output() -> None:
+    """Write each line as it is printed, with escapes for characters that stdout cannot encode.
+
+    What goes to a stream that was closed before the command began, as by `>&-`, is dropped.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 -- as long as the process
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 

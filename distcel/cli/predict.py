@@ -13,13 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distcel.cli.output import put
 from distcel.experiment.errors import invalid, require
-
-if TYPE_CHECKING:
-    from distcel.serve.ensemble import Vote
 
 SUMMARY = "predict the class of image files, or combine your own predictors' answers"
 
@@ -29,7 +26,12 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     add = flags.add_argument
     add("folder", type=Path, metavar="RUN", help="a run directory, or an ensemble folder")
     add("images", nargs="*", type=Path, metavar="IMAGE", help="image files, at any size")
-    add("--predictions", type=Path, metavar="DIR", help="a table a predictor, in place of images")
+    add(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="a table a predictor, in place of images (none)",
+    )
     add(
         "--features",
         type=Path,
@@ -67,27 +69,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _of_images(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    from distcel.serve.answers import answers
     from distcel.serve.saved import load_ensemble
 
     ensemble, paths = load_ensemble(arguments.folder), arguments.images
-    probs_BC = ensemble.predict_proba(paths)
-    explained = ensemble.explain(paths) if arguments.explain else [[] for _ in paths]
-    predictions = []
-    for path, probs_C, votes in zip(paths, probs_BC, explained, strict=True):
-        found = {"image": str(path), **_class_of(ensemble.class_names, probs_C)}
-        own = {"learners": [_as_dict(vote) for vote in votes]} if arguments.explain else {}
-        predictions.append({**found, **own})
-    return predictions
+    found = answers(ensemble, paths, arguments.explain)
+    return [{"image": str(path), **answer} for path, answer in zip(paths, found, strict=True)]
 
 
 def _of_answers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from distcel.data.unlabelled import read_unlabelled
+    from distcel.serve.answers import class_of
     from distcel.serve.selector import load_selector
 
     selector = load_selector(arguments.folder)
     shape, names, classes = selector.input_shape, selector.names, selector.class_names
     side = shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
-    sources = arguments.predictions, names, classes, arguments.features, side
+    sources = arguments.predictions, names, classes, selector.raised, arguments.features, side
     ids, probs_SNC, features = read_unlabelled(*sources)
     if arguments.ask:
         asked = selector.to_ask(probs_SNC, features)
@@ -98,23 +96,13 @@ def _of_answers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         selected = selector.selected(probs_SNC, features)
     predictions = []
     for s, sample in enumerate(ids):
-        found: dict[str, Any] = {"sample": sample, **_class_of(classes, combined[s])}
+        found: dict[str, Any] = {"sample": sample, **class_of(classes, combined[s])}
         if selected is not None:
             votes = [(names[i], probs_SNC[s, i]) for i in selected[s].nonzero()[0]]
-            own = [{"name": name, **_class_of(classes, probs_C)} for name, probs_C in votes]
+            own = [{"name": name, **class_of(classes, probs_C)} for name, probs_C in votes]
             found["learners"] = own
         predictions.append(found)
     return predictions
-
-
-def _class_of(class_names: tuple[str, ...], probs_C: Any) -> dict[str, Any]:
-    highest = int(probs_C.argmax())
-    return {"class": class_names[highest], "probability": round(float(probs_C[highest]), 6)}
-
-
-def _as_dict(vote: Vote) -> dict[str, Any]:
-    name, predicted, probability = vote
-    return {"name": name, "class": predicted, "probability": round(probability, 6)}
 
 
 def _lines(prediction: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from distcel.cli.output import put, show_log
+from distcel.cli.output import run_shown
 from distcel.cli.search import (
     add_data_flags,
     add_output_flags,
@@ -22,6 +22,7 @@ from distcel.cli.search import (
     add_worker_flags,
     fit_options,
     fixed_values,
+    put_result,
     workers,
 )
 from distcel.experiment.errors import invalid, require_count
@@ -80,22 +81,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     from distcel.facade.reproduce import reproduce
 
-    show_log(arguments.quiet, arguments.json)
-    done = reproduce(
-        arguments.dataset,
-        seeds=arguments.seeds,
-        beyond=arguments.beyond,
-        gradients=arguments.gradients,
-        results_dir=arguments.results_dir,
-        results_pages=arguments.results_pages,
-        workers=workers(arguments),
-        command=without_uri(arguments.typed),
-        **options,
-    )
+    with run_shown(arguments):
+        done = reproduce(
+            seeds=arguments.seeds,
+            beyond=arguments.beyond,
+            gradients=arguments.gradients,
+            results_dir=arguments.results_dir,
+            results_pages=arguments.results_pages,
+            workers=workers(arguments),
+            command=without_uri(arguments.typed),
+            **options,
+        )
     files = "report.md, report.html, results.json, figure2 and pareto as .png and .svg"
     logger.info("%s/%s", done.folder, files)
-    if arguments.json:
-        put((done.folder / "results.json").read_text().rstrip("\n"))
+    put_result(arguments, done.folder)
     return 0
 
 
@@ -109,7 +108,7 @@ def without_uri(words: Sequence[str]) -> str:
 def _require_consistent(arguments: argparse.Namespace) -> None:
     require_count("--seeds", arguments.seeds)
     fixed = fixed_values(arguments.fix)
-    experiment = load_experiment(arguments.dataset, arguments.preset)
+    experiment = load_experiment(arguments.dataset, arguments.preset, arguments.config)
     require_comparable(experiment, arguments.selector_split, fixed, arguments.beyond)
     for flag in ("--results-dir", "--results-pages"):
         folder = getattr(arguments, flag[2:].replace("-", "_"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from distcel.cli.output import put, show_log
+from distcel.cli.output import put, run_shown
 from distcel.cli.signals import unwind_on_signals
 from distcel.execute.address import chosen_address
 from distcel.execute.workers import ExecutorName, Workers
@@ -29,7 +29,7 @@ from distcel.experiment.errors import (
     require_positive,
 )
 from distcel.experiment.loading import DATASETS, PRESET_NAMES, load_experiment
-from distcel.experiment.types import SelectorSplit
+from distcel.experiment.types import Experiment, SelectorSplit
 from distcel.search.options import tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,13 @@ def add_data_flags(flags: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{', '.join(PRESET_NAMES)}: seconds, minutes, hours (of fer2013 alone), the "
         "published recipe (quick)",
+    )
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file of settings in place of the preset's: image size, architecture, recipes, "
+        "learner sets, k, ... (none)",
     )
 
 
@@ -133,7 +140,19 @@ def add_worker_flags(flags: argparse.ArgumentParser, register: bool = True) -> N
 def add_output_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags that choose what is printed."""
     add = flags.add_argument
-    add("-q", "--quiet", action="store_true", help="print errors only (off)")
+    amount = flags.add_mutually_exclusive_group()
+    amount.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print warnings, errors and the report alone (off)",
+    )
+    amount.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print a line for each epoch as well, and Ray's own log (off)",
+    )
     add("--json", action="store_true", help="print results.json, and the log on stderr (off)")
 
 
@@ -153,24 +172,32 @@ def run(arguments: argparse.Namespace) -> int:
 
     from distcel.facade.fit import fit
 
-    show_log(arguments.quiet, arguments.json)
-    done = fit(arguments.dataset, run_dir=run_dir, seed=seed, workers=workers(arguments), **options)
+    chosen = {"run_dir": run_dir, "seed": seed, "workers": workers(arguments), **options}
+    with run_shown(arguments):
+        done = fit(**chosen)
     show_end(arguments, done.run_dir, started)
-    if arguments.json:
-        put((done.run_dir / "results.json").read_text().rstrip("\n"))
     return 0
 
 
 def show_end(arguments: argparse.Namespace, run_dir: Path, started: float) -> None:
-    """Log where the results are, and how to compare runs."""
+    """Log where the results are and how to compare runs, and print them as the flags say."""
     logger.info("%s/results.json after %.0f s", run_dir, time.monotonic() - started)
     uri = tracking_uri(arguments.mlflow_uri, run_dir)
     if uri != "none":
         logger.info("compare runs: %s", how_to_compare(uri))
+    put_result(arguments, run_dir)
+
+
+def put_result(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print results.json with --json, and with --quiet the report, which the log has otherwise."""
+    if arguments.json:
+        put((folder / "results.json").read_text().rstrip("\n"))
+    elif arguments.quiet:
+        put((folder / "report.md").read_text().rstrip("\n"))
 
 
 def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments that `distcel.fit` and `reproduce` share, checked.
+    """The arguments that `distcel.fit` and `reproduce` share, by name, checked.
 
     Raises:
         InvalidInputError: a flag's value is unusable.
@@ -182,8 +209,8 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     require_choice("--selector-split", arguments.selector_split, SelectorSplit)
     require_workers(arguments)
     fixed = fixed_values(arguments.fix)
-    load_experiment(arguments.dataset, arguments.preset)  # its errors name the flags
     return {
+        "experiment": experiment_of(arguments),
         "preset": arguments.preset,
         "data_dir": arguments.data_dir,
         "num_samples": arguments.num_samples,
@@ -196,10 +223,21 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def experiment_of(arguments: argparse.Namespace) -> str | Experiment:
+    """The name of the data set, or its experiment as `--config` changes it.
+
+    Raises:
+        InvalidInputError: an unknown data set or preset, or an unusable config.
+    """
+    experiment = load_experiment(arguments.dataset, arguments.preset, arguments.config)
+    return arguments.dataset if arguments.config is None else experiment
+
+
 def workers(arguments: argparse.Namespace) -> Workers:
     """Where trainings run; `ray.init` replaces the signal handlers, so they are installed again."""
     executor, address = arguments.executor, arguments.address
-    return Workers(executor, address, arguments.gpus_per_worker, connected=unwind_on_signals)
+    share, log = arguments.gpus_per_worker, arguments.verbose
+    return Workers(executor, address, share, connected=unwind_on_signals, ray_log=log)
 
 
 def how_to_compare(mlflow_uri: str) -> str:
@@ -242,24 +280,13 @@ def require_workers(arguments: argparse.Namespace) -> None:
 def _dry_run(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     import torch
 
-    from distcel.data.draw import draw_splits
-    from distcel.data.subsets import specs_of
     from distcel.execute.pool import WorkerPool
-    from distcel.experiment.types import first_point
     from distcel.search.options import choose
-    from distcel.search.prepare import require_memory
-    from distcel.train.estimate import count_samples, describe
+    from distcel.search.preview import preview
 
-    experiment, chosen = choose(arguments.dataset, seed=arguments.seed, **options)
-    class_names, pools = draw_splits(experiment, chosen.data_dir, chosen.seed)
-    labels_S = pools["train"].labels
-    specs = specs_of(experiment, class_names, labels_S, chosen.seed)
-    require_memory(len(labels_S), len(specs), len(class_names))
-    point = first_point(experiment, len(specs), chosen.fixed)
-    counts = count_samples(labels_S, specs, experiment, chosen.selector_split, chosen.seed)
-    num_samples = chosen.num_samples or experiment.num_samples
+    experiment, chosen = choose(seed=arguments.seed, **options)
     here = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
     pool = WorkerPool.on_nodes([here], arguments.gpus_per_worker)
     size = 1 if arguments.executor == "inline" else pool.size
-    put(describe(experiment, class_names, pools, point, num_samples, size, counts, chosen.fixed))
+    put(preview(experiment, chosen).describe(size))
     return 0

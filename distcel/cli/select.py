@@ -8,11 +8,10 @@ No predictor is trained. The same command again continues where it was stopped.
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 from pathlib import Path
 
-from distcel.cli.output import put, show_log
+from distcel.cli.output import run_shown
 from distcel.cli.search import (
     add_output_flags,
     add_worker_flags,
@@ -21,9 +20,13 @@ from distcel.cli.search import (
     show_end,
     workers,
 )
-from distcel.experiment.errors import invalid, require, require_count, require_positive
-
-logger = logging.getLogger(__name__)
+from distcel.experiment.errors import (
+    invalid,
+    require,
+    require_count,
+    require_non_negative,
+    require_positive,
+)
 
 SUMMARY = "learn which of your own predictors to ask for each sample"
 
@@ -37,9 +40,15 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="a folder with a CSV, Parquet or Arrow file a predictor, or an .npy or .npz file of "
-        "shape (samples, predictors, classes)",
+        "shape (samples, predictors, classes) (required)",
     )
-    add("--truth", type=Path, required=True, metavar="FILE", help="sample_id, label[, split]")
+    add(
+        "--truth",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a table with sample_id, label and, if it has it, split (required)",
+    )
     add(
         "--features",
         type=Path,
@@ -83,7 +92,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="k, epsilon, m, lr or gradient that is not searched; with prices k is the highest "
-        "number of predictors beside those that are always asked; repeatable",
+        "number of predictors beside those that are always asked; repeatable (none)",
     )
     add_worker_flags(flags, register=False)
     add_output_flags(flags)
@@ -100,35 +109,34 @@ def run(arguments: argparse.Namespace) -> int:
     require(0 <= arguments.seed < 2**31, "0 <= --seed < 2^31", arguments.seed, "give such a seed")
     if arguments.num_samples is not None:
         require_count("--num-samples", arguments.num_samples)
-    for name in ("time_budget", "budget"):
-        if (value := getattr(arguments, name)) is not None:
-            require_positive(f"--{name.replace('_', '-')}", value)
+    if arguments.time_budget is not None:
+        require_positive("--time-budget", arguments.time_budget)
+    if arguments.budget is not None:
+        require_non_negative("--budget", arguments.budget)
     require_workers(arguments)
     fixed, shares = fixed_values(arguments.fix), _shares(arguments.shares)
 
     from distcel.facade.select import select
 
-    show_log(arguments.quiet, arguments.json)
-    done = select(
-        arguments.predictions,
-        arguments.truth,
-        features=arguments.features,
-        always=arguments.always,
-        prices=arguments.prices,
-        budget=arguments.budget,
-        shares=shares,
-        image_size=arguments.image_size,
-        run_dir=arguments.run_dir,
-        num_samples=arguments.num_samples,
-        seed=arguments.seed,
-        time_budget=arguments.time_budget,
-        fixed=fixed,
-        mlflow_uri=arguments.mlflow_uri,
-        workers=workers(arguments),
-    )
+    with run_shown(arguments):
+        done = select(
+            arguments.predictions,
+            arguments.truth,
+            features=arguments.features,
+            always=arguments.always,
+            prices=arguments.prices,
+            budget=arguments.budget,
+            shares=shares,
+            image_size=arguments.image_size,
+            run_dir=arguments.run_dir,
+            num_samples=arguments.num_samples,
+            seed=arguments.seed,
+            time_budget=arguments.time_budget,
+            fixed=fixed,
+            mlflow_uri=arguments.mlflow_uri,
+            workers=workers(arguments),
+        )
     show_end(arguments, done.run_dir, started)
-    if arguments.json:
-        put((done.run_dir / "results.json").read_text().rstrip("\n"))
     return 0
 
 

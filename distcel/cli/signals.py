@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -19,6 +20,29 @@ class Stopped(BaseException):
 
 
 _SECONDS_TO_RAISE_AGAIN = 0.01
+
+
+def _announce(text: str) -> None:
+    # print() may be what the signal interrupted, and is not reentrant.
+    with suppress(OSError):  # the terminal may be gone
+        os.write(sys.__stderr__.fileno(), f"{text}\n".encode())  # type: ignore[union-attr]
+
+
+_announced_by: list[Callable[[str], None]] = [_announce]
+
+
+@contextmanager
+def stops_announced_by(announce: Callable[[str], None]) -> Iterator[None]:
+    """Have the line on a signal shown by this while the context is open, in place of stderr.
+
+    Args:
+        announce: called by the handler of the signal, in the middle of anything.
+    """
+    _announced_by.append(announce)
+    try:
+        yield
+    finally:
+        _announced_by.pop()
 
 
 def unwind_on_signals() -> None:
@@ -38,10 +62,8 @@ def _stop(number: int, _: object) -> None:
     for each in _SIGNALS:
         signal.signal(each, lambda again, __: os._exit(128 + again))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # shell and kernel both send it as a terminal ends
-    # print() may be what the signal interrupted, and is not reentrant.
-    text = f"{signal.Signals(number).name}: stopping; the same command continues the run\n"
-    with suppress(OSError):  # the terminal may be gone
-        os.write(sys.__stderr__.fileno(), text.encode())  # type: ignore[union-attr]
+    name = signal.Signals(number).name
+    _announced_by[-1](f"{name}: stopping; the same command continues the run")
     raise Stopped(number)
 
 

@@ -37,6 +37,7 @@ class Answers:
         n_unanswered: by split, how many samples each predictor did not answer.
         n_raised: how many confidences were at most 1/C. All of such a predictor are raised, so that
             the label is the most probable class.
+        raised: these predictors.
     """
 
     names: tuple[str, ...]
@@ -45,6 +46,7 @@ class Answers:
     prices_N: tuple[float, ...] | None
     n_unanswered: Mapping[SplitName, tuple[int, ...]]
     n_raised: int
+    raised: tuple[str, ...] = ()
 
 
 def read_answers(
@@ -99,7 +101,9 @@ def read_answers(
     }
     digest = _digest(read.names, known.class_names, by_name)
     splits = Splits(known.class_names, by_name, digest, 0)
-    return Answers(read.names, splits, len(always), prices_N, unanswered, read.n_raised)
+    return Answers(
+        read.names, splits, len(always), prices_N, unanswered, read.n_raised, read.raised
+    )
 
 
 def _part(array: NDArray[Any], indices: Indices) -> NDArray[Any]:
@@ -118,7 +122,9 @@ def _always_first(read: Predictors, always: Sequence[str]) -> Predictors:
         return read
     order = [*always, *(name for name in read.names if name not in always)]
     places = [read.names.index(name) for name in order]
-    return Predictors(tuple(order), read.probs_SNC.take(places, axis=1), read.n_raised)
+    return Predictors(
+        tuple(order), read.probs_SNC.take(places, axis=1), read.n_raised, (), read.raised
+    )
 
 
 def _require_answers(names: Sequence[str], unanswered: Sequence[int], n_train: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from distcel.data.formats import Indices, Labels, Pool
 from distcel.data.images import Images
+from distcel.data.in_memory import InMemory
 from distcel.data.readers import read_source
 from distcel.experiment.errors import invalid, require
 from distcel.experiment.types import Experiment, SplitName
@@ -23,7 +24,7 @@ class SplitOverlapError(RuntimeError):
 
 
 def draw_splits(
-    experiment: Experiment, data_dir: Path, seed: int
+    experiment: Experiment, data: Path | InMemory, seed: int
 ) -> tuple[tuple[str, ...], dict[SplitName, Pool]]:
     """The class names and the samples of each split, with duplicates, as no image is read yet.
 
@@ -31,7 +32,7 @@ def draw_splits(
         InvalidInputError: the data are missing, unreadable or too few to split.
         SplitOverlapError: the splits share a sample id.
     """
-    source = read_source(experiment.dataset, data_dir)
+    source = data.source if isinstance(data, InMemory) else read_source(experiment.dataset, data)
     train, test = source.train, source.test
     present = [source.class_names[c] for c in np.unique(train.labels)]
     require(len(present) >= 2, "at least two classes", present, "add images of another class")

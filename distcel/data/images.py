@@ -6,11 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from distcel.experiment.errors import invalid, require
 from distcel.experiment.names import printable
@@ -81,11 +82,7 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
 
     def decode(path: Path) -> Images:
         try:
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(f"it has more than {MAX_PIXELS} pixels")
-                _require_known_range(image)
-                return _to_array(image, mode, image_size)
+            return _decoded(path, mode, image_size)
         except Exception as error:  # decoders raise nearly everything on damaged input
             found = f"{str(path)!r} ({error})"
             raise invalid("readable images", found, "replace or remove the file") from None
@@ -97,7 +94,30 @@ def decode_images(paths: Sequence[Path], mode: str, image_size: int | None) -> I
     return np.stack(arrays)
 
 
-def _require_known_range(image: Image.Image) -> None:
+def decode_image(content: bytes, mode: str, image_size: int | None) -> Images:
+    """Decode the content of one file to an array (channels, H, W), as `decode_images` does.
+
+    Raises:
+        InvalidInputError: as there.
+    """
+    try:
+        return _decoded(BytesIO(content), mode, image_size)
+    except Exception as error:  # as in decode_images
+        # Pillow's own text has the address of the bytes in memory.
+        why = "no image" if isinstance(error, UnidentifiedImageError) else error
+        found = f"{len(content)} bytes ({why})"
+        raise invalid("the bytes of an image file", found, "send a PNG or JPEG file") from None
+
+
+def _decoded(source: Path | BytesIO, mode: str, image_size: int | None) -> Images:
+    with Image.open(source, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"it has more than {MAX_PIXELS} pixels")
+        require_known_range(image)
+        return to_array(image, mode, image_size)
+
+
+def require_known_range(image: Image.Image) -> None:
     """Raise ValueError for pixels that could be scaled to 0 to 255 only by a guess."""
     # Pillow has 16-bit grey of PNM files in 32 bits, too, and scales it to 0 to 65535.
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
@@ -105,7 +125,8 @@ def _require_known_range(image: Image.Image) -> None:
         raise ValueError(f"its pixels are {kind}: convert it to 8 or 16 bits a pixel")
 
 
-def _to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:
+def to_array(image: Image.Image, mode: str, image_size: int | None) -> Images:
+    """The pixels of an image, (channels, H, W), turned as its file says, converted and resized."""
     if image.mode.startswith("I"):  # 16 bits a pixel, which `convert` would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.float32) / 257).astype(np.uint8))
     converted = ImageOps.exif_transpose(image).convert(mode)
@@ -121,4 +142,4 @@ def resize_images(images: Images, image_size: int | None) -> Images:
         return images
     mode = "L" if images.shape[1] == 1 else "RGB"
     pictures: Iterable[Images] = images[:, 0] if mode == "L" else images.transpose(0, 2, 3, 1)
-    return np.stack([_to_array(Image.fromarray(p), mode, image_size) for p in pictures])
+    return np.stack([to_array(Image.fromarray(p), mode, image_size) for p in pictures])

@@ -33,12 +33,14 @@ class Predictors:
         n_raised: how many confidences were at most 1/C. All of such a predictor are raised, so that
             the label is the most probable class.
         never_given: the labels that no predictor gives, where all give labels.
+        raised: the predictors whose confidences are raised.
     """
 
     names: tuple[str, ...]
     probs_SNC: Probabilities
     n_raised: int
     never_given: tuple[str, ...] = ()
+    raised: tuple[str, ...] = ()
 
 
 def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predictors:
@@ -95,26 +97,40 @@ def predictor_files(path: Path, others: Collection[Path]) -> list[Path]:
     return files
 
 
-def read_files(paths: Sequence[Path], truth: Truth) -> Predictors:
-    """Read a table a predictor; raises InvalidInputError."""
+def read_files(
+    paths: Sequence[Path], truth: Truth, raised: Collection[str] | None = None
+) -> Predictors:
+    """Read a table a predictor; raises InvalidInputError.
+
+    Args:
+        paths: the tables.
+        truth: the samples and classes.
+        raised: the predictors whose confidences are raised, as they were when a selection net was
+            trained; None for those that have one of at most 1/C here.
+    """
     shape = (len(truth.ids), len(paths), len(truth.class_names))
     probs_SNC, n_raised = np.zeros(shape, np.float32), 0
     given_C, all_labels = np.zeros(shape[-1], np.bool_), True
+    found_raised: list[str] = []
     for i, path in enumerate(paths):
         table = read_table(path)
         rows_R = _rows_in_truth(table, truth)
         if set(table.names) == _LABEL_COLUMNS:
             labels_R, confidence_R = _labels_and_confidences(table, truth)
-            probs_RC, raised = _spread(labels_R, confidence_R, shape[-1])
+            scaled = None if raised is None else path.stem in raised
+            probs_RC, n_low = _spread(labels_R, confidence_R, shape[-1], scaled)
             given_C[labels_R[labels_R >= 0]] = True
-            n_raised += raised
+            n_raised += n_low
+            if scaled or (scaled is None and n_low):
+                found_raised.append(path.stem)
         else:
             probs_RC = _class_columns(table, truth)
             all_labels = False
         probs_SNC[rows_R, i] = probs_RC
     never = [name for name, given in zip(truth.class_names, given_C, strict=True) if not given]
     names = tuple(path.stem for path in paths)
-    return Predictors(names, probs_SNC, n_raised, tuple(never) if all_labels else ())
+    never_given = tuple(never) if all_labels else ()
+    return Predictors(names, probs_SNC, n_raised, never_given, tuple(found_raised))
 
 
 def _rows_in_truth(table: Table, truth: Truth) -> NDArray[np.int64]:
@@ -153,18 +169,22 @@ def _labels_and_confidences(
 
 
 def _spread(
-    labels_R: NDArray[np.int64], confidence_R: NDArray[np.float64], n_classes: int
+    labels_R: NDArray[np.int64],
+    confidence_R: NDArray[np.float64],
+    n_classes: int,
+    scaled: bool | None,
 ) -> tuple[Probabilities, int]:
     """Rows of probabilities, (R, C), and how many confidences were at most 1 / C.
 
     The label has the confidence q, and every other class (1 - q) / (C - 1). With q of at most 1 / C
     another class would be as probable. If a predictor has such confidences, they are on another
-    scale: all of its q become 1 / C + (1 - 1 / C) q, which keeps their order.
+    scale: all of its q become 1 / C + (1 - 1 / C) q, which keeps their order. `scaled` says whether
+    they are; None if these confidences decide it.
     """
     answered_R, least = labels_R >= 0, _least_confidence(n_classes)
     given_R = np.where(answered_R, confidence_R, 1)
     low_R = (given_R <= 1 / n_classes) | (given_R.astype(np.float32) < least)
-    if low_R.any():
+    if low_R.any() if scaled is None else scaled:
         given_R = 1 / n_classes + (1 - 1 / n_classes) * given_R
     q_R = np.maximum(given_R.astype(np.float32), least)
     rest_R = _rest(q_R, n_classes)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from distcel.data.draw import draw_splits, kept_of_each, require_every_class, take
 from distcel.data.formats import Labels, Pool
 from distcel.data.images import Images
+from distcel.data.in_memory import InMemory
 from distcel.data.readers import source_stamp
 from distcel.experiment.errors import require
 from distcel.experiment.types import SPLIT_NAMES, Experiment, SplitName
@@ -134,7 +135,7 @@ class Splits:
         return tuple(means), tuple(stds)
 
 
-def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int) -> Splits:
+def load_splits(experiment: Experiment, data: Path | InMemory, folder: Path, seed: int) -> Splits:
     """The train, valid and test splits; decoded once and then memory-mapped from `folder`.
 
     The test split of the data set is used as it is; if there is none, it is drawn by class, the
@@ -149,8 +150,7 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
         "cache_version": CACHE_VERSION,
         "versions": [np.__version__, version("pillow"), version("scikit-learn")],
         "dataset": experiment.dataset,
-        "data_dir": str(data_dir.resolve()),
-        "source": source_stamp(data_dir) if experiment.dataset != "digits" else [],
+        **_data_facts(experiment.dataset, data),
         "image_size": experiment.image_size,
         "valid_share": experiment.valid_share,
         "test_share": experiment.test_share,
@@ -165,14 +165,22 @@ def load_splits(experiment: Experiment, data_dir: Path, folder: Path, seed: int)
         put_aside(error)
     except FileNotFoundError:
         pass
-    _write_splits(experiment, data_dir, paths, seed)
+    _write_splits(experiment, data, paths, seed)
     return _open_splits(paths)
 
 
+def _data_facts(dataset: str, data: Path | InMemory) -> dict[str, Any]:
+    """What tells the data from others: their content in memory, or the stamps of their files."""
+    if isinstance(data, InMemory):
+        return {"data_dir": None, "source": data.digest}
+    stamps = source_stamp(data) if dataset != "digits" else []
+    return {"data_dir": str(data.resolve()), "source": stamps}
+
+
 def _write_splits(
-    experiment: Experiment, data_dir: Path, paths: Mapping[SplitName, Path], seed: int
+    experiment: Experiment, data: Path | InMemory, paths: Mapping[SplitName, Path], seed: int
 ) -> None:
-    class_names, pools = draw_splits(experiment, data_dir, seed)
+    class_names, pools = draw_splits(experiment, data, seed)
     images = {
         name: pool.read(np.arange(len(pool.labels)), experiment.image_size)
         for name, pool in pools.items()

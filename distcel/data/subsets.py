@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from distcel.data.formats import Indices
 from distcel.data.splits import Split, Splits
 from distcel.experiment.errors import invalid, require
-from distcel.experiment.types import (
-    Clients,
-    Experiment,
-    LearnerSpec,
-    SelectorSplit,
-    SplitName,
-    learner_specs,
-)
+from distcel.experiment.learner_sets import Clients, LearnerSpec, learner_specs
+from distcel.experiment.types import Experiment, SelectorSplit, SplitName
 from distcel.storage.files import content_key
 
 # `crossfit` with 3 folds trains on (3 - 1) + 1 = 3 times the samples, and its copies see two thirds
@@ -133,11 +127,12 @@ def specs_of(
         seed: seeds the clients' proportions.
 
     Raises:
-        InvalidInputError: fewer than two classes, or clients of which some would have no samples.
+        InvalidInputError: fewer than two classes, groups of unknown classes, or clients of which
+            some would have no samples.
     """
     clients = experiment.learner_sets
     if not isinstance(clients, Clients):
-        return learner_specs(class_names)
+        return learner_specs(class_names, clients)
     sizes_C = np.bincount(labels_S, minlength=len(class_names))
     shares_NC = client_shares(clients, len(class_names), seed)
     sizes_NC = shares_NC * sizes_C

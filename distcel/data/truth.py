@@ -121,7 +121,7 @@ def split_samples(
 def _drawn_split(
     truth: Truth, shares: tuple[float, float, float], seed: int
 ) -> dict[SplitName, Indices]:
-    whole = all(share > 0 for share in shares) and abs(sum(shares) - 1) < 1e-6
+    whole = len(shares) == 3 and all(share > 0 for share in shares) and abs(sum(shares) - 1) < 1e-6
     rule = "shares of train, valid and test above 0 that sum to 1"
     require(whole, rule, shares, "give three such shares")
     counts_C = np.bincount(truth.labels_S)

@@ -23,6 +23,7 @@ def read_unlabelled(
     predictions: Path,
     names: Sequence[str],
     class_names: Sequence[str],
+    raised: Sequence[str],
     features: Path | None,
     image_size: int | None,
 ) -> tuple[list[str], Probabilities, NDArray[Any] | None]:
@@ -32,6 +33,7 @@ def read_unlabelled(
         predictions: a folder with a table a predictor; one without a table has no answers.
         names: the N predictors.
         class_names: the C classes.
+        raised: the predictors whose confidences were raised in training.
         features: as `read_features` takes them; None for nothing.
         image_size: side that images are resized to; None keeps their own.
 
@@ -54,7 +56,7 @@ def read_unlabelled(
     sample_ids, labels_S = pa.array(ids, pa.string()), np.zeros(len(ids), np.int64)
     numeric = are_numbers(class_names)
     truth = Truth(predictions, sample_ids, tuple(class_names), labels_S, numeric, None)
-    read = read_files(paths, truth)
+    read = read_files(paths, truth, raised)
     probs_SNC = np.zeros((len(ids), len(names), len(class_names)), np.float32)
     for i, name in enumerate(read.names):
         probs_SNC[:, names.index(name)] = read.probs_SNC[:, i]

@@ -72,7 +72,7 @@ def study_gradients(
     for estimator in estimators:
         rule = SmartRule(replace(best.params, gradient=estimator.gradient, m=estimator.m))
         title = estimator.title
-        network = train_missing({title: rule}, shared, executor, folder)[title]
+        network = train_missing({title: rule}, shared, executor, folder, stage="gradients")[title]
         if not isinstance(network, TrainedNetwork):
             continue
         predicted_S = rule.predict(network, task, test).argmax(-1).numpy()

@@ -14,7 +14,8 @@ from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
 from distcel.evaluate.details import measure_details, rivals_on_valid
 from distcel.evaluate.selection import measure_selection, selected
-from distcel.experiment.types import AnyK, LearnerSpec
+from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.types import AnyK
 from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RuleOptions, RunFacts, correct

@@ -39,7 +39,7 @@ def connect(address: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def connection(address: str | None) -> Iterator[Callable[[], str]]:
+def connection(address: str | None, ray_log: bool = False) -> Iterator[Callable[[], str]]:
     """Ray for as long as the context is open; yields what connects, once it is called.
 
     A launch that finds everything done never calls it, and saves the seconds of Ray's start. What
@@ -49,6 +49,7 @@ def connection(address: str | None) -> Iterator[Callable[[], str]]:
         address: the address of a running cluster; None is that of `RAY_ADDRESS`, and without it
             starts a cluster here, as `local` does. Workers get the code as it is when the context
             is entered, which this process imported.
+        ray_log: whether Ray's own log, and what is printed on its workers, is printed here.
 
     Raises:
         InvalidInputError: no cluster answers at the address, it refuses this process's token, or
@@ -58,12 +59,14 @@ def connection(address: str | None) -> Iterator[Callable[[], str]]:
     _require_unconnected()
     found, by = chosen_address(address)
     private = private_folder() if found is None else nullcontext(None)
-    with TemporaryDirectory() as folder, private as rays:
+    # With log_to_driver=False, Ray still prints on stdout what it notices of nodes and workers.
+    silent = mock.patch.object(ray._private.worker, "_worker_logs_enabled", False)
+    with TemporaryDirectory() as folder, private as rays, silent:
         write_copy(Path(folder))
         # Not py_modules: workers would look for distcel in the driver's current folder first.
         code = {"working_dir": folder}
         try:
-            yield lambda: _connect(found, by, rays, code)
+            yield lambda: _connect(found, by, rays, code, ray_log)
         except ray.exceptions.RayError as error:
             if isinstance(error, ray.exceptions.RayTaskError):  # a defect, with its traceback
                 raise
@@ -73,16 +76,20 @@ def connection(address: str | None) -> Iterator[Callable[[], str]]:
             ray.shutdown()
 
 
-def _connect(address: str | None, by: str, rays: Path | None, code: dict[str, Any]) -> str:
+def _connect(
+    address: str | None, by: str, rays: Path | None, code: dict[str, Any], ray_log: bool
+) -> str:
     # In a job of `ray job submit`, whose working_dir is the job's, this launch's goes first.
     ours = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}
+    level = logging.INFO if ray_log else logging.ERROR
+    log = {"log_to_driver": ray_log, "logging_level": level}
     with environment(**ours):
         if rays is not None:
-            context = _start_cluster(rays, code)
+            context = _start_cluster(rays, code, log)
         else:
             assert address is not None, "without a folder for Ray's files, a cluster is joined"
             require_answer(address, by)
-            context = _join_cluster(address, by, code)
+            context = _join_cluster(address, by, code, log)
     url = context.dashboard_url  # empty where the cluster was started without one
     sign_in = "(sign in with what `ray get-auth-token` prints)"
     return f"http://{url} {sign_in}" if url else "none on this cluster"
@@ -105,7 +112,7 @@ def _require_unconnected() -> None:
     require(not ray.is_initialized(), rule, "one that is", remedy)
 
 
-def _start_cluster(rays: Path, code: dict[str, Any]) -> Any:
+def _start_cluster(rays: Path, code: dict[str, Any], log: dict[str, Any]) -> Any:
     _keep_token_private()
     try:
         # Not _temp_dir: the dashboard's sockets would be outside it.
@@ -115,8 +122,7 @@ def _start_cluster(rays: Path, code: dict[str, Any]) -> Any:
                 runtime_env=code,
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
+                **log,
             )
     except Exception as error:  # Ray raises a bare one where a process of its own does not start
         why = f"({_in_one_line(error)}){_kept_logs(rays)}"
@@ -131,11 +137,9 @@ def _kept_logs(rays: Path | None) -> str:
     return f"; Ray's logs are in {rays}"
 
 
-def _join_cluster(address: str, by: str, code: dict[str, Any]) -> Any:
+def _join_cluster(address: str, by: str, code: dict[str, Any], log: dict[str, Any]) -> Any:
     try:
-        return ray.init(
-            address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR
-        )
+        return ray.init(address=address, runtime_env=code, **log)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         remedy = "start one with `ray start --head`, or leave the address out"
         rule = f"a Ray cluster that this process can join at {by}"

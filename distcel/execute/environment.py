@@ -1,4 +1,4 @@
-"""Environment variables that other libraries read, set for a while; and the home directory."""
+"""Environment variables that other libraries read, set for a while; and a user's directories."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ def require_home() -> None:
     except RuntimeError:
         found = f"none for user id {os.getuid()}, and HOME is not set"
         raise invalid("a home directory", found, "set HOME to a folder of yours") from None
+
+
+def require_current_folder() -> None:
+    """Raise InvalidInputError if the current folder was removed: torch does not load there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        rule = "a current folder that exists"
+        raise invalid(rule, "one that was removed", "change to another one") from None

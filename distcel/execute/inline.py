@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from distcel.execute.jobs import Job, Progress, outcomes
+from distcel.execute.progress import Training, TrainingEnded, with_event
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +37,13 @@ class InlineExecutor:
         return len(missing)
 
     def _run(self, job: Job, shared: Any) -> None:
+        report_begun(job.title)
         for event in outcomes(job.work, shared, inline_device(), job.state()):
             if not isinstance(event, Progress):
                 job.keep(event)
-            elif event.state is not None:
+                continue
+            report_epoch(job.title, event)
+            if event.state is not None:
                 job.keep_state(event.state)
 
 
@@ -59,7 +63,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def report_begun(title: str) -> None:
+    """Log that a job has a worker."""
+    logger.debug("%s: begins", title, extra=with_event(Training(title)))
+
+
+def report_epoch(title: str, progress: Progress, level: int = logging.DEBUG) -> None:
+    """Log an epoch of a job."""
+    event = with_event(Training(title, progress.epoch))
+    line = "%s: epoch %d, loss %.4f"
+    logger.log(level, line, title, progress.epoch, progress.train_loss, extra=event)
+
+
 def report_done(kind: str, title: str, done: int, total: int, seconds: float) -> None:
     """Log that a job's result is kept, and how long the others will take at this rate."""
     left = seconds / done * (total - done)
-    logger.info("%s %d/%d %s: %.0f s, %.0f s to go", kind, done, total, title, seconds, left)
+    line, event = "%s %d/%d %s: %.0f s, %.0f s to go", with_event(TrainingEnded(title))
+    logger.info(line, kind, done, total, title, seconds, left, extra=event)

@@ -85,9 +85,12 @@ class Nodes:
         if time.monotonic() - self.looked < _SECONDS_BETWEEN_LOOKS:
             return
         self.looked = time.monotonic()
+        before = self.alive
         self.alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         gone = self.usable - set(self.alive)
         self.usable -= gone
+        for node_id in gone:
+            logger.warning("node %s: has left", before[node_id]["NodeManagerAddress"])
         for node_id in self.alive.keys() - self.usable - self.left_out.keys():
             if node_id not in self.describing.values():
                 on_it = NodeAffinitySchedulingStrategy(node_id, soft=False)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from distcel.execute.inline import report_done
+from distcel.execute.inline import report_begun, report_done, report_epoch
 from distcel.execute.jobs import Job, Progress
+from distcel.execute.progress import TrainingEnded, with_event
 from distcel.execute.ray_errors import is_lost, lost_too_often, raise_cause
 from distcel.execute.ray_worker import Worker
 from distcel.experiment.errors import RunFailedError
@@ -129,6 +130,7 @@ class Run:
             )
             stream = task.remote(job.title, job.work, job.state())
             self.running[stream] = _Running(actor, job, time.monotonic())
+            report_begun(job.title)
 
     def _take_event(self, stream: Any) -> None:
         running = self.running[stream]
@@ -184,10 +186,10 @@ class Run:
         if progress.state is not None:
             job.keep_state(progress.state)
             self.losses[job.title] = 0
-        now = time.monotonic()
+        now, level = time.monotonic(), logging.DEBUG
         if now - self.last_line > _SECONDS_BETWEEN_EPOCH_LINES:
-            self.last_line = now
-            logger.info("%s: epoch %d, loss %.4f", job.title, progress.epoch, progress.train_loss)
+            self.last_line, level = now, logging.INFO
+        report_epoch(job.title, progress, level)
 
     def _job_ended(self, job: Job) -> None:
         self.n_done += 1
@@ -211,6 +213,8 @@ class Run:
         if job is None:
             self._start_failed(bool(others), error)
             return
+        left = with_event(TrainingEnded(job.title, is_kept=False))
+        logger.debug("%s: has no worker now", job.title, extra=left)
         if job.is_kept():  # it was lost just after it had sent its result
             logger.warning("%s: worker lost after the result, another takes its place", job.title)
         elif isinstance(error, ray.exceptions.OutOfMemoryError) and others:

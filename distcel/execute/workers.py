@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from distcel.execute.address import chosen_address
+from distcel.execute.progress import Address, with_event
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import require_choice, require_positive
 
@@ -31,12 +32,14 @@ class Workers:
             starts one on this machine, as `local` does.
         gpus_per_worker: the share of a GPU for each worker, where there are GPUs.
         connected: called once Ray is connected; Ray has replaced the signal handlers by then.
+        ray_log: whether Ray's own log, and what is printed on its workers, is printed here.
     """
 
     executor: ExecutorName = "ray"
     address: str | None = None
     gpus_per_worker: float = 0.25
     connected: Callable[[], None] = lambda: None
+    ray_log: bool = False
 
     def __post_init__(self) -> None:
         require_choice("executor", self.executor, ExecutorName)
@@ -61,12 +64,13 @@ class Workers:
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
 
-        with connection(self.address) as connect:
+        with connection(self.address, self.ray_log) as connect:
 
             def find_pool() -> WorkerPool | Nodes:
                 dashboard = connect()
                 self.connected()
-                logger.info("Ray: dashboard %s", dashboard)
+                event = with_event(Address("Ray dashboard", dashboard))
+                logger.info("Ray: dashboard %s", dashboard, extra=event)
                 joined, _ = chosen_address(self.address)
                 nodes = Nodes(self.gpus_per_worker) if joined else None
                 pool = nodes.pool() if nodes else cluster_pool(self.gpus_per_worker)

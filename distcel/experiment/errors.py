@@ -42,6 +42,12 @@ def require_non_negative(name: str, value: float) -> None:
     require(_is_finite(value) and value >= 0, rule, value, remedy)
 
 
+def require_fraction(name: str, value: float) -> None:
+    """Raise InvalidInputError unless `value` is a number between zero and one, without these."""
+    rule = f"0 < {name} < 1"
+    require(_is_finite(value) and 0 < value < 1, rule, value, "give a fraction")
+
+
 def _is_finite(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from distcel.experiment.errors import require, require_non_negative
 
+# Beyond these, products of prices and lambda overflow or vanish in float32.
+_LEAST_PRICE, _HIGHEST_PRICE = 1e-12, 1e12
+# Sums of decimal prices may be above what they sum to on paper, as 0.1 + 0.2 is.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -24,13 +29,17 @@ class Prices:
     def __post_init__(self) -> None:
         for price in self.of_learners:
             require_non_negative("price", price)
+            usable = price == 0 or _LEAST_PRICE <= price <= _HIGHEST_PRICE
+            rule = f"prices of 0, or from {_LEAST_PRICE:g} to {_HIGHEST_PRICE:g}"
+            require(usable, rule, price, "give prices and budget in another unit")
         n = len(self.of_learners)
         rule = "a predictor that is not always asked, of which one can choose"
         require(0 <= self.n_always < n, rule, f"{self.n_always} of {n} always", "leave one out")
         if self.budget is not None:
             least = sum(self.of_learners[: self.n_always])
             rule = f"a budget >= {least:g}, the price of those that are always asked"
-            require(self.budget >= least, rule, self.budget, "give a larger one")
+            enough = self.budget >= least * (1 - _ROUNDING)
+            require(enough, rule, self.budget, "give a larger one")
 
     @property
     def weight_range(self) -> tuple[float, float]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 from distcel.experiment.architecture import Architecture, NetworkFunction, OwnArchitecture
@@ -19,9 +18,11 @@ from distcel.experiment.errors import (
     require,
     require_choice,
     require_count,
+    require_fraction,
     require_non_negative,
     require_positive,
 )
+from distcel.experiment.learner_sets import LearnerSets, checked_sets
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -93,60 +94,6 @@ class Recipe:
         if not self.in_bfloat16:
             del facts["precision"]
         return facts
-
-
-@dataclass(frozen=True)
-class LearnerSpec:
-    """A base learner.
-
-    Attributes:
-        name: of its classes, or of its client.
-        classes: the classes that it specialises in; of a client, those that it has more of than
-            the other clients have on average.
-        client: the number of the federated client whose samples it is trained on; None for a
-            learner that is trained on samples of the whole train split.
-    """
-
-    name: str
-    classes: tuple[int, ...]
-    client: int | None = None
-
-    def description(self) -> dict[str, Any]:
-        """The fields that determine the learner, for its key."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Clients:
-    """Federated clients: a base learner each, trained on samples that no other client has.
-
-    The samples of every class are divided among the clients in proportions that are drawn from a
-    symmetric Dirichlet distribution (Hsu, Qi, Brown 2019).
-
-    Attributes:
-        n: number of clients.
-        alpha: concentration; with a small one each client has few classes, with a large one all
-            have the same.
-    """
-
-    n: int
-    alpha: float
-
-    def __post_init__(self) -> None:
-        require_count("n", self.n)
-        require_positive("alpha", self.alpha)
-
-
-def learner_specs(class_names: tuple[str, ...]) -> tuple[LearnerSpec, ...]:
-    """One spec per class and per pair of classes: n = c + C(c, 2).
-
-    Raises:
-        InvalidInputError: fewer than two classes, which leave nothing to select.
-    """
-    count = len(class_names)
-    require(count >= 2, "at least two classes", list(class_names), "add images of another class")
-    groups = [(i,) for i in range(count)] + list(combinations(range(count), 2))
-    return tuple(LearnerSpec("+".join(class_names[i] for i in group), group) for group in groups)
 
 
 @dataclass(frozen=True)
@@ -244,8 +191,9 @@ class Experiment:
         num_samples: trials of the search.
         k: `any` trains one selection net for every k in each trial, unless the space names k or the
             vote is learned; `searched`, the paper's way, trains each trial's for a k of its own.
-        learner_sets: `specialists`, the paper's: a learner for each class and pair of classes; or
-            federated `Clients`.
+        learner_sets: `specialists`, the paper's: a learner for each class and pair of classes;
+            `singles`: one for each class; groups of class names, a learner each; or federated
+            `Clients`.
         published: the paper's numbers; None where it has no such data set.
         holdout_share: fraction of the train split, one over a whole number, that selector split
             `holdout` keeps from the base learners.
@@ -266,7 +214,7 @@ class Experiment:
     first_trial: SelectionParams
     num_samples: int
     k: Literal["any", "searched"] = "searched"
-    learner_sets: Literal["specialists"] | Clients = "specialists"
+    learner_sets: LearnerSets = "specialists"
     published: Published | None = None
     holdout_share: float = 0.2
     valid_share: float = 0.1
@@ -288,18 +236,17 @@ class Experiment:
         require(fits, rule, self.architecture, "give one of these")
         _ = self.network  # raises where a function has no version
         for name in ("specialty_share", "holdout_share", "valid_share", "test_share"):
-            share = getattr(self, name)
-            require(0 < share < 1, f"0 < {name} < 1", share, "give a fraction")
+            require_fraction(name, getattr(self, name))
         whole = math.isclose(1 / self.holdout_share, round(1 / self.holdout_share), rel_tol=1e-6)
         rule = "one over a whole number as holdout_share"
         require(whole, rule, self.holdout_share, "give 0.2, or 1/13, say")
-        known = self.learner_sets == "specialists" or isinstance(self.learner_sets, Clients)
-        rule = "specialists or Clients as learner_sets"
-        require(known, rule, self.learner_sets, "give one of these")
+        object.__setattr__(self, "learner_sets", checked_sets(self.learner_sets))
         require_count("num_samples", self.num_samples)
-        require_choice("k", self.k, Literal["any", "searched"])
-        if self.image_size is not None:
-            require_count("image_size", self.image_size)
+        rule, remedy = "k in ('any', 'searched')", "choose one of these, or fix k for a number"
+        require(self.k in ("any", "searched"), rule, self.k, remedy)
+        for name in ("image_size", "max_samples"):
+            if (number := getattr(self, name)) is not None:
+                require_count(name, number)
 
 
 def trains_any_k(experiment: Experiment, fixed: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distcel.execute.environment import environment, require_home
 from distcel.execute.workers import ExecutorName, Workers
 from distcel.experiment.errors import require
+from distcel.experiment.loading import ARRAYS
 from distcel.experiment.types import Experiment, SelectionParams, SelectorSplit
 from distcel.facade.run import Run, read_facts
 from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 
 def fit(
-    experiment: str | Experiment,
+    experiment: str | Experiment = ARRAYS,
     *,
+    X: Any = None,
+    y: Any = None,
+    X_test: Any = None,
+    y_test: Any = None,
     preset: str = "quick",
     data_dir: str | Path = "data",
     run_dir: str | Path | None = None,
@@ -48,7 +53,13 @@ def fit(
     What is done is not done again: the same call continues a run that was interrupted.
 
     Args:
-        experiment: name of a data set, or an Experiment of your own.
+        experiment: name of a data set, or an Experiment of your own; `arrays` is the name of the
+            data set that X is.
+        X: uint8 images (S, channels, H, W) with y, or a data set of (image, label), such as those
+            of torchvision or Hugging Face; None for files.
+        y: labels (S,), whole numbers or text; None with a data set.
+        X_test: the test split in the same form; None draws it from X.
+        y_test: its labels; None with a data set.
         preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
             alone) or `paper`.
         data_dir: the folder of the data set.
@@ -76,6 +87,10 @@ def fit(
     workers = workers or Workers(executor)
     chosen, options = choose(
         experiment,
+        X=X,
+        y=y,
+        X_test=X_test,
+        y_test=y_test,
         preset=preset,
         data_dir=data_dir,
         run_dir=run_dir,
@@ -89,14 +104,22 @@ def fit(
         register=register,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
-    with prepared_launch(chosen, options) as prepared, workers.open(chosen.network) as opened:
-        pipeline.launch(prepared, opened)
+    from distcel.search.preview import warn_of_many_learners
+
+    with prepared_launch(chosen, options) as prepared:
+        warn_of_many_learners(prepared)
+        with workers.open(chosen.network) as opened:
+            pipeline.launch(prepared, opened)
     return Run(options.run_dir, None if isinstance(experiment, str) else experiment)
 
 
 def compare(
     run: Run,
     *,
+    X: Any = None,
+    y: Any = None,
+    X_test: Any = None,
+    y_test: Any = None,
     data_dir: str | Path | None = None,
     beyond: bool = False,
     gradients: bool = False,
@@ -110,6 +133,10 @@ def compare(
 
     Args:
         run: a run from `fit` or `load_run`.
+        X: the images that `fit` had, if it had any.
+        y: their labels, as for `fit`.
+        X_test: the test images that `fit` had, if it had any.
+        y_test: their labels, as for `fit`.
         data_dir: the folder of the data set; None is the one that the last launch had.
         beyond: also train rules that the paper does not have: the learned vote, soft gating,
             straight-through top-k, single networks, and e2e-CEL that starts from one.
@@ -132,10 +159,16 @@ def compare(
     require(given is None, rule, f"one on {given}", "see Run.leaderboard for the rules it has")
     same = all(facts[name] == found[name] for name in ("fixed", "selector_split"))
     require(same, "a run whose last launch has finished", str(run.run_dir), "call fit again")
+    given, rule = X is not None or facts["data_dir"] is not None, "the images that fit had, as X"
+    require(given, rule, X, "give compare(run, X=, y=, ...)")
     chosen, options = choose(
         _experiment_of(run, facts),
+        X=X,
+        y=y,
+        X_test=X_test,
+        y_test=y_test,
         preset=facts["preset"],
-        data_dir=data_dir or facts["data_dir"],
+        data_dir=data_dir or facts["data_dir"] or "",
         run_dir=run.run_dir,
         num_samples=facts["num_samples"],
         seed=facts["seed"],

@@ -65,8 +65,11 @@ def reproduce(
     require_comparable(pairs[0][0], pairs[0][1].selector_split, pairs[0][1].fixed, beyond)
     workers = workers or Workers(executor)
     pipeline = load_stages(workers, pairs[0][1].mlflow_uri)
+    from distcel.search.preview import warn_of_many_learners
+
     with ExitStack() as stack:
         launches = [stack.enter_context(prepared_launch(*pair)) for pair in pairs]
+        warn_of_many_learners(launches[0])
         opened = stack.enter_context(workers.open(pairs[0][0].network))
         found = [pipeline.launch_and_compare(one, opened, beyond, gradients) for one in launches]
     results = {"command": command, "seeds": found}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distcel.execute.workers import ExecutorName, Workers
-from distcel.experiment.errors import require, require_positive
+from distcel.experiment.errors import require, require_non_negative
 from distcel.experiment.prices import Prices
 from distcel.experiment.types import Experiment
 from distcel.facade.fit import load_stages, prepared_by
@@ -78,10 +78,13 @@ def select(
     """
     from distcel.data.answers import read_answers
 
+    rule, remedy = "always as a list of names", "put the name into a list"
+    require(not isinstance(always, str), rule, always, remedy)
     folder, always = Path(predictions), tuple(always)
     if budget is not None:
-        require_positive("budget", budget)
-    require(0 <= seed < 2**31, "0 <= seed < 2^31", seed, "give another seed")
+        require_non_negative("budget", budget)
+    is_seed = isinstance(seed, int) and 0 <= seed < 2**31
+    require(is_seed, "a whole number 0 <= seed < 2^31", seed, "give another seed")
     answers = read_answers(
         folder,
         Path(truth),

@@ -22,14 +22,12 @@ from distcel.experiment.prices import Prices
 from distcel.experiment.types import AnyK, Recipe, SelectionParams
 from distcel.search_spaces.select import experiment_of
 from distcel.serve.selector import Selector
-from distcel.train.front import price_to_spend, weights_of
 from distcel.train.selection import (
     TrainingTask,
     best_k,
     choose_price_weight,
     predict_split,
     split_accuracy_over_k,
-    split_front,
 )
 
 _VALID_SHARE = 0.2
@@ -87,27 +85,19 @@ def train_selector(
         found = smart
     else:
         found, measured = _trained(task, params), task.valid
-        limit = _choose(found, task)
         smart = _trained(on_all, params)
+        if isinstance(found, SmartEnsemble):
+            found.layer.k = best_k(split_accuracy_over_k(found, task.valid))
+        else:
+            found.price_weight = choose_price_weight(found, task)
         if isinstance(smart, PricedEnsemble):
-            smart.price_weight = choose_price_weight(smart, task, limit)
+            smart.price_weight = choose_price_weight(smart, task)
         elif isinstance(found, SmartEnsemble):
             smart.layer.k = found.layer.k
     temperature = fit_temperature(predict_split(found, measured).numpy(), measured.labels_S)
     class_names = tuple(str(label) for label in range(n_classes))
     chosen_k = smart.layer.layer.k if isinstance(smart, PricedEnsemble) else smart.layer.k
     return Selector(smart, task.plan, names, class_names, temperature), chosen_k
-
-
-def _choose(found: SmartEnsemble | PricedEnsemble, task: TrainingTask) -> float:
-    """Set k or the weight of price by valid, and return the mean price to spend, or 0."""
-    if isinstance(found, SmartEnsemble):
-        found.layer.k = best_k(split_accuracy_over_k(found, task.valid))
-        return 0.0
-    points = split_front(found, task.valid, weights_of(found.prices))
-    limit = price_to_spend(points, found.prices.budget)
-    found.price_weight = choose_price_weight(found, task, limit)
-    return limit
 
 
 def recipe_of(n_samples: int, steps: int = STEPS) -> Recipe:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from distcel.experiment.loading import ARRAYS
 from distcel.report import charts
 from distcel.report.frame import Results
 from distcel.report.pareto import cost_points, launch_points
@@ -188,6 +189,9 @@ def commands(results: Results, details: Results) -> list[str]:
     lines = [f"git checkout {clean}{noted}"] if clean else []
     if results["preset"] == OWN_PRESET:
         return [*lines, f"distcel.fit(experiment, seed={results['seed']})  # in Python"]
+    if results["dataset"] == ARRAYS:
+        own = f"preset={results['preset']!r}, seed={results['seed']}"
+        return [*lines, f"distcel.fit(X=X, y=y, {own})  # in Python"]
     if "predictors" in results:
         return [*lines, _select_command(results, details)]
     words = ["distcel", "search", "--dataset", results["dataset"], "--preset", results["preset"]]

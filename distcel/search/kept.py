@@ -18,6 +18,7 @@ from torch import Tensor
 
 from distcel.data.splits import Split
 from distcel.execute.jobs import Executor, Failed, Progress, Work
+from distcel.execute.progress import StageBegan, with_event
 from distcel.storage.files import content_key, is_intact, read_sealed, write_checked, write_sealed
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.selection import TrainingTask
@@ -53,6 +54,7 @@ def train_missing(
     executor: Executor,
     folder: Path,
     at_once: int | None = None,
+    stage: str = "rules",
 ) -> dict[str, TrainedNetwork | Failed]:
     """Train the rules that have no intact kept network; returns the networks of all rules.
 
@@ -62,6 +64,7 @@ def train_missing(
         executor: runs the trainings.
         folder: where the networks are kept; its name has to identify the task.
         at_once: the largest number of trainings at once; None is one for each worker.
+        stage: what the trainings are called as a stage of the run.
 
     Returns:
         dict: the network, or why there is none, by title.
@@ -73,7 +76,11 @@ def train_missing(
     jobs = [
         _RuleJob(title, rule, folder / _file_name(title, rule)) for title, rule in rules.items()
     ]
-    executor.run(jobs, shared, "rule", at_once)
+    missing = [job for job in jobs if not job.is_kept()]
+    n, kept = len(jobs), len(jobs) - len(missing)
+    began = with_event(StageBegan(stage, n, kept))
+    logger.debug("%s: %d, of which %d are kept", stage, n, kept, extra=began)
+    executor.run(missing, shared, "rule", at_once)
     return {job.title: job.kept() for job in jobs}
 
 

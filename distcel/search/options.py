@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from distcel.experiment.architecture import OwnArchitecture
@@ -18,8 +18,12 @@ from distcel.experiment.errors import (
     require_count,
     require_positive,
 )
-from distcel.experiment.loading import load_experiment
+from distcel.experiment.learner_sets import Clients
+from distcel.experiment.loading import ARRAYS, load_experiment
 from distcel.experiment.types import Experiment, SelectorSplit
+
+if TYPE_CHECKING:
+    from distcel.data.in_memory import InMemory
 
 OWN_PRESET = "own"  # stands for the preset of an Experiment that is not one of a data set
 _TRACKING = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
@@ -41,6 +45,7 @@ class Options:
         imagenet_weights: initial weights of a ResNet18, as `networks.imagenet_weights` takes them.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
+        images: the data set where it is in memory, in place of `data_dir`.
     """
 
     preset: str
@@ -54,11 +59,16 @@ class Options:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     selector_split: SelectorSplit = "train"
     register: str | None = None
+    images: InMemory | None = None
 
 
 def choose(
     experiment: str | Experiment,
     *,
+    X: Any = None,
+    y: Any = None,
+    X_test: Any = None,
+    y_test: Any = None,
     preset: str = "quick",
     data_dir: str | Path = "data",
     run_dir: str | Path | None = None,
@@ -103,8 +113,27 @@ def choose(
         fixed=dict(fixed or {}),
         selector_split=selector_split,
         register=register,
+        images=_images(experiment, X, y, X_test, y_test),
     )
     return chosen, options
+
+
+def _images(
+    experiment: str | Experiment, X: Any, y: Any, X_test: Any, y_test: Any
+) -> InMemory | None:
+    """The images that the caller has, if any; their experiment is one's own, or `arrays`."""
+    others = [one for one in (y, X_test, y_test) if one is not None]
+    require(X is not None or not others, "X beside y, X_test and y_test", X, "give X")
+    if X is None:
+        rule = f"images as X for the data set {ARRAYS}"
+        require(experiment != ARRAYS, rule, X, "give fit(X=, y=), or name another data set")
+        return None
+    own = experiment == ARRAYS or isinstance(experiment, Experiment)
+    rule = f"the data set {ARRAYS} or an Experiment beside X"
+    require(own, rule, experiment, "leave one of them out")
+    from distcel.data.in_memory import in_memory
+
+    return in_memory(X, y, X_test, y_test)
 
 
 def tracking_uri(given: str | None, run_dir: Path) -> str:
@@ -178,7 +207,7 @@ def require_comparable(
     require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
     # A single network would be trained on the holdout alone: it would see far fewer samples. Beside
     # federated clients that is the question, since their samples are theirs.
-    federated = experiment.learner_sets != "specialists"
+    federated = isinstance(experiment.learner_sets, Clients)
     both = beyond and selector_split == "holdout" and not federated
     rule = "a comparison without beyond, or without selector split holdout"
     require(not both, rule, "both", "leave one of them out")

@@ -17,9 +17,10 @@ from distcel.data.splits import Split, Splits, load_splits
 from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out, specs_of
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import require
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.prices import Prices
 from distcel.experiment.space import require_within, search_space
-from distcel.experiment.types import Experiment, LearnerSpec, SplitName, first_point
+from distcel.experiment.types import Experiment, SplitName, first_point
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
@@ -127,7 +128,7 @@ class Prepared:
             "seed": options.seed,
             "selector_split": options.selector_split,
             "fixed": dict(options.fixed),
-            "data_dir": str(options.data_dir.absolute()),
+            "data_dir": None if options.images else str(options.data_dir.absolute()),
             "imagenet_weights": options.imagenet_weights,
             "num_samples": self.search.num_samples,
             "search_key": self.search_key,
@@ -172,7 +173,8 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
         InvalidInputError: a part of the input is unusable.
     """
     experiment = resolved(experiment)  # here alone, before any key: workers take it as it is
-    splits = load_splits(experiment, options.data_dir, options.run_dir / "data", options.seed)
+    data = options.images or options.data_dir
+    splits = load_splits(experiment, data, options.run_dir / "data", options.seed)
     labels_S = splits["train"].labels_S
     specs = specs_of(experiment, splits.class_names, labels_S, options.seed)
     require_ledger(ledger_path(options.run_dir, experiment.dataset))
@@ -259,5 +261,5 @@ def require_memory(n_samples: int, n_learners: int, n_classes: int) -> None:
     needed = n_samples * n_learners * n_classes * 4
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rule = f"predictions within half of the memory, {physical / 2e9:.0f} GB"
-    remedy = f"{n_learners} learners predict {n_classes} classes; use fewer classes"
+    remedy = f"{n_learners} learners predict {n_classes} classes; choose other learner_sets"
     require(needed < physical / 2, rule, f"{needed / 1e9:.0f} GB", remedy)

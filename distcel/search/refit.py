@@ -23,7 +23,7 @@ from distcel.experiment.types import SelectionParams
 from distcel.search.kept import train_missing
 from distcel.search.trials import TrialRecord, TrialStore, best_trial
 from distcel.train.checkpoint import TrainedNetwork
-from distcel.train.front import FrontPoint, price_to_spend, weights_of
+from distcel.train.front import FrontPoint, weights_of
 from distcel.train.loop import to_tensor
 from distcel.train.selection import (
     TrainingTask,
@@ -140,7 +140,7 @@ class Chosen:
 def choose_price(
     shared: Any, task: TrainingTask, found: Chosen, executor: Executor, folder: Path
 ) -> Chosen:
-    """Choose the weight of price on valid, and train on train and valid with all that is chosen.
+    """Train on train and valid with all that is chosen, and set the weight of price.
 
     Args:
         shared: the task, as `executor.share` returned it.
@@ -160,9 +160,7 @@ def choose_price(
     assert task.prices is not None, "the learners have prices"
     seen = trained_priced(found.network, task, params)
     points = split_front(seen, task.valid, weights_of(task.prices))
-    # The two networks may spend differently at the same lambda; what valid chooses is the price.
-    limit = price_to_spend(points, task.prices.budget)
-    weight = choose_price_weight(trained_priced(network, task, params), task, limit)
+    weight = choose_price_weight(trained_priced(network, task, params), task)
     rule = replace(whole, price_weight=weight)
     return Chosen(rule, network, on_valid=found.network, front=tuple(points))
 
@@ -212,7 +210,7 @@ def refit_best(shared: Any, store: TrialStore, executor: Executor, folder: Path)
         best = best_trial(store.snapshot())
         title = f"refit of trial {best.number}"
         rules = {title: SmartRule(best.params)}
-        found = train_missing(rules, shared, executor, folder)[title]
+        found = train_missing(rules, shared, executor, folder, stage="refit")[title]
         if isinstance(found, TrainedNetwork):
             return found, replace(best, epochs=found.epochs, worker=found.worker)
         store.fail(best.number, found.reason)

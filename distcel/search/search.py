@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution
 
 from distcel.execute.inline import InlineExecutor
 from distcel.execute.jobs import Executor
+from distcel.execute.progress import SearchBegan, with_event
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialRecord, TrialStore
@@ -90,7 +91,11 @@ def run_search(
             "a num_samples above that of all earlier launches adds trials",
             wanted,
         )
-    deadline = time.monotonic() + (settings.time_budget or math.inf)
+    seconds = settings.time_budget or math.inf
+    deadline = time.monotonic() + seconds
+    store.n_wanted, trials = wanted, tuple(record.progress() for record in store.finished())
+    began = SearchBegan(wanted, settings.max_epochs, seconds, trials)
+    logger.debug("%d trials, %d ended before", wanted, len(trials), extra=with_event(began))
     for _ in range(_MAX_ROUNDS):
         remaining = wanted - len(store.finished())
         seconds = deadline - time.monotonic()

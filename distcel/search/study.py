@@ -7,7 +7,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+STATES = {
+    "RUNNING": TrialState.RUNNING,
+    "COMPLETE": TrialState.COMPLETE,
+    "FAILED": TrialState.FAIL,
+}
 
 
 def study_of(
@@ -25,15 +31,23 @@ def study_of(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for trial in trials:
-        failed, accuracies = trial["state"] == "FAILED", trial["valid_accuracies"]
-        study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if failed else TrialState.COMPLETE,
-                params=trial["params"],
-                distributions=dict(space),
-                value=None if failed else accuracies[-1],
-                intermediate_values=dict(enumerate(accuracies, 1)),
-                user_attrs={"number": trial["number"]},
-            )
-        )
+        study.add_trial(frozen_trial(trial, space))
     return study
+
+
+def frozen_trial(trial: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """A trial of Optuna with the accuracy on valid of each epoch as its intermediate values.
+
+    Args:
+        trial: the trial, as `TrialRecord.facts` returns it.
+        space: the distribution of each hyperparameter.
+    """
+    accuracies = trial["valid_accuracies"]
+    return create_trial(
+        state=STATES[trial["state"]],
+        params=trial["params"],
+        distributions=dict(space),
+        value=accuracies[-1] if trial["state"] == "COMPLETE" else None,
+        intermediate_values=dict(enumerate(accuracies, 1)),
+        user_attrs={"number": trial["number"]},
+    )

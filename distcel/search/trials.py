@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from distcel.execute.progress import Trial, with_event
 from distcel.experiment.errors import RunFailedError, require, require_choice
 from distcel.experiment.types import SelectionParams
 from distcel.storage.files import DamagedFileError, put_aside, read_record, write_record
@@ -71,6 +72,11 @@ class TrialRecord:
             "reason": self.reason,
         }
 
+    def progress(self) -> Trial:
+        """The trial as an event of the run."""
+        accuracy = self.valid_accuracy if self.epochs else None
+        return Trial(self.number, self.state, len(self.epochs), accuracy, self.params.as_dict())
+
 
 class NoCompleteTrialError(RunFailedError):
     """No trial of a search is complete."""
@@ -84,10 +90,13 @@ class TrialStore:
     A damaged record is put aside, under its name with `.damaged`, and its trial is lost. The file
     `closed` beside the records has the number of trials with which the search ended, one entry for
     each time that it ended.
+
+    Attributes:
+        n_wanted: the number of trials that the search has in the end, for the log; 0 before it.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.n_wanted = folder, 0
         self._closed = folder / "closed"
         self._lock = threading.Lock()
         self._records: dict[int, TrialRecord] = {}
@@ -175,11 +184,15 @@ class TrialStore:
         record = self._records[number]
         epochs = (*record.epochs[: result.epoch - 1], result)
         with self._lock:
-            self._records[number] = replace(record, epochs=epochs, worker=worker)
+            self._records[number] = record = replace(record, epochs=epochs, worker=worker)
+        event, accuracy = with_event(record.progress()), result.valid_accuracy
+        logger.debug("trial %d: epoch %d, valid %.4f", number, result.epoch, accuracy, extra=event)
 
     def begin(self, number: int, params: SelectionParams) -> None:
         """Record a trial as running, without epochs of an earlier attempt."""
-        self.keep(TrialRecord(number, params, "RUNNING"))
+        record = TrialRecord(number, params, "RUNNING")
+        self.keep(record)
+        logger.debug("trial %d: begins", number, extra=with_event(record.progress()))
 
     def complete(self, number: int) -> None:
         """Record a trial as complete; the record is on disk before the line is logged."""
@@ -188,12 +201,16 @@ class TrialStore:
         p, n_epochs = record.params, len(record.epochs)
         point = f"k={p.k} epsilon={p.epsilon:.3g} m={p.m} lr={p.lr:.3g} {p.gradient} {p.vote}"
         accuracy = f"valid {record.valid_accuracy:.4f} ({n_epochs} epochs)"
-        logger.info("trial %d: %s %s", number, accuracy, point)
+        done = f", {len(self.finished())}/{self.n_wanted} trials" if self.n_wanted else ""
+        event = with_event(record.progress())
+        logger.info("trial %d: %s %s%s", number, accuracy, point, done, extra=event)
 
     def fail(self, number: int, reason: str) -> None:
         """Record a trial as failed, with the reason; it is not repeated."""
-        self.keep(replace(self._records[number], state="FAILED", reason=reason))
-        logger.warning("trial %d: failed, %s", number, reason)
+        record = replace(self._records[number], state="FAILED", reason=reason)
+        self.keep(record)
+        event = with_event(record.progress())
+        logger.warning("trial %d: failed, %s", number, reason, extra=event)
 
     def keep(self, record: TrialRecord) -> None:
         """Write the record to disk; a COMPLETE or FAILED trial is never lost or repeated."""

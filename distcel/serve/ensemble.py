@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distcel.core.ensemble import SmartEnsemble
 from distcel.core.networks import NetworkPlan
-from distcel.data.images import decode_images
+from distcel.data.images import decode_image, decode_images
 from distcel.experiment.errors import invalid, require
 
 _BATCH = 256
@@ -112,6 +112,16 @@ class Ensemble(nn.Module):
             votes += own
         return votes
 
+    def decode(self, content: bytes) -> NDArray[np.uint8]:
+        """The pixels (channels, H, W) of an image file, given its bytes, resized as files are.
+
+        Raises:
+            InvalidInputError: it is no image, or of another size where that is no square.
+        """
+        image_CHW = decode_image(content, *self._mode_and_side())
+        self._require_size(image_CHW)
+        return image_CHW
+
     def _votes(self, images_BCHW: Tensor, mask_BN: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """For each selected learner: its index, mask (B,) of its V images, outputs (V, C)."""
         selected_NB = mask_BN.unbind(1)
@@ -143,13 +153,20 @@ class Ensemble(nn.Module):
             yield (batch if isinstance(batch, Tensor) else torch.tensor(batch)).to(device)
 
     def _decoded(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
+        images_BCHW = decode_images(paths, *self._mode_and_side())
+        self._require_size(images_BCHW)
+        return images_BCHW
+
+    def _mode_and_side(self) -> tuple[str, int | None]:
+        """As the decoder takes them; without a side it does not resize."""
         channels, height, width = self.plan.image_shape
-        side = height if height == width else None
-        images = decode_images(paths, "RGB" if channels == 3 else "L", side)
-        found = images.shape[2:]
-        fits, rule = found == (height, width), f"images of {height} x {width} pixels"
-        require(fits, rule, found, "resize them")
-        return images
+        return "RGB" if channels == 3 else "L", height if height == width else None
+
+    def _require_size(self, images: NDArray[np.uint8]) -> None:
+        _, *size = self.plan.image_shape
+        found = list(images.shape[-2:])
+        rule = f"images of {size[0]} x {size[1]} pixels"
+        require(found == size, rule, tuple(found), "resize them")
 
     def _require_images(self, images: NDArray[np.uint8] | Tensor) -> None:
         dtype = str(images.dtype).removeprefix("torch.")

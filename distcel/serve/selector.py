@@ -15,7 +15,7 @@ from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.core.priced_ensemble import PricedEnsemble, answer_features, trained_priced_ensemble
 from distcel.experiment.architecture import NetworkFunction
-from distcel.experiment.errors import require
+from distcel.experiment.errors import invalid, require
 from distcel.experiment.prices import Prices, PriceWeight
 from distcel.experiment.types import SelectionParams
 from distcel.serve.saved import (
@@ -37,6 +37,8 @@ class Selector:
     Attributes:
         names: the N predictors, those first that are always asked.
         class_names: the C classes.
+        raised: the predictors whose confidences were raised in training, as docs/your-own.md has
+            it; probabilities that are given here have to be so already.
         prices: their prices; None where k are selected, whatever they cost.
         input_shape: the shape of what the selection net sees of a sample, beside the answers of
             the predictors that are always asked, which are appended to it; (0,) for nothing.
@@ -49,9 +51,10 @@ class Selector:
         names: tuple[str, ...],
         class_names: tuple[str, ...],
         temperature: float,
+        raised: tuple[str, ...] = (),
     ) -> None:
         self._smart, self._temperature = smart.eval(), temperature
-        self.names, self.class_names = names, class_names
+        self.names, self.class_names, self.raised = names, class_names, raised
         self.prices = smart.prices if isinstance(smart, PricedEnsemble) else None
         n_always = self.prices.n_always if self.prices else 0
         shape, appended = plan.image_shape, n_always * 3 * len(class_names)
@@ -74,7 +77,7 @@ class Selector:
 
     def to_ask(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
         """As `selected`, if every predictor could answer: whom to ask, before they have."""
-        probs_BNC = np.array(answers, np.float32)
+        probs_BNC = self._checked(answers)
         missing_BN: NDArray[np.bool_] = probs_BNC.max(-1) == 0
         n_always = self.prices.n_always if self.prices else 0
         missing_BN[:, :n_always] = False
@@ -105,12 +108,19 @@ class Selector:
         spent_B: NDArray[np.float64] = self.selected(answers, features) @ np.array(prices)
         return spent_B
 
-    def _batches(self, answers: Any, features: Any) -> list[tuple[Tensor, Tensor]]:
-        probs_BNC = np.asarray(answers, np.float32)
+    def _checked(self, answers: Any) -> NDArray[np.float32]:
+        """The answers as an array (B, N, C); raises InvalidInputError."""
         expected = (len(self.names), len(self.class_names))
+        probs_BNC = _numbers("answers", answers, np.float32)
         fits = probs_BNC.ndim == 3 and probs_BNC.shape[1:] == expected and len(probs_BNC) > 0
         rule = f"answers of shape (B, {expected[0]}, {expected[1]})"
         require(fits, rule, probs_BNC.shape, "give class probabilities of all predictors")
+        rule, remedy = "finite answers", "give zeros where a predictor has not answered"
+        require(bool(np.isfinite(probs_BNC).all()), rule, "NaN or infinite ones", remedy)
+        return probs_BNC
+
+    def _batches(self, answers: Any, features: Any) -> list[tuple[Tensor, Tensor]]:
+        probs_BNC = self._checked(answers)
         inputs = torch.from_numpy(self._inputs(probs_BNC, features))
         probs = torch.tensor(probs_BNC)
         return list(zip(inputs.split(_BATCH), probs.split(_BATCH), strict=True))
@@ -122,13 +132,21 @@ class Selector:
             require(shape == (0,), rule, None, "give what the selection net was trained on")
             features = np.empty((n, 0))
         dtype = np.float32 if len(shape) == 1 else np.uint8
-        seen = np.array(features, dtype)
+        seen = _numbers("features", features, dtype)
         require(seen.shape == (n, *shape), rule, seen.shape, "give as many as it was trained on")
         if len(shape) > 1:
             return seen
         n_always = self.prices.n_always if self.prices else 0
         always = answer_features(torch.tensor(probs_BNC[:, :n_always])).flatten(1).numpy()
         return np.concatenate([seen, always], axis=1)
+
+
+def _numbers(name: str, given: Any, dtype: Any) -> NDArray[Any]:
+    """The array of what was given; raises InvalidInputError if it is none."""
+    try:
+        return np.array(given, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise invalid(f"{name} as an array of numbers", str(error), "give such an array") from None
 
 
 def save_selector(
@@ -141,6 +159,7 @@ def save_selector(
     temperature: float,
     prices: Prices | None,
     price_weight: PriceWeight | None,
+    raised: tuple[str, ...],
 ) -> None:
     """Write the folder, in place of an earlier one; arguments as the attributes of `Selector`.
 
@@ -154,10 +173,12 @@ def save_selector(
         temperature: divides the logits of the vote in class probabilities.
         prices: the predictors' prices, if they have any.
         price_weight: lambda, likewise.
+        raised: the predictors whose confidences were raised.
     """
     selection = {
         "prices": asdict(prices) if prices else None,
         "price_weight": asdict(price_weight) if price_weight else None,
+        "raised": raised,
     }
     facts = {
         "class_names": class_names,
@@ -200,4 +221,5 @@ def _load(folder: Path, function: NetworkFunction | None) -> Selector:
         prices = Prices(tuple(own["of_learners"]), own["n_always"], own["budget"])
         smart = trained_priced_ensemble(plan, params, prices, len(class_names), weights)
         smart.price_weight = PriceWeight(**selection["price_weight"])
-    return Selector(smart, plan, names, class_names, float(facts["temperature"]))
+    temperature, raised = float(facts["temperature"]), tuple(selection["raised"])
+    return Selector(smart, plan, names, class_names, temperature, raised)

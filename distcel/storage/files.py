@@ -72,6 +72,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write the content as `write_bytes` does, unless the file exists: that one then stays."""
+    with _Partial(path) as partial, suppress(FileExistsError):
+        partial.fill(lambda file: file.write(content))
+        path.hardlink_to(partial.path)  # a rename would replace it
+        sync_names(path.parent)
+
+
 def write_checked(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write as `write_atomically` does, with the digest of the bytes in a file beside it."""
     with _Partial(path) as partial:

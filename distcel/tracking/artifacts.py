@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from distcel.tracking.database import database_path
+
 _PLACES = (
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -30,7 +32,7 @@ def move_artifacts(uri: str, experiment_id: str, artifacts: Path) -> None:
         artifacts: the folder of the artifacts, beside the run directories.
     """
     database = artifacts.resolve().parent / "mlflow.db"
-    if not uri.startswith("sqlite:") or _path_of(uri) != database:
+    if not uri.startswith("sqlite:") or database_path(uri) != database:
         return
     here = artifacts.resolve().as_uri()
     with closing(sqlite3.connect(database, timeout=_SECONDS)) as connection, connection:
@@ -61,8 +63,3 @@ def _is_at(new: str, old: str) -> bool:
 
 def _folder(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
-
-
-def _path_of(uri: str) -> Path:
-    """The database of a URI `sqlite:///PATH`."""
-    return Path(unquote(uri.partition(":///")[2].partition("?")[0])).resolve()

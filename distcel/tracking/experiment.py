@@ -12,6 +12,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils import mlflow_tags
 
 from distcel.tracking.artifacts import move_artifacts
+from distcel.tracking.database import make_database
 from distcel.tracking.records import TrackedData
 
 _KIND = "custom_model_development"  # the UI then opens on the table of runs
@@ -30,6 +31,7 @@ def connect(uri: str) -> MlflowClient:
     for name in ("store.db.utils", "pyfunc", "system_metrics"):
         logging.getLogger(f"mlflow.{name}").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every retry is a warning
+    make_database(uri)
     return MlflowClient(tracking_uri=uri)
 
 

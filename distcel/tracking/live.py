@@ -1,4 +1,4 @@
-"""Keeps MLflow up to date while the search runs, in a thread that never delays it.
+"""Keeps a tracker up to date while the search runs, in a thread that never delays it.
 
 What a slow or failing server misses is sent later, by the next launch at the latest.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from distcel.search.trials import TrialRecord
 from distcel.tracking.records import Outcome
-
-if TYPE_CHECKING:  # importing MLflow takes most of a second: the thread does it
-    from distcel.tracking.mlflow import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +23,31 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
-_SECONDS_BEFORE_NOTICE = 10.0  # of waiting for MLflow, before a message explains the wait
+_SECONDS_BEFORE_NOTICE = 10.0  # of waiting, before a message explains the wait
+_NOT_UP_TO_DATE = "%s is not up to date: the same command again brings it up to date"
+
+
+class Tracker(Protocol):
+    """A view of the records of a search."""
+
+    def update(self, records: Sequence[TrialRecord]) -> None:
+        """Bring it up to date with the records."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """Add the outcome of the search."""
+        ...
+
+    def abort(self) -> None:
+        """Mark the search as stopped."""
+        ...
 
 
 class LiveUpdates:
-    """A thread that keeps MLflow up to date with the records, and never delays the search.
+    """A thread that keeps a tracker up to date with the records, and never delays the search.
 
     Args:
+        name: of the tracker, in messages.
         connect: makes the tracker; called again after a failure.
         snapshot: returns the records in their present state.
         seconds: the time between two updates.
@@ -40,16 +55,18 @@ class LiveUpdates:
 
     def __init__(
         self,
+        name: str,
         connect: Callable[[], Tracker],
         snapshot: Callable[[], list[TrialRecord]],
         seconds: float = 2.0,
     ) -> None:
-        self.connect, self.snapshot, self.seconds = connect, snapshot, seconds
+        self.name, self.connect = name, connect
+        self.snapshot, self.seconds = snapshot, seconds
         self._tracker: Tracker | None = None
         self._last: Callable[[Tracker], None] | None = None
         self._wake = threading.Event()
         self._has_warned = False
-        self.thread = threading.Thread(target=self._loop, name="mlflow", daemon=True)
+        self.thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self.thread.start()
 
     def _loop(self) -> None:
@@ -58,7 +75,7 @@ class LiveUpdates:
         last = self._last
         assert last is not None, "close() sets it before it wakes the thread"
         if not self._try(last):
-            logger.warning("MLflow is not up to date: the same command again brings it up to date")
+            logger.warning(_NOT_UP_TO_DATE, self.name)
 
     def _try(self, then: Callable[[Tracker], None]) -> bool:
         try:
@@ -66,13 +83,13 @@ class LiveUpdates:
                 self._tracker = self.connect()
             self._tracker.update(self.snapshot())
             then(self._tracker)
-        except Exception as error:  # no error of MLflow may end the search
+        except Exception as error:  # no error of a tracker may end the search
             self._tracker = None
             if not self._has_warned:
                 self._has_warned = True
-                # The message may contain the URI, and the URI a password.
-                name = type(error).__name__
-                logger.warning("MLflow failed (%s); the run continues without it", name)
+                # The message may contain a URI, and the URI a password.
+                line, kind = "%s failed (%s); the run continues without it", type(error).__name__
+                logger.warning(line, self.name, kind)
             return False
         return True
 
@@ -83,15 +100,16 @@ class LiveUpdates:
 
         Args:
             outcome: the outcome of the search; None marks the runs as killed.
-            seconds: how long to wait for MLflow.
+            seconds: how long to wait for the tracker.
         """
         self._last = lambda tracker: tracker.finish(outcome) if outcome else tracker.abort()
         self._wake.set()
         self.thread.join(min(seconds, _SECONDS_BEFORE_NOTICE))
         if self.thread.is_alive() and seconds > _SECONDS_BEFORE_NOTICE:
             logger.warning(
-                "MLflow is slow, waiting: the same command would also bring it up to date later"
+                "%s is slow, waiting: the same command would also bring it up to date later",
+                self.name,
             )
             self.thread.join(seconds - _SECONDS_BEFORE_NOTICE)
         if self.thread.is_alive():
-            logger.warning("MLflow is not up to date: the same command again brings it up to date")
+            logger.warning(_NOT_UP_TO_DATE, self.name)

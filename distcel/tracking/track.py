@@ -1,4 +1,4 @@
-"""Starts the experiment tracker that a launch chose: MLflow, or none.
+"""Starts the trackers of a launch: a study of Optuna in a file, and MLflow if it was chosen.
 
 Trackers are views of the records on disk; nothing is read back from them.
 """
@@ -15,12 +15,15 @@ from urllib.parse import urlsplit
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from distcel.execute.environment import environment
+from distcel.execute.progress import Address, with_event
 from distcel.search.prepare import Prepared
 from distcel.search.trials import TrialStore
 from distcel.storage.files import content_key
 from distcel.storage.identity import own_id
+from distcel.tracking import study_file
 from distcel.tracking.live import MLFLOW_ENVIRONMENT, LiveUpdates
 from distcel.tracking.records import Outcome, SearchIdentity, TrackedData, TrackedReproduction
+from distcel.tracking.study_file import StudyFile
 
 if TYPE_CHECKING:
     from distcel.tracking.mlflow import Tracker
@@ -31,13 +34,21 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def tracked(prepared: Prepared, store: TrialStore) -> Iterator[Callable[[Outcome | None], None]]:
     """Keep trackers up to date while the context is open; yields what ends their runs."""
-    if prepared.options.mlflow_uri == "none":
-        yield lambda _: None
+    path, title = prepared.options.run_dir / study_file.NAME, prepared.title
+    space, uri = prepared.search.space, prepared.options.mlflow_uri
+    study = LiveUpdates(path.name, lambda: StudyFile(path, title, space), store.snapshot)
+    if uri == "none":
+        yield lambda outcome: study.close(outcome, seconds=8)
         return
     with environment(**MLFLOW_ENVIRONMENT):
-        _say_where(prepared.options.mlflow_uri, experiment_name(prepared.experiment.dataset))
-        updates = LiveUpdates(lambda: _tracker(prepared), store.snapshot)
-        yield lambda outcome: updates.close(outcome, seconds=900 if outcome else 8)
+        _say_where(uri, experiment_name(prepared.experiment.dataset))
+        updates = LiveUpdates("MLflow", lambda: _tracker(prepared), store.snapshot)
+
+        def close(outcome: Outcome | None) -> None:
+            study.close(outcome, seconds=8)
+            updates.close(outcome, seconds=900 if outcome else 8)
+
+        yield close
 
 
 def track_reproduction(mlflow_uri: str, reproduction: TrackedReproduction) -> None:
@@ -79,11 +90,12 @@ def experiment_name(dataset: str) -> str:
 def tracked_data(prepared: Prepared) -> TrackedData:
     """The data set of a launch, as MLflow shows it."""
     dataset, splits = prepared.experiment.dataset, prepared.splits
-    folder = prepared.options.data_dir.resolve().as_uri()
+    options = prepared.options
+    source = "memory" if options.images else options.data_dir.resolve().as_uri()
     return TrackedData(
         name=dataset,
         digest=splits.digest,
-        source="sklearn.datasets.load_digits" if dataset == "digits" else folder,
+        source="sklearn.datasets.load_digits" if dataset == "digits" else source,
         n_samples={name: len(split.labels_S) for name, split in splits.by_name.items()},
         image_shape=splits.image_shape,
         n_classes=len(splits.class_names),
@@ -120,4 +132,5 @@ def _say_where(uri: str, experiment: str) -> None:
     address = urlsplit(uri)
     shown = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"  # without a password
     shown = uri if uri.startswith("sqlite") else shown
-    logger.info("MLflow: experiment %r at %s", experiment, shown)
+    where = f"experiment {experiment!r} at {shown}"
+    logger.info("MLflow: %s", where, extra=with_event(Address("MLflow", where)))

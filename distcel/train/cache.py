@@ -20,7 +20,8 @@ from safetensors.numpy import load as load_tensors
 
 from distcel.data.splits import Probabilities, Split, Splits, read_samples, write_samples
 from distcel.data.subsets import Fold
-from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
+from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.types import SPLIT_NAMES, SplitName
 from distcel.storage.files import (
     DamagedFileError,
     is_intact,

@@ -14,17 +14,10 @@ from numpy.typing import NDArray
 
 from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
-from distcel.data.formats import Pool
 from distcel.data.splits import Split
-from distcel.data.subsets import held_out_parts, specs_of, training_indices
-from distcel.experiment.types import (
-    Experiment,
-    Gradient,
-    LearnerSpec,
-    SelectionParams,
-    SelectorSplit,
-    SplitName,
-)
+from distcel.data.subsets import held_out_parts, training_indices
+from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.types import Experiment, Gradient, SelectionParams, SelectorSplit, SplitName
 from distcel.train.loop import Training, predict
 from distcel.train.precision import describe_precision, resolved
 from distcel.train.selection import SelectionTraining
@@ -50,64 +43,146 @@ class SampleCounts:
     selection_net: int
 
 
-def describe(
+@dataclass(frozen=True)
+class Estimate:
+    """What a launch trains, with the seconds a sample that were measured for it on this machine.
+
+    Attributes:
+        experiment: the experiment, its precision resolved.
+        n_classes: number of classes.
+        n_samples: number of samples by split.
+        n_learners: number of base learners.
+        num_samples: number of trials.
+        counts: the samples of an epoch.
+        gradients: the gradients that are searched.
+        m: the number of noise samples that was measured.
+        learner: seconds a sample of a base learner's training.
+        predicted: seconds a sample of its prediction.
+        selector: seconds a sample of a selection net's training, the mean over the gradients.
+        device: where it was measured.
+    """
+
+    experiment: Experiment
+    n_classes: int
+    n_samples: Mapping[SplitName, int]
+    n_learners: int
+    num_samples: int
+    counts: SampleCounts
+    gradients: Sequence[str]
+    m: int
+    learner: float
+    predicted: float
+    selector: float
+    device: str
+
+    @property
+    def base_minutes(self) -> float:
+        """Minutes of one worker for the base learners."""
+        n_predicted = sum(self.n_samples.values()) * self.n_learners
+        return self._learner_minutes(self.counts.base_learners, n_predicted)
+
+    @property
+    def copies_minutes(self) -> float:
+        """Minutes of one worker for the copies of `crossfit`."""
+        n_predicted = self.counts.n_folds * self.n_learners * self.n_samples["train"]
+        return self._learner_minutes(self.counts.copies, n_predicted)
+
+    @property
+    def search_minutes(self) -> float:
+        """Minutes of one worker for the search, without early stopping."""
+        epochs = self.num_samples * self.experiment.selector_recipe.epochs
+        return epochs * self.counts.selection_net * self.selector / 60
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of one worker in all."""
+        return self.base_minutes + self.copies_minutes + self.search_minutes
+
+    def _learner_minutes(self, n_trained: int, n_predicted: int) -> float:
+        epochs = self.experiment.learner_recipe.epochs
+        return (n_trained * epochs * self.learner + n_predicted * self.predicted) / 60
+
+    def describe(self, n_workers: int) -> str:
+        """The stages with their sizes and estimated minutes, one line each."""
+        experiment, counts = self.experiment, self.counts
+        epochs, of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
+        sizes = ", ".join(f"{count} {name}" for name, count in self.n_samples.items())
+        lines = [
+            describe_precision(experiment),
+            f"data: {experiment.dataset}, {self.n_classes} classes, {sizes}, before "
+            "duplicates are left out",
+            f"base learners: {self.n_learners} of {experiment.network.name}, "
+            f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
+            f"{1e3 * self.learner:.3f} ms a sample: {self.base_minutes / n_workers:.1f} min",
+        ]
+        if counts.n_folds:
+            lines.append(
+                f"copies of them, each without a fold: {counts.n_folds * self.n_learners}, "
+                f"{counts.copies} samples an epoch in all: "
+                f"{self.copies_minutes / n_workers:.1f} min"
+            )
+        workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+        lines += [
+            f"search: {self.num_samples} trials of at most {of_trial} epochs on "
+            f"{counts.selection_net} samples, {1e3 * self.selector:.3f} ms a sample (mean of "
+            f"{', '.join(self.gradients)}; m = {self.m}): "
+            f"{self.search_minutes / n_workers:.1f} min without early stopping",
+            f"in all: {self.minutes / n_workers:.1f} min on {workers}, {self.device}",
+        ]
+        return "\n".join(lines)
+
+
+def estimate(
     experiment: Experiment,
-    class_names: tuple[str, ...],
-    pools: Mapping[SplitName, Pool],
+    n_classes: int,
+    n_samples: Mapping[SplitName, int],
+    image_shape: tuple[int, ...],
+    n_learners: int,
     point: SelectionParams,
     num_samples: int,
-    n_workers: int,
     counts: SampleCounts,
     fixed: Collection[str],
-) -> str:
-    """Describe the stages with their sizes and estimated minutes, one line each.
+) -> Estimate:
+    """Measure steps of trainings, and estimate from them how long a launch takes.
 
     A step of a base learner and one of the selection net are measured on this machine, one process
     with one thread, on random images; the selection net's is the mean over the gradients that are
     searched, at the k and epsilon of `point` and, where it is searched, an m from the middle of its
     range.
+
+    Args:
+        experiment: the experiment.
+        n_classes: number of classes.
+        n_samples: number of samples by split.
+        image_shape: channels, height and width.
+        n_learners: number of base learners.
+        point: the hyperparameters of the first trial.
+        num_samples: number of trials.
+        counts: the samples of an epoch, by `count_samples`.
+        fixed: the hyperparameters that are not searched.
     """
     experiment = resolved(experiment)
-    specs = specs_of(experiment, class_names, pools["train"].labels, seed=0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    plan = _plan(experiment, pools["train"])
+    n_channels = image_shape[0]
+    mean, std = (0.5,) * n_channels, (0.25,) * n_channels
+    plan = NetworkPlan(experiment.network, image_shape, mean, std)
     searched = experiment.space.keys() - fixed
     gradients = get_args(Gradient) if "gradient" in searched else [point.gradient]
     m = _MIDDLE_M if "m" in searched else point.m
     points = [replace(point, gradient=gradient, m=m) for gradient in gradients]
-    learner, predicted, selector = _seconds_per_sample(experiment, plan, points, len(specs), device)
-    epochs, epochs_of_trial = experiment.learner_recipe.epochs, experiment.selector_recipe.epochs
-    n_samples = sum(len(pool.labels) for pool in pools.values())
-    n_copies = counts.n_folds * len(specs)
-
-    def minutes(n_trained: int, n_predicted: int) -> float:
-        return (n_trained * learner + n_predicted * predicted) / n_workers / 60
-
-    base = minutes(counts.base_learners * epochs, n_samples * len(specs))
-    copies = minutes(counts.copies * epochs, n_copies * len(pools["train"].labels))
-    trials = num_samples * epochs_of_trial * counts.selection_net * selector / n_workers / 60
-    sizes = ", ".join(f"{len(pool.labels)} {name}" for name, pool in pools.items())
-    lines = [
-        describe_precision(experiment),
-        f"data: {experiment.dataset}, {len(class_names)} classes, {sizes}, before "
-        "duplicates are left out",
-        f"base learners: {len(specs)} of {experiment.network.name}, "
-        f"{counts.base_learners} samples an epoch in all, {epochs} epochs, "
-        f"{1e3 * learner:.3f} ms a sample: {base:.1f} min",
-    ]
-    if n_copies:
-        lines.append(
-            f"copies of them, each without a fold: {n_copies}, "
-            f"{counts.copies} samples an epoch in all: {copies:.1f} min"
-        )
-    workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
-    lines += [
-        f"search: {num_samples} trials of at most {epochs_of_trial} epochs on "
-        f"{counts.selection_net} samples, {1e3 * selector:.3f} ms a sample (mean of "
-        f"{', '.join(gradients)}; m = {m}): {trials:.1f} min without early stopping",
-        f"in all: {base + copies + trials:.1f} min on {workers}, {device.type}",
-    ]
-    return "\n".join(lines)
+    seconds = _seconds_per_sample(experiment, plan, points, n_learners, device)
+    return Estimate(
+        experiment,
+        n_classes,
+        n_samples,
+        n_learners,
+        num_samples,
+        counts,
+        gradients,
+        m,
+        *seconds,
+        device=device.type,
+    )
 
 
 def count_samples(
@@ -133,13 +208,6 @@ def count_samples(
         return SampleCounts(per_epoch(labels_S[~held_out_S]), 0, 0, int(held_out_S.sum()))
     copies = sum(per_epoch(labels_S[~part_S]) for part_S in parts)
     return SampleCounts(per_epoch(labels_S), len(parts), copies, len(labels_S))
-
-
-def _plan(experiment: Experiment, pool: Pool) -> NetworkPlan:
-    image = pool.read(np.zeros(1, np.int64), experiment.image_size)
-    n_channels = image.shape[1]
-    mean, std = (0.5,) * n_channels, (0.25,) * n_channels
-    return NetworkPlan(experiment.network, image.shape[1:], mean, std)
 
 
 def _seconds_per_sample(

@@ -66,45 +66,52 @@ def measure_front(
     ]
 
 
-def price_to_spend(points: Sequence[FrontPoint], budget: float | None) -> float:
-    """The mean price of the most accurate point, the cheapest of equals, or the budget if less."""
-    best = max(points, key=lambda point: (point.accuracy, -point.price))
-    return best.price if budget is None else min(best.price, budget)
-
-
 @torch.inference_mode()
 def weight_at(
     ensemble: PricedEnsemble,
     inputs_S: Tensor,
     probs_SNC: Tensor,
     prices: Mapping[float, float],
-    limit: float,
+    budget: float | None,
 ) -> PriceWeight:
-    """The weight of price at which a sample's mean price is the limit, or as little less as can be.
+    """The weight of price at which a sample's mean price is the budget, or little less.
 
-    It is between two weights, of which as many samples as the limit allows have the lower one. No
-    accuracy decides.
+    It is between two weights, of which as many samples as the budget allows have the lower one.
+    Without a budget, and where it is enough, the weight is 0: whoever adds anything is asked.
 
     Args:
         ensemble: the ensemble; its own weight of price is not used.
         inputs_S: what the net sees of the samples whose mean price is limited.
         probs_SNC: the learners' outputs for these samples.
         prices: their mean price at each weight.
-        limit: the highest mean price.
+        budget: the highest mean price; None for no limit.
     """
-    within = [weight for weight, price in prices.items() if price <= limit]
+    if budget is None or prices[0.0] <= budget:
+        return PriceWeight(0.0, 0.0, 0.0)
+    return _around(ensemble, inputs_S, probs_SNC, prices, budget)
+
+
+def _around(
+    ensemble: PricedEnsemble,
+    inputs_S: Tensor,
+    probs_SNC: Tensor,
+    prices: Mapping[float, float],
+    budget: float,
+) -> PriceWeight:
+    """The two weights whose prices are around the budget."""
+    within = [weight for weight, price in prices.items() if price <= budget]
     if not within:  # the selection net asks more than those that are always asked at any weight
         cheapest = min(prices, key=lambda weight: prices[weight])
         return PriceWeight(cheapest, cheapest, 0.0)
     high = max(within, key=lambda weight: prices[weight])
-    dearer = [weight for weight, price in prices.items() if price > limit]
-    if not dearer or prices[high] == limit:
+    dearer = [weight for weight, price in prices.items() if price > budget]
+    if not dearer or prices[high] == budget:
         return PriceWeight(high, high, 0.0)
     low = min(dearer, key=lambda weight: prices[weight])
     at_high_S, at_low_S = (_spent(ensemble, inputs_S, probs_SNC, w) for w in (high, low))
     hash_S, order_S = uniform_hash(inputs_S).sort()
     more_S = (at_low_S - at_high_S)[order_S].cumsum(0) / len(order_S)
-    within_S = at_high_S.mean() + more_S <= limit
+    within_S = at_high_S.mean() + more_S <= budget
     n_low = int(within_S.nonzero().max()) + 1 if within_S.any() else 0
     share = float(hash_S[n_low]) if n_low < len(hash_S) else 1.0
     return PriceWeight(high, low, share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -21,13 +22,17 @@ from distcel.data.formats import Indices, Labels
 from distcel.data.splits import Splits
 from distcel.data.subsets import training_indices
 from distcel.execute.jobs import Executor, Failed, Progress, Work
+from distcel.execute.progress import StageBegan, with_event
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import Clients, Experiment, LearnerSpec, SplitName
+from distcel.experiment.learner_sets import Clients, LearnerSpec
+from distcel.experiment.types import Experiment, SplitName
 from distcel.storage.files import content_key
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import load_training, save_training
 from distcel.train.loop import Training, augment, predict, to_tensor
 from distcel.train.selection import TrainingTask
+
+logger = logging.getLogger(__name__)
 
 # Time between two kept states of a learner; an interrupted training continues from the last one.
 _SECONDS_BETWEEN_STATES = 5.0
@@ -91,6 +96,7 @@ def train_learners(
     keys: Sequence[str],
     cache: PredictionCache,
     executor: Executor,
+    what: str = "base learners",
 ) -> int:
     """Train the learners that are not in the cache; returns their number.
 
@@ -100,6 +106,7 @@ def train_learners(
         keys: their keys in the cache, in the same order.
         cache: keeps the results.
         executor: runs the trainings.
+        what: what they are called in the log.
 
     Raises:
         DivergedError: a learner's loss became NaN or infinite.
@@ -109,6 +116,9 @@ def train_learners(
         LearnerJob(spec, key, task.splits, cache) for spec, key in zip(specs, keys, strict=True)
     ]
     missing = [job for job in jobs if not job.is_kept()]
+    n, kept = len(jobs), len(jobs) - len(missing)
+    stage = with_event(StageBegan(what, n, kept))
+    logger.debug("%s: %d, of which %d are in the cache", what, n, kept, extra=stage)
     if not missing:  # then the images need not be shared
         return 0
     missing.sort(key=lambda job: -len(job.spec.classes))

@@ -30,7 +30,6 @@ from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.front import (
     FrontPoint,
     measure_front,
-    price_to_spend,
     weight_at,
     weights_of,
 )
@@ -162,7 +161,7 @@ class SelectionTraining:
                 images_SCHW,
                 probs_SNC,
                 {point.price_weight: point.price for point in points},
-                price_to_spend(points, prices.budget),
+                prices.budget,
             )
         return predict(self.ensemble, *self.valid_inputs)
 
@@ -221,15 +220,15 @@ def split_accuracy_over_k(ensemble: SmartEnsemble, split: Split) -> list[float]:
     return accuracy_over_k(ensemble, *_tensors(split, torch.device("cpu")))
 
 
-def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask, limit: float) -> PriceWeight:
-    """The weight of price at which a sample of train and valid has this mean price, on the CPU.
+def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask) -> PriceWeight:
+    """The weight of price at which a sample of train and valid costs what it may, on the CPU.
 
     It needs no label, so that the ensemble may have been trained on both.
     """
     both, weights = joined(task.train, task.valid), weights_of(ensemble.prices)
     prices = {point.price_weight: point.price for point in split_front(ensemble, both, weights)}
     inputs_S, probs_SNC, _ = _tensors(both, torch.device("cpu"))
-    return weight_at(ensemble, inputs_S, probs_SNC, prices, limit)
+    return weight_at(ensemble, inputs_S, probs_SNC, prices, ensemble.prices.budget)
 
 
 def split_front(

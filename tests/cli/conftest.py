@@ -48,16 +48,18 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     def leave_results() -> _Run:
         calls.run_dir.mkdir(parents=True, exist_ok=True)
         (calls.run_dir / "results.json").write_text('{\n  "n_trials": 1\n}\n')
+        (calls.run_dir / "report.md").write_text("# the report\n\na table\n")
+        logger.debug("cat: epoch 1")
         logger.info("learner 1/1 cat: 0 s")
         logger.error("one line of an error")
         return _Run(calls.run_dir)
 
-    def fit(dataset: str, **options: Any) -> _Run:
-        calls.fit.append({"dataset": dataset, **options})
+    def fit(**options: Any) -> _Run:
+        calls.fit.append(options)
         return leave_results()
 
-    def reproduce(dataset: str, **options: Any) -> _Run:
-        calls.reproduce.append({"dataset": dataset, **options})
+    def reproduce(**options: Any) -> _Run:
+        calls.reproduce.append(options)
         return leave_results()
 
     monkeypatch.setattr(facade_fit, "fit", fit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,19 +19,31 @@ from tests.cli.made_run import MadeRun
 ROOT = Path(__file__).parents[2]
 
 OF_ALL_SEARCHES = {
-    *("--dataset", "--data-dir", "--preset", "--num-samples", "--time-budget", "--fix"),
+    *("--dataset", "--data-dir", "--preset", "--config", "--num-samples", "--time-budget"),
+    "--fix",
     *("--selector-split", "--imagenet-weights", "--mlflow-uri", "--executor", "--address"),
     *("--register", "--gpus-per-worker", "-q", "--quiet", "--json"),
+    *("-v", "--verbose"),
 }
 OPTIONS = {
     "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},
+    "select": {
+        *("--predictions", "--truth", "--features", "--always", "--prices", "--budget"),
+        *("--shares", "--image-size", "--run-dir", "--seed", "--num-samples", "--time-budget"),
+        *("--fix", "--mlflow-uri", "--executor", "--address", "--gpus-per-worker"),
+        *("-q", "--quiet", "--json", "-v", "--verbose"),
+    },
     "reproduce": {
         *OF_ALL_SEARCHES,
         *("--seeds", "--beyond", "--gradients", "--results-dir", "--results-pages"),
     },
-    "report": {"--pages", "RUN"},
+    "report": {"--open", "--pages", "RUN"},
     "status": {"--json", "RUN"},
-    "predict": {"--explain", "--json", "RUN", "IMAGE"},
+    "predict": {
+        *("--predictions", "--features", "--ask", "--explain", "--json", "RUN", "IMAGE"),
+    },
+    "export": {"--format", "RUN"},
+    "serve": {"--host", "--port", "--replicas", "RUN"},
 }
 
 
@@ -100,7 +113,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--fast"], "unrecognized arguments: --fast"),
         (["search", "--fast"], "unrecognized arguments: --fast"),
         (["search", "--num-samples", "two"], "argument --num-samples: invalid int value: 'two'"),
-        (["predict", "run"], "the following arguments are required: IMAGE"),
+        (["predict"], "the following arguments are required: RUN"),
     ],
 )
 def test_a_command_line_that_cannot_be_parsed_is_one_line(
@@ -178,3 +191,34 @@ def test_a_reader_of_errors_that_has_gone_is_no_other_error(tmp_path: Path) -> N
     ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=write, cwd=tmp_path)
     os.close(write)
     assert (ran.returncode, ran.stdout) == (128 + 13, b"")
+
+
+def test_what_a_terminal_cannot_show_is_escaped() -> None:
+    code = "import sys; from distcel.cli.exit_status import exit_status; "
+    code += (
+        "from distcel.cli.output import put; sys.exit(exit_status(lambda: put('\\U0001f41c') or 0))"
+    )
+    latin = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, env=latin)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"\\U0001f41c\n", b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_stream_that_is_closed_from_the_start_is_no_error(closed: str, made: MadeRun) -> None:
+    made.begin()
+    code = "import sys; from distcel.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "status", str(made.path)]
+    ran = subprocess.run(f"{shlex.join(command)} {closed}", shell=True, capture_output=True)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert bool(ran.stdout) == (closed == "2>&-")
+
+
+def test_a_current_folder_that_was_removed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["status", str(tmp_path)]) == 2
+    expected = "error: expected a current folder that exists, but got one that was removed: "
+    assert capsys.readouterr().err == f"{expected}change to another one\n"

@@ -18,7 +18,7 @@ from distcel.experiment.errors import InvalidInputError
 from tests.cli.conftest import Calls
 
 DEFAULTS = {
-    "dataset": "digits",
+    "experiment": "digits",
     "preset": "quick",
     "data_dir": Path("data"),
     "num_samples": None,
@@ -36,7 +36,7 @@ OF_BOTH = [
     *("--register", "cel", "--mlflow-uri", "http://host:5000", "--gpus-per-worker", "0.5"),
 ]
 CHOSEN = {
-    "dataset": "folder",
+    "experiment": "folder",
     "preset": "smoke",
     "data_dir": Path("photos"),
     "num_samples": 7,
@@ -132,12 +132,29 @@ def test_json_is_alone_on_stdout(
 
 
 @pytest.mark.parametrize("command", ["search", "reproduce"])
-def test_quiet_is_errors_only(
+def test_quiet_is_warnings_errors_and_the_report(
     command: str, calls: Calls, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--quiet"]) == 0
     shown = capsys.readouterr()
-    assert shown.out + shown.err == "one line of an error\n"
+    assert (shown.out, shown.err) == ("one line of an error\n# the report\n\na table\n", "")
+    (asked,) = calls.fit if command == "search" else calls.reproduce
+    assert asked["workers"].ray_log is False
+
+
+@pytest.mark.parametrize("command", ["search", "reproduce"])
+def test_verbose_is_every_epoch_and_ray_s_own_log(
+    command: str, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "-v"]) == 0
+    assert capsys.readouterr().out.startswith("cat: epoch 1\nlearner 1/1 cat: 0 s\n")
+    (asked,) = calls.fit if command == "search" else calls.reproduce
+    assert asked["workers"].ray_log is True
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "-v", "-q"])
+    assert stopped.value.code == 2
+    line = "error: argument -q/--quiet: not allowed with argument -v/--verbose: "
+    assert capsys.readouterr().err.startswith(line)
 
 
 # Logs into a pipe whose reader has gone: from a thread, which is no matter, then from the launch.

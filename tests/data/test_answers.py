@@ -12,6 +12,7 @@ import pytest
 
 from distcel.data.answers import Answers, read_answers
 from distcel.data.splits import Split
+from distcel.data.unlabelled import read_unlabelled
 from distcel.experiment.types import SPLIT_NAMES
 from tests import made_data as data
 from tests.made_answers import (
@@ -109,6 +110,27 @@ def test_the_label_is_the_most_probable_class_whatever_its_confidence(
     assert (np.diff(by_confidence[:, 0]) > 0).all()  # their order is kept
     np.testing.assert_allclose(by_confidence[1], 1 / n_classes + (1 - 1 / n_classes) * given[1])
     assert (by_confidence[-1] == 1).all()
+
+
+def test_a_predictor_is_raised_later_as_it_was_in_training(tmp_path: Path) -> None:
+    labels = ["a", "b"] * 3
+    truth = {"sample_id": range(6), "label": labels, "split": np.repeat(list(SPLIT_NAMES), 2)}
+    write(tmp_path / "truth.csv", truth)
+    (pool := tmp_path / "pool").mkdir()
+    columns = {"sample_id": range(6), "label": labels}
+    write(pool / "low.csv", {**columns, "confidence": [0.1, *[0.6] * 5]})
+    write(pool / "plain.csv", {**columns, "confidence": [0.6] * 6})
+    answers = read_answers(pool, tmp_path / "truth.csv", always=["plain"])
+    assert answers.raised == ("low",)
+    (later := tmp_path / "later").mkdir()
+    rows = {"sample_id": ["x", "y"], "label": ["a", "a"]}
+    for name in ("low", "plain"):
+        write(later / f"{name}.csv", {**rows, "confidence": [0.6, 0.9 if name == "low" else 0.2]})
+    given = answers.names, ("a", "b"), answers.raised
+    _, probs_SNC, _ = read_unlabelled(later, *given, None, None)
+    # 0.5 + 0.5 * 0.6 for low; of plain 0.6 stays, and 0.2 is the least that keeps the label first.
+    np.testing.assert_allclose(probs_SNC[:, :, 0], [[0.6, 0.8], [0.5, 0.95]], atol=1e-6)
+    assert probs_SNC.argmax(-1).max() == 0
 
 
 def test_confidences_above_one_over_c_are_kept_as_they_are(tmp_path: Path) -> None:

@@ -264,6 +264,7 @@ def test_a_pool_that_is_wrong_somewhere_is_refused(case: str, tmp_path: Path) ->
         ({"always": ["first", "first"]}, "always-asked predictors once"),
         ({"shares": (0.5, 0.5, 0.5)}, r"shares of train, valid and test .* \(0\.5, 0\.5, 0\.5\)"),
         ({"shares": (0.5, 0.5, 0.0)}, "shares of train, valid and test"),
+        ({"shares": (0.5, 0.5)}, "shares of train, valid and test"),
         ({"shares": (0.97, 0.02, 0.01)}, r"enough samples .* but got \[20, 20, 20\] of the"),
         ({"image_size": 0}, "image_size >= 1"),
         ({"prices": None}, r"or tables.*prices\.json.*if it is no predictor's"),

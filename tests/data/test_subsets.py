@@ -16,8 +16,9 @@ from distcel.data.subsets import (
     specs_of,
 )
 from distcel.experiment.errors import InvalidInputError
+from distcel.experiment.learner_sets import Clients, LearnerSpec
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Clients, LearnerSpec, SelectorSplit
+from distcel.experiment.types import SelectorSplit
 from tests.made_data import balanced
 
 DIGITS = load_experiment("digits", "smoke")

@@ -34,10 +34,12 @@ def _name(path: Path) -> str:
 def run_blocks(path: Path, found: list[Block]) -> None:
     """Run the Python blocks of a page, one after another in one namespace.
 
-    Tracebacks name the page and its line.
+    Tracebacks name the page and its line. A block `toml NAME` is written as that file first.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in found:
+        if block.info.startswith("toml "):
+            Path(block.info.removeprefix("toml ")).write_text(block.text)
         if block.info == "python":
             source = "\n" * (block.line - 1) + block.text
             exec(compile(source, str(path), "exec"), namespace)

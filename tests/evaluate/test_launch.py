@@ -5,8 +5,8 @@ import numpy as np
 
 from distcel.data.splits import Split
 from distcel.evaluate.launch import accuracies, learner_accuracies, rule_options
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import learner_specs
 from distcel.rules.consensus import RANDOM_DRAWS
 from distcel.rules.registry import PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC

@@ -5,26 +5,7 @@ import pytest
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Recipe, SelectionParams, first_point, learner_specs
-
-
-def test_there_is_a_learner_for_each_class_and_each_pair() -> None:
-    specs = learner_specs(("cat", "dog", "owl"))
-    assert [(spec.name, spec.classes) for spec in specs] == [
-        ("cat", (0,)),
-        ("dog", (1,)),
-        ("owl", (2,)),
-        ("cat+dog", (0, 1)),
-        ("cat+owl", (0, 2)),
-        ("dog+owl", (1, 2)),
-    ]
-    for c, n in ((2, 3), (5, 15), (7, 28), (10, 55)):
-        assert len(learner_specs(tuple(map(str, range(c))))) == n == c + math.comb(c, 2)
-
-
-def test_one_class_leaves_nothing_to_select() -> None:
-    with pytest.raises(InvalidInputError, match=r"expected at least two classes, but got \['cat'"):
-        learner_specs(("cat",))
+from distcel.experiment.types import Recipe, SelectionParams, first_point
 
 
 @pytest.mark.parametrize(

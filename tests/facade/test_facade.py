@@ -9,11 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 import distcel
 from distcel.search.trials import TrialStore
 from distcel.train.selection import SelectionTraining
+from tests import made_data as data
 
 
 def fit(run_dir: Path, **options: Any) -> distcel.Run:
@@ -54,8 +58,14 @@ def test_a_run_prints_nothing_and_has_its_results(
     assert len(run.ensemble.class_names) == 10
     assert [trial.value for trial in run.study.trials] == list(run.trials()["valid_accuracy"])
     assert run.study.best_value == run.trials()["valid_accuracy"].max()
-    shown = json.loads((run.run_dir / "details.json").read_text())["confusion"]
-    right = sum(row[i] for i, row in enumerate(shown))
+    storage = JournalStorage(JournalFileBackend(str(run.run_dir / "optuna.journal")))
+    shown = optuna.load_study(study_name="digits, preset smoke, seed 0", storage=storage)
+    assert [t.intermediate_values for t in shown.trials] == [
+        t.intermediate_values for t in run.study.trials
+    ]
+    assert shown.best_params == run.study.best_params
+    confusion = json.loads((run.run_dir / "details.json").read_text())["confusion"]
+    right = sum(row[i] for i, row in enumerate(confusion))
     assert right / run.results["n_samples"]["test"] == run.results["accuracy"]["e2e_cel"]
     assert "<h2" in (run.run_dir / "report.html").read_text()
 
@@ -150,4 +160,50 @@ def test_what_cannot_be_compared_is_refused_without_the_names_of_flags(
             "digits", preset="smoke", executor="inline", results_dir=tmp_path, **chosen
         )
     assert "--" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_are_fitted_continued_by_their_content_and_needed_by_a_comparison(
+    tmp_path: Path,
+) -> None:
+    labels = data.balanced(3, 30)
+    images = data.pictures(labels, 1, 16, 0)
+    experiment = replace(
+        distcel.load_experiment("arrays", "smoke"),
+        architecture=distcel.Architecture("lenet", (2, 3)),
+        learner_sets="singles",
+        num_samples=1,
+    )
+
+    def fit_arrays() -> distcel.Run:
+        return distcel.fit(
+            experiment,
+            X=images.copy(),
+            y=[("ant", "bee", "cow")[label] for label in labels],
+            run_dir=tmp_path / "run",
+            executor="inline",
+            mlflow_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        )
+
+    run = fit_arrays()
+    assert run.results["n_learners"] == run.results["n_classes"] == 3
+    assert run.ensemble.class_names == ("ant", "bee", "cow")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "data").iterdir()}
+    weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "run/learners/weights").iterdir()}
+    fit_arrays()
+    for path, time in (files | weights).items():
+        assert path.stat().st_mtime_ns == time
+    loaded = distcel.load_run(run.run_dir, experiment)
+    with pytest.raises(distcel.InvalidInputError, match="the images that fit had, as X"):
+        distcel.compare(loaded, executor="inline")
+
+
+def test_images_and_a_named_data_set_exclude_each_other(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"run_dir": tmp_path / "run", "mlflow_uri": "none"}
+    with pytest.raises(distcel.InvalidInputError, match="images as X for the data set arrays"):
+        distcel.fit(**options)
+    with pytest.raises(distcel.InvalidInputError, match="or an Experiment beside X, but got 'dig"):
+        distcel.fit("digits", X=[], y=[], **options)
+    with pytest.raises(distcel.InvalidInputError, match="X beside y, X_test and y_test"):
+        distcel.fit("digits", y=[1], **options)
     assert list(tmp_path.iterdir()) == []

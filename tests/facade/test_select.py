@@ -142,6 +142,17 @@ def test_what_is_taken_away_predicts_as_it_was_measured(priced: Run, market: Pat
         distcel.load_ensemble(priced.run_dir)
 
 
+@pytest.mark.parametrize("method", ["selected", "to_ask", "predict", "cost"])
+def test_answers_that_are_no_probabilities_of_all_are_refused(priced: Run, method: str) -> None:
+    ask = getattr(distcel.load_selector(priced.run_dir), method)
+    wrong = [np.zeros(3), np.zeros((2, 3)), np.zeros((0, 3, 3)), [[1], [1, 2]], "x"]
+    for answers in [*wrong, np.full((1, 3, 3), np.nan)]:
+        with pytest.raises(InvalidInputError, match="answers"):
+            ask(answers)
+    with pytest.raises(InvalidInputError, match="features"):
+        ask(np.full((1, 3, 3), 1 / 3), "x")
+
+
 def test_without_prices_k_are_selected(market: Path, select: Callable[..., Run]) -> None:
     numbers = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
     np.save(market / "numbers.npy", numbers)
@@ -150,6 +161,20 @@ def test_without_prices_k_are_selected(market: Path, select: Callable[..., Run])
     assert sum(p["asked"] for p in found["predictors"]) == pytest.approx(2)
     poor = found["predictors"][2]
     assert (poor["name"], poor["always"]) == ("poor", False)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"seed": 1.5}, "a whole number 0 <= seed"),
+        ({"always": "free"}, "put the name into a list"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(
+    given: dict[str, Any], line: str, select: Callable[..., Run]
+) -> None:
+    with pytest.raises(InvalidInputError, match=line):
+        select("refused", **{"always": ["free"], **given})
 
 
 def test_a_budget_below_those_that_are_always_asked_is_refused(

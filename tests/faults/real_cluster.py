@@ -26,12 +26,19 @@ NOTICED_SOON = (
     '"health_check_timeout_ms": 1000, "health_check_failure_threshold": 4}'
 )
 
+_PATIENCE = 180.0  # seconds; on a busy machine, a head takes more than one minute to answer
+
 
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 class RealCluster:
@@ -53,6 +60,8 @@ class RealCluster:
         self.address = f"127.0.0.1:{self.port}"
         self.nodes: dict[int, psutil.Popen] = {}
         head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}"]
+        # Jobs are submitted to the head's agent; another cluster here may have its usual port.
+        head += [f"--dashboard-agent-listen-port={free_port()}"]
         head += [f"--system-config={NOTICED_SOON}"] if noticed_soon else []
         self._start(1, ["--num-cpus=0", *head])
         self._await_answer()
@@ -93,11 +102,10 @@ class RealCluster:
             )
 
     def _await_answer(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
         for port in (self.port, self.dashboard):
-            for _ in range(300):
-                with socket.socket() as client:
-                    if client.connect_ex(("127.0.0.1", port)) == 0:
-                        break
+            while not _is_open(port):
+                assert time.monotonic() < deadline, (self.short / "1" / "log").read_text()
                 time.sleep(0.1)
 
     def signal(self, number: int, what: signal.Signals) -> None:
@@ -124,7 +132,13 @@ class RealCluster:
         ray = str(Path(sys.executable).with_name("ray"))
         command = [ray, "job", "submit", "--working-dir", ".", "--", *words]
         own = self.environment(RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{self.dashboard}")
-        return Output(command, own, self.checkout)
+        for _ in range(10):  # a new head has no agent yet, and on a busy machine it is slow
+            job = Output(command, own, self.checkout)
+            job.wait_for_end_or("submitted successfully")
+            if "submitted successfully" in job.text:
+                break
+            job.join()
+        return job
 
 
 class Output:
@@ -153,14 +167,21 @@ class Output:
         """Return once the output has that part.
 
         Raises:
-            AssertionError: the command ends, or a minute passes, without it.
+            AssertionError: the command ends, or three minutes pass, without it.
         """
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _PATIENCE
         while part not in self.text:
             over = self.process.poll() is not None or time.monotonic() > deadline
             assert not over, f"no {part!r} in: {self.text}"
             time.sleep(0.05)
 
+    def wait_for_end_or(self, part: str) -> None:
+        """Return once the output has that part, or the command has ended."""
+        while self.process.poll() is None and part not in self.text:
+            time.sleep(0.05)
+
     def join(self) -> int:
+        """The exit status; an AssertionError after five minutes without it."""
         self._reader.join(timeout=300)
+        assert not self._reader.is_alive(), f"still running: {self.text}"
         return self.process.wait(timeout=5)

@@ -24,7 +24,7 @@ from distcel.execute.inline import InlineExecutor
 from distcel.execute.jobs import Progress, Work
 from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
-from distcel.experiment.types import LearnerSpec
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.train import learner
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import LearnerJob

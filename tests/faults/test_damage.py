@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from distcel.data.splits import Splits, load_splits, read_samples
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, LearnerSpec
+from distcel.experiment.types import SPLIT_NAMES
 from distcel.storage.files import DamagedFileError, read_record, write_record
 from distcel.train.cache import PredictionCache, TrainedLearner
 from distcel.train.checkpoint import Weights

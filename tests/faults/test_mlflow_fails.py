@@ -161,7 +161,7 @@ class Search:
         self.records, self.proxy = records, Proxy(server.port)
         address = f"http://127.0.0.1:{self.proxy.server_address[1]}"
         self.connect: Callable[[], Tracker] = lambda: Tracker(address, identity)
-        self.updates = LiveUpdates(self.connect, lambda: list(self.records), seconds=0.05)
+        self.updates = LiveUpdates("MLflow", self.connect, lambda: list(self.records), seconds=0.05)
 
     def run(self, n_trials: int) -> None:
         for number in range(len(self.records), len(self.records) + n_trials):

@@ -89,6 +89,8 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
         cluster.signal(2, signal.SIGCONT)
         ended = launch.join()
         assert ended == 0, launch.text
+        assert "node 127.0.0.2: has left" in launch.text
+        assert "(raylet)" not in launch.text  # Ray's own lines
         done = [line for line in launch.text.splitlines() if line.startswith("base learner ")]
         print(f"launch {number}: ended after {time.monotonic() - begun:.0f} s")
         once = len(done) == 55 == len({line.split()[3] for line in done})

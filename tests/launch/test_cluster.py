@@ -18,6 +18,7 @@ from distcel.serve.saved import load_ensemble
 from distcel.storage.provenance import describe_commit, describe_worker
 from tests.launch.conftest import CrossFitted, command_line, launch
 from tests.made_data import save_image
+from tests.terminal import run_in_terminal
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +28,8 @@ def test_the_second_launch_trains_nothing_and_reports_the_same(
 ) -> None:
     _, (first, second) = launched
     assert "55 base learners trained, 0 from the cache" in first
+    assert re.search(r"^base learner 55/55 [\w+]+: \d+ s, 0 s to go$", first, re.MULTILINE)
+    assert re.search(r"^trial \d+: valid 0\.\d{4} .+, 16/16 trials$", first, re.MULTILINE)
     assert "0 base learners trained, 55 from the cache" in second
     assert "\ntrial " not in second
     tables = [text[text.index("# digits") : text.index("results.json")] for text in launched[1]]
@@ -159,11 +162,8 @@ def test_a_selector_split_is_a_run_of_its_own(
 def test_a_signal_stops_the_launch_and_the_same_command_continues_it(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     arguments = ["--run-dir", run_dir, "--preset", "smoke", "--num-samples", 6]
-    for done, number, n_cached in (
-        (r"base learner \d+/55", signal.SIGINT, 1),
-        (r"trial \d+: valid", signal.SIGTERM, 55),
-    ):
-        stop_at(done, number, *arguments)
+    for n_cached, stop in ((1, stop_in_terminal), (55, stop_verbose)):
+        stop(*arguments)
         assert not (run_dir / "results.json").exists()
         status = read_status(run_dir)
         assert status["launch"]["running"] is False
@@ -171,9 +171,22 @@ def test_a_signal_stops_the_launch_and_the_same_command_continues_it(tmp_path: P
         assert status["stage"] == ("search" if n_cached == 55 else "base learners")
         assert (status["trials"]["complete"] >= 1) == (n_cached == 55)
 
-    ran = launch("cluster.py", *arguments, "--executor", "inline")
-    assert ran.returncode == 0, ran.stderr
-    assert "0 base learners trained, 55 from the cache" in ran.stdout
+    inline = [*arguments, "--executor", "inline"]
+    seen = run_in_terminal(command_line("cluster.py", *inline))
+    assert seen.status == 0
+    report = (run_dir / "report.md").read_text()
+    in_the_end = [line for line in seen.screen() if line]
+    assert "0 base learners trained, 55 from the cache" in in_the_end
+    lines = [line.rstrip() for line in report.splitlines() if line]
+    assert in_the_end[-2 - len(lines) : -2] == lines
+    assert in_the_end[-2].startswith(f"{run_dir}/results.json after ")
+    for line in ("base learners   55/55 ", "trials            6/6 ", "best so far     valid 0."):
+        assert line in seen.frames
+        assert line not in "\n".join(in_the_end)
+    assert "\ntrial " not in seen.frames
+    ran = launch("cluster.py", *inline, "--quiet")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[:-1] == report.splitlines()[:-1]
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("distcel digits")
     assert experiment is not None
@@ -182,22 +195,38 @@ def test_a_signal_stops_the_launch_and_the_same_command_continues_it(tmp_path: P
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def stop_at(done: str, number: signal.Signals, *arguments: object) -> None:
-    """Launch, and send a signal at the first line that begins with the given text."""
+def stop_in_terminal(*arguments: object) -> None:
+    """Launch in a terminal, and press Ctrl-C once a base learner is done."""
+    command = command_line("cluster.py", *arguments)
+    seen = run_in_terminal(command, r"base learners +[1-9]\d*/55 ", signal.SIGINT)
+    assert seen.status == 128 + signal.SIGINT
+    *_, title, learners, dashboard, note, empty = seen.screen()
+    assert re.fullmatch(r"digits, preset smoke, seed 0: base learners, .+ so far", title)
+    assert re.match(r"base learners +[1-9]\d*/55 .+ left, \d", learners)
+    assert re.match(r"Ray dashboard +http://127\.0\.0\.1:\d+ ", dashboard)
+    assert (note, empty) == ("SIGINT: stopping; the same command continues the run", "")
+
+
+def stop_verbose(*arguments: object) -> None:
+    """Launch with --verbose, and send SIGTERM once a trial is complete."""
     process = subprocess.Popen(
-        command_line("cluster.py", *arguments),
+        command_line("cluster.py", *arguments, "-v"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
+    lines = []
     for line in process.stdout:
-        if re.match(done, line):
+        lines.append(line)
+        if re.match(r"trial \d+: valid", line):
             break
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, error
-    assert error == f"{number.name}: stopping; the same command continues the run\n"
+    assert process.returncode == 128 + signal.SIGTERM, error
+    assert any(re.match(r"trial \d+: epoch 1, valid 0", line) for line in lines)
+    assert "Started a local Ray instance." in error  # Ray's own log
+    assert "\nSIGTERM: stopping; the same command continues the run\n" in error
     assert "results.json" not in out
 
 

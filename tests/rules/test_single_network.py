@@ -6,7 +6,8 @@ import torch
 
 from distcel.data.subsets import specialised_indices
 from distcel.execute.jobs import Progress
-from distcel.experiment.types import Augmentation, Recipe, Schedule, learner_specs
+from distcel.experiment.learner_sets import learner_specs
+from distcel.experiment.types import Augmentation, Recipe, Schedule
 from distcel.rules.single_network import SingleNetwork, ensemble_passes, epochs_of
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.estimate import count_samples

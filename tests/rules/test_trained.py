@@ -9,7 +9,7 @@ from torch import Tensor
 from distcel.data.splits import Split
 from distcel.execute.inline import InlineExecutor
 from distcel.experiment.errors import DivergedError
-from distcel.experiment.types import learner_specs
+from distcel.experiment.learner_sets import learner_specs
 from distcel.rules.single_network import SingleNetwork
 from distcel.rules.trained import (
     best_on_valid,

@@ -12,7 +12,8 @@ from distcel.core.ensemble import smart_ensemble
 from distcel.data.images import decode_images
 from distcel.experiment.architecture import OwnArchitecture
 from distcel.experiment.errors import InvalidInputError
-from distcel.experiment.types import VoteName, learner_specs
+from distcel.experiment.learner_sets import learner_specs
+from distcel.experiment.types import VoteName
 from distcel.serve import ensemble as serve
 from distcel.serve.ensemble import Ensemble, ImageBatch
 from distcel.serve.saved import FORMAT_VERSION, load_ensemble, save_ensemble

@@ -17,6 +17,7 @@ from distcel.storage.files import (
     verify,
     write_atomically,
     write_checked,
+    write_new,
     write_record,
     write_sealed,
 )
@@ -42,6 +43,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_record(path, {"version": float("nan")})
     assert read_record(path) == {"version": 1}
+    assert files(tmp_path) == ["file"]
+
+
+def test_a_new_file_never_replaces_one(tmp_path: Path) -> None:
+    for content in (b"first", b"second"):
+        write_new(tmp_path / "file", content)
+    assert (tmp_path / "file").read_bytes() == b"first"
     assert files(tmp_path) == ["file"]
 
 

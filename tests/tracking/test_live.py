@@ -26,7 +26,7 @@ def test_a_thread_keeps_mlflow_up_to_date_until_it_is_closed(
 ) -> None:
     tracker = open_tracker()
     records = [TrialRecord(0, PARAMS, "RUNNING", epochs(1))]
-    updates = LiveUpdates(open_tracker, lambda: records, seconds=0.05)
+    updates = LiveUpdates("MLflow", open_tracker, lambda: records, seconds=0.05)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = children(tracker)
@@ -61,7 +61,7 @@ def test_a_failing_mlflow_holds_nothing_up_and_tells_no_password(
         return Tracker("http://user:hunter2@127.0.0.1:9", identity("key", tmp_path))
 
     with environment(**MLFLOW_ENVIRONMENT):
-        updates = LiveUpdates(refused, list, seconds=0.01)
+        updates = LiveUpdates("MLflow", refused, list, seconds=0.01)
         updates.close(None, seconds=20)
     assert "MLflow failed" in caplog.text
     assert "the same command again" in caplog.text

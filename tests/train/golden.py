@@ -26,8 +26,9 @@ from distcel.data import splits as data_splits
 from distcel.data.splits import Split, Splits
 from distcel.execute.jobs import Progress
 from distcel.experiment.architecture import Architecture
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Experiment, LearnerSpec, Recipe, SelectionParams
+from distcel.experiment.types import Experiment, Recipe, SelectionParams
 from distcel.rules.gating import GatedEnsemble
 from distcel.rules.single_network import SingleNetwork
 from distcel.search import kept

@@ -7,8 +7,9 @@ from pathlib import Path
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Probabilities, Splits
 from distcel.execute.jobs import Executor
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import Experiment, learner_specs
+from distcel.experiment.types import Experiment
 from distcel.train.cache import PredictionCache
 from distcel.train.learner import learner_key, train_learners
 from distcel.train.selection import TrainingTask

@@ -7,8 +7,9 @@ import pytest
 
 from distcel.data.splits import Probabilities, Splits, load_splits
 from distcel.data.subsets import Fold, held_out_parts, hold_out
+from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, LearnerSpec, SplitName
+from distcel.experiment.types import SPLIT_NAMES, SplitName
 from distcel.storage.files import DamagedFileError
 from distcel.storage.provenance import describe_worker, source_digest
 from distcel.train.cache import PredictionCache, TrainedLearner, cross_fitted

@@ -14,8 +14,9 @@ from distcel.execute.pool import WorkerPool
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import DivergedError
+from distcel.experiment.learner_sets import learner_specs
 from distcel.experiment.loading import load_experiment
-from distcel.experiment.types import SPLIT_NAMES, Experiment, learner_specs
+from distcel.experiment.types import SPLIT_NAMES, Experiment
 from distcel.train import learner
 from distcel.train.cache import TrainedLearner
 from distcel.train.learner import learner_key, train_learner, training_priors

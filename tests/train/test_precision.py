@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from distcel.experiment.architecture import Architecture, OwnArchitecture
-from distcel.experiment.types import Experiment, LearnerSpec, Precision, Recipe
+from distcel.experiment.learner_sets import LearnerSpec
+from distcel.experiment.types import Experiment, Precision, Recipe
 from distcel.rules.single_network import SingleNetwork
 from distcel.storage.provenance import bfloat16_hardware
 from distcel.train.cache import TrainedLearner
