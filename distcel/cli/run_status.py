@@ -85,6 +85,8 @@ class RunReader:
         fitted_on = held_out if facts["selector_split"] == "holdout" else self._keys("train")
         done = weights & fitted_on & self._keys("valid") & test
         keys = {learner["key"] for learner in facts["learners"]}
+        if facts.get("predictions"):  # predictors that were given are not trained here
+            return _counted(keys, set(), len(keys)), None
         own = _counted(done & keys, begun & keys, len(keys))
         keys = {key for fold in facts["copies"] for key in fold}
         done = weights & held_out & keys

@@ -105,8 +105,9 @@ def _spent(
 
 
 def _front(task: TrainingTask, chosen: Chosen, test: Split) -> list[dict[str, float]]:
-    """The front that valid has, with what test has at the same weights of price."""
-    ensemble = trained_priced(chosen.network, task, chosen.rule.params)
+    """The front that valid has, and on test the same network at the same weights of price."""
+    assert chosen.on_valid is not None, "with prices there is one that has not seen valid"
+    ensemble = trained_priced(chosen.on_valid, task, chosen.rule.params)
     valid = pareto(chosen.front)
     on_test = split_front(ensemble, test, [point.price_weight for point in valid])
     return [

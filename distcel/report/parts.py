@@ -117,7 +117,11 @@ def _predictors(results: Results) -> list[Part]:
     asked = "Who is asked, in % of the test samples of a class"
     return [
         Table("Predictors", selection.predictors(results)),
-        *([Table("Accuracy over price", selection.front(results))] if priced else []),
+        *(
+            [Table("Accuracy over price, before the training on valid", selection.front(results))]
+            if priced
+            else []
+        ),
         Table(asked, selection.asked_by_class(results)),
     ]
 

@@ -61,6 +61,17 @@ def test_the_report_names_predictors_and_prices(run_dir: Path) -> None:
     assert "distcel select --predictions DIR --truth TRUTH --always odd --prices PRICES" in page
 
 
+def test_status_of_a_search_has_nothing_to_train(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (begun := tmp_path / "begun").mkdir()
+    (begun / "run.json").write_bytes((run_dir / "run.json").read_bytes())
+    assert main(["status", str(begun)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("stage: search")
+    assert lines[2] == "base learners: 2 of 2 done"
+
+
 def test_predict_combines_the_answers(
     run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
