@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,9 +72,14 @@ sys.exit(exit_status(run))
 """
 
 
+def _heeds_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_a_terminal_that_closes_stops_a_command_as_sigterm_does(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HUNG_UP, str(tmp_path / "unwound")]
-    ran = subprocess.run(command, timeout=15)
+    # These tests may run under nohup themselves, which a process inherits.
+    ran = subprocess.run(command, timeout=15, preexec_fn=_heeds_hangups)
     assert ran.returncode == 128 + 1
     assert (tmp_path / "unwound").exists()
 
