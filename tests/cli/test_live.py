@@ -85,7 +85,7 @@ def test_a_signal_leaves_the_block_with_the_reason_below_the_log(number: signal.
 def test_a_signal_between_many_lines_leaves_each_once() -> None:
     seen = run_in_terminal(command("busy"), "line 100", signal.SIGINT)
     assert seen.status == 128 + signal.SIGINT
-    *above, title, learners, refit, note, empty = seen.screen()
+    *above, title, _, _, note, empty = seen.screen()
     assert above == [*ABOVE, *(f"line {i}" for i in range(len(above) - len(ABOVE)))]
     assert title.startswith("made, seed 0: refit, ")
     assert (note, empty) == ("SIGINT: stopping; the same command continues the run", "")
