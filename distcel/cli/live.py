@@ -1,16 +1,20 @@
 """A run as a block of lines at the end of the terminal, which is drawn anew as the run goes on.
 
-Messages without an event, and warnings, are printed above it. The block only moves the cursor: a
+Messages without an event, and warnings, are printed above it. One thread draws: a signal, which
+interrupts the main thread, then leaves no line half drawn. The block only moves the cursor, so a
 command that is killed leaves the terminal as it was.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TextIO
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from threading import Event, Thread
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -24,7 +28,7 @@ from distcel.execute.progress import Trial, event_of
 
 _NAME_WIDTH = 15
 _BAR_WIDTH = 12
-_REFRESHES_A_SECOND = 4
+_SECONDS_BETWEEN_DRAWINGS = 0.25
 _POINT = ("k", "epsilon", "lr")
 
 
@@ -32,24 +36,24 @@ _POINT = ("k", "epsilon", "lr")
 def live_block(stream: TextIO) -> Iterator[None]:
     """Show the run on the terminal while the context is open, in place of the log's lines.
 
-    The block is removed at the end; where the run was stopped or has failed, it stays.
+    What is printed there meanwhile is put above the block. The block is removed at the end; where
+    the run was stopped or has failed, it stays.
     """
-    logger, block = logging.getLogger("distcel"), _Block()
+    logger, block = logging.getLogger("distcel"), _Block(stream)
     handlers, level = [*logger.handlers], logger.level
-    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    live = Live(console=console, get_renderable=block.shown, refresh_per_second=_REFRESHES_A_SECOND)
-    logger.handlers[:] = [_BlockHandler(block, console)]
+    logger.handlers[:] = [_BlockHandler(block)]
     logger.setLevel(logging.DEBUG)
-    try:
-        with stops_announced_by(block.note):
-            live.start(refresh=True)
-            yield
-            live.transient = True
-    finally:
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
-        with suppress(OSError):  # the terminal may be gone
-            live.stop()
+    with stops_announced_by(block.note):
+        block.thread.start()
+        try:
+            with _put_above(block):
+                yield
+            block.live.transient = True
+        finally:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+            block.ended.set()
+            block.thread.join()
 
 
 class _Console(Console):
@@ -60,16 +64,41 @@ class _Console(Console):
 
 
 class _Block:
-    """The block: what is known of the run, and a note below it."""
+    """The block, the lines that wait to be printed above it, and the thread that draws both."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.view, self._note = View(time.monotonic()), ""
+        self.above: deque[Text] = deque()
+        console = _Console(file=stream, highlight=False, markup=False, emoji=False)
+        self.live = Live(
+            console=console,
+            get_renderable=self._shown,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.ended = Event()
+        self.thread = Thread(target=self._draw, name="terminal", daemon=True)
 
     def note(self, text: str) -> None:
         """Show the text below the run; called by a signal's handler, it writes nothing itself."""
         self._note = text
 
-    def shown(self) -> RenderableType:
+    def _draw(self) -> None:
+        with suppress(OSError):  # the terminal may be gone
+            self.live.start()
+            self.live.refresh()
+            while not self.ended.wait(_SECONDS_BETWEEN_DRAWINGS):
+                self._print_above()
+                self.live.refresh()
+            self._print_above()
+            self.live.stop()
+
+    def _print_above(self) -> None:
+        if lines := [self.above.popleft() for _ in range(len(self.above))]:
+            self.live.console.print(Text("\n").join(lines), soft_wrap=True)
+
+    def _shown(self) -> RenderableType:
         """The block, with an empty line for the cursor."""
         return Group(render(self.view, time.monotonic()), Text(self._note, style="bold"))
 
@@ -77,20 +106,57 @@ class _Block:
 class _BlockHandler(logging.Handler):
     """Shows events in the block, and other messages above it."""
 
-    def __init__(self, block: _Block, console: Console) -> None:
+    def __init__(self, block: _Block) -> None:
         super().__init__()
-        self.block, self.console = block, console
+        self.block = block
 
     def emit(self, record: logging.LogRecord) -> None:
         event = event_of(record)
         if event is not None:
             self.block.view = self.block.view.after(event, time.monotonic())
         if record.levelno >= (logging.INFO if event is None else logging.WARNING):
-            try:
-                style = "yellow" if record.levelno >= logging.WARNING else ""
-                self.console.print(Text(record.getMessage(), style=style), soft_wrap=True)
-            except OSError:
-                self.handleError(record)
+            style = "yellow" if record.levelno >= logging.WARNING else ""
+            self.block.above.append(Text(record.getMessage(), style=style))
+
+
+@contextmanager
+def _put_above(block: _Block) -> Iterator[None]:
+    """Put what is printed on the terminal above the block while the context is open."""
+
+    def put(line: str) -> None:
+        block.above.append(Text.from_ansi(line))
+
+    with ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if stream.isatty():
+                lines = _Lines(stream, put)
+                stack.enter_context(redirect(lines))
+                stack.callback(lines.end)
+        yield
+
+
+class _Lines:
+    """In place of a stream: has it all, but for writing, which puts whole lines elsewhere."""
+
+    def __init__(self, stream: TextIO, put: Callable[[str], None]) -> None:
+        self._stream, self._put, self._begun = stream, put, ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._put(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """A line is put where it belongs once it has ended."""
+
+    def end(self) -> None:
+        """Put the line that has begun."""
+        if self._begun:
+            self.write("\n")
 
 
 def render(view: View, now: float) -> RenderableType:

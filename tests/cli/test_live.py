@@ -34,6 +34,9 @@ def run():
             raise ValueError("a defect")
         if "wait" in sys.argv:
             time.sleep(20)
+        for i in range(100_000 if "busy" in sys.argv else 0):
+            logger.info("line %d", i)
+            time.sleep(0.0002)
     logger.info("results.json after 3 s")
     return 0
 
@@ -79,6 +82,15 @@ def test_a_signal_leaves_the_block_with_the_reason_below_the_log(number: signal.
     assert empty == ""
 
 
+def test_a_signal_between_many_lines_leaves_each_once() -> None:
+    seen = run_in_terminal(command("busy"), "line 100", signal.SIGINT)
+    assert seen.status == 128 + signal.SIGINT
+    *above, title, _, _, note, empty = seen.screen()
+    assert above == [*ABOVE, *(f"line {i}" for i in range(len(above) - len(ABOVE)))]
+    assert title.startswith("made, seed 0: refit, ")
+    assert (note, empty) == ("SIGINT: stopping; the same command continues the run", "")
+
+
 def test_a_kill_leaves_the_cursor_below_the_block() -> None:
     seen = run_in_terminal(command("wait"), REFIT, signal.SIGKILL)
     assert seen.status == -signal.SIGKILL
@@ -94,6 +106,42 @@ def test_a_defect_shows_its_traceback_below_the_block() -> None:
     assert lines[len(ABOVE) + 2].startswith("refit ")
     assert lines[len(ABOVE) + 3] == "Traceback (most recent call last):"
     assert lines[-1] == "ValueError: a defect"
+
+
+# Three threads write at once, while the height of the block changes.
+CROWD = """
+import argparse, logging, sys, threading
+from distcel.cli import live
+from distcel.cli.output import run_shown
+from distcel.execute.progress import Address, RunBegan, StageBegan, with_event
+
+logger = logging.getLogger("distcel.made")
+live._SECONDS_BETWEEN_DRAWINGS = 0.001
+
+def log(name):
+    for i in range(100):
+        logger.info(f"{name} {i}")
+        logger.debug("", extra=with_event(StageBegan(str(i % 7), 1)))
+        if i % 7 == 0:
+            logger.debug("", extra=with_event(RunBegan("made")))
+
+with run_shown(argparse.Namespace(quiet=False, verbose=False, json=False)):
+    threads = [threading.Thread(target=log, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for i in range(100):
+        print(f"printed {i}")
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_that_write_at_once_leave_each_line_once() -> None:
+    seen = run_in_terminal([sys.executable, "-c", CROWD])
+    assert seen.status == 0
+    lines = [line for line in seen.screen() if line]
+    expected = [f"{name} {i}" for name in ("a", "b", "printed") for i in range(100)]
+    assert sorted(lines) == sorted(expected)
 
 
 def test_a_terminal_that_cannot_move_its_cursor_has_lines() -> None:
