@@ -68,7 +68,7 @@ def _of_split(
     out.mkdir(parents=True, exist_ok=True)
     truth = _write_truth(folder / "truth.csv", seed, out / f"truth-{seed}.csv")
     files = {"always": [arguments.always], "prices": folder / "prices.json"}
-    predictions = _links(folder, out / "services")
+    predictions = _links(folder, out / arguments.name)
     answers = read_answers(predictions, truth, **files)
     runs = [
         distcel.select(

@@ -26,7 +26,14 @@ from distcel.report import document
 from distcel.report.page import write_page
 from distcel.report.parts import reproduction_title
 from distcel.search.prepare import Prepared
-from distcel.search.refit import Chosen, SmartRule, choose_k, choose_price, refit_best
+from distcel.search.refit import (
+    ChosenEnsemble,
+    PricedRule,
+    SmartRule,
+    choose_k,
+    choose_price,
+    refit_best,
+)
 from distcel.search.search import run_search
 from distcel.search.trials import TrialRecord, TrialStore, first_params
 from distcel.serve.saved import save_ensemble
@@ -156,7 +163,7 @@ def _search_and_test(
     params, over_k = choose_k(task, best.params, network)
     if over_k:
         logger.info("k = %d of all, the best on valid: %.4f", params.chosen_k, max(over_k))
-    best, chosen = replace(best, params=params), Chosen(SmartRule(params), network)
+    best, chosen = replace(best, params=params), ChosenEnsemble(SmartRule(params), network)
     if task.prices is not None:
         chosen = choose_price(shared, task, chosen, executor, folder / "refit")
     store.close(prepared.search.num_samples)
@@ -260,7 +267,7 @@ def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[s
 
 
 def _write(
-    prepared: Prepared, chosen: Chosen, results: dict[str, Any], details: dict[str, Any]
+    prepared: Prepared, chosen: ChosenEnsemble, results: dict[str, Any], details: dict[str, Any]
 ) -> Outcome:
     """Write reports, results and ensemble into the run directory; returns what trackers show."""
     run_dir, names = prepared.options.run_dir, prepared.splits.class_names
@@ -285,13 +292,14 @@ def _write(
     return Outcome(tables, metrics, results["best"], files, model, name)
 
 
-def _save(prepared: Prepared, chosen: Chosen, temperature: float, folder: Path) -> None:
+def _save(prepared: Prepared, chosen: ChosenEnsemble, temperature: float, folder: Path) -> None:
     """Write the folder to take away: with the base learners, if they were trained here."""
     plan, names, smart = prepared.plan, prepared.splits.class_names, chosen.rule
     weights = chosen.network.state_dict
     if prepared.answers is not None:
         predictors, prices = prepared.answers.names, prepared.prices
-        own = (temperature, prices, smart.price_weight, prepared.answers.raised)
+        weight = smart.price_weight if isinstance(smart, PricedRule) else None
+        own = (temperature, prices, weight, prepared.answers.raised)
         save_selector(folder, plan, smart.params, names, predictors, weights, *own)
         return
     learners = [

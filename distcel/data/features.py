@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
+from distcel.core.priced_ensemble import answer_features
 from distcel.data.arrays import load_array
 from distcel.data.images import Images, decode_images, image_files, resize_images
 from distcel.data.splits import Probabilities
@@ -18,8 +20,6 @@ from distcel.data.truth import Truth
 from distcel.experiment.errors import invalid, require
 
 Numbers = NDArray[np.float32]
-_LEAST = np.float32(1e-3)  # the least probability whose logarithm is taken
-_SCALE = 3  # brings the logarithms, which are down to -6.9, near the other numbers
 
 
 def require_features(path: Path | None, always: Sequence[str]) -> None:
@@ -97,11 +97,7 @@ def answers_as_features(probs_SNC: Probabilities) -> Numbers:
     They are, for each predictor: 1 for its most probable class and 0 for the others (C), its
     probabilities p (C), and log(max(p, 1e-3)) / 3 (C); all zeros where it did not answer.
     """
-    answered_SN1 = probs_SNC.any(-1, keepdims=True)
-    first_SNC = np.eye(probs_SNC.shape[-1], dtype=np.float32)[probs_SNC.argmax(-1)]
-    log_SNC = np.log(np.maximum(probs_SNC, _LEAST)) / _SCALE
-    parts = [np.where(answered_SN1, part, 0) for part in (first_SNC, probs_SNC, log_SNC)]
-    numbers: Numbers = np.concatenate(parts, -1).astype(np.float32).reshape(len(probs_SNC), -1)
+    numbers: Numbers = answer_features(torch.tensor(probs_SNC)).flatten(1).numpy()
     return numbers
 
 

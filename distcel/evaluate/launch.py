@@ -20,21 +20,21 @@ from distcel.rules.consensus import oracle_accuracy
 from distcel.rules.registry import MEAN_LEARNER, ORACLE, PAPER_RULES, RULES, predict_rules
 from distcel.rules.rule import ProbsDSC, RuleOptions, RunFacts, correct
 from distcel.search.prepare import Prepared
-from distcel.search.refit import Chosen, SmartRule
+from distcel.search.refit import ChosenEnsemble, SmartRule
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.learner import training_priors
 from distcel.train.selection import TrainingTask
 
 
 def measure_test(
-    prepared: Prepared, task: TrainingTask, chosen_one: Chosen
+    prepared: Prepared, task: TrainingTask, best: ChosenEnsemble
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the test split and measure the smart ensemble and the paper's other rules.
 
     Args:
         prepared: the run.
         task: the task that the selection net was trained on.
-        chosen_one: the smart ensemble.
+        best: the smart ensemble.
 
     Returns:
         dict: for `results.json`. `accuracy`, `specialised`, `complementary` and `overall`, as
@@ -47,15 +47,15 @@ def measure_test(
         dict: for `details.json`, as `measure_details` gives it, and `rivals_on_valid`.
     """
     test, n_readings = prepared.read_test("launch")
-    smart_rule, network = chosen_one.rule, chosen_one.network
+    smart_rule, network = best.rule, best.network
     smart, *rules = (RULES[key] for key in PAPER_RULES)
-    unseen = chosen_one.on_valid or network
+    unseen = best.on_valid or network
     valid_SC = smart_rule.predict(unseen, task, task.valid).numpy()
     test_SC = smart_rule.predict(network, task, test).numpy()
     probs: dict[str, ProbsDSC] = {smart.key: test_SC[None]}
     selection = None
     if prepared.answers is not None:
-        selection = measure_selection(prepared.answers, task, chosen_one, test)
+        selection = measure_selection(prepared.answers, task, best, test)
     k = selection.k if selection else smart_rule.params.chosen_k
     options = rule_options(prepared, task, smart_rule, network, k)
     consensus, chosen = predict_rules(rules, task.train, test, options)

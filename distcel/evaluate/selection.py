@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distcel.data.answers import Answers
 from distcel.data.splits import Split
-from distcel.search.refit import Chosen, SmartRule, trained_priced
+from distcel.search.refit import ChosenEnsemble, PricedRule, SmartRule, trained_priced
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.front import pareto
 from distcel.train.loop import to_tensor
@@ -36,7 +36,7 @@ class Selection:
 def measure_selection(
     answers: Answers,
     task: TrainingTask,
-    chosen: Chosen,
+    chosen: ChosenEnsemble,
     test: Split,
 ) -> Selection:
     """Measure whom the smart ensemble asks on test, and what it pays.
@@ -83,7 +83,7 @@ def measure_selection(
 
 def _spent(
     task: TrainingTask,
-    chosen: Chosen,
+    chosen: ChosenEnsemble,
     valid_SN: NDArray[np.bool_],
     test_SN: NDArray[np.bool_],
     test: Split,
@@ -91,7 +91,7 @@ def _spent(
     if task.prices is None:
         names = ("price", "valid_price", "price_by_class", "price_weight", "budget", "front")
         return dict.fromkeys(names)
-    assert chosen.rule.price_weight is not None, "it is chosen on valid"
+    assert isinstance(chosen.rule, PricedRule), "the predictors have prices"
     spent_S = test_SN @ np.array(task.prices.of_learners)
     labels = range(test.probs_SNC.shape[2])
     return {
@@ -104,7 +104,7 @@ def _spent(
     }
 
 
-def _front(task: TrainingTask, chosen: Chosen, test: Split) -> list[dict[str, float]]:
+def _front(task: TrainingTask, chosen: ChosenEnsemble, test: Split) -> list[dict[str, float]]:
     """The front that valid has, and on test the same network at the same weights of price."""
     assert chosen.on_valid is not None, "with prices there is one that has not seen valid"
     ensemble = trained_priced(chosen.on_valid, task, chosen.rule.params)

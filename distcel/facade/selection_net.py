@@ -15,7 +15,7 @@ from torch import nn
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.core.priced_ensemble import PricedEnsemble, answer_features, trained_priced_ensemble
-from distcel.data.splits import Probabilities, Split, Splits, joined
+from distcel.data.splits import Probabilities, Split, Splits
 from distcel.evaluate.calibration import fit_temperature
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.prices import Prices
@@ -78,8 +78,7 @@ def train_selector(
     n_learners, n_classes = probs_SNC.shape[1:]
     task = _task(features_SF, labels_S, probs_SNC, prices, steps, seed)
     params = _params(k, n_learners, prices)
-    whole = {**task.splits.by_name, "train": joined(task.train, task.valid)}
-    on_all = replace(task, splits=replace(task.splits, by_name=whole))
+    on_all = task.with_valid_in_train()
     if prices is None and k != "any":
         smart, measured = _trained(on_all, params), on_all.train
         found = smart

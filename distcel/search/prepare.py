@@ -216,7 +216,8 @@ def prepare_answers(
     experiment, splits = resolved(experiment), answers.splits
     require_ledger(ledger_path(options.run_dir, experiment.dataset))
     n_learners = len(answers.names)
-    search = _search_settings(experiment, options, n_learners)
+    n_selectable = n_learners - prices.n_always if prices else n_learners
+    search = _search_settings(experiment, options, n_selectable)
     plan = _network_plan(experiment, options, splits)
     plan.build(n_learners, options.seed)  # the architecture must fit what the net sees
     return Prepared(

@@ -15,7 +15,7 @@ from torch import Tensor
 from distcel.core.ensemble import SmartEnsemble, trained_ensemble
 from distcel.core.networks import Network
 from distcel.core.priced_ensemble import PricedEnsemble, trained_priced_ensemble
-from distcel.data.splits import Split, joined
+from distcel.data.splits import Split
 from distcel.execute.jobs import Executor
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.prices import PriceWeight
@@ -35,6 +35,7 @@ from distcel.train.selection import (
 )
 
 _BATCH = 256  # number of images in memory at once
+_NOT_CHOSEN = PriceWeight(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,9 @@ class SmartRule:
 
     Attributes:
         params: the trial's point.
-        price_weight: lambda in predictions, where the learners have prices and it is chosen.
-        on_valid_too: whether it is trained on valid as well, once everything but the weight of
-            price is chosen there.
     """
 
     params: SelectionParams
-    price_weight: PriceWeight | None = None
-    on_valid_too: bool = False
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
@@ -60,9 +56,6 @@ class SmartRule:
         Raises:
             DivergedError: a loss became NaN or infinite.
         """
-        if self.on_valid_too:
-            whole = {**task.splits.by_name, "train": joined(task.train, task.valid)}
-            task = replace(task, splits=replace(task.splits, by_name=whole))
         yield task.begin(self.params, device).run()
 
     def predict(self, trained: TrainedNetwork, task: TrainingTask, split: Split) -> Tensor:
@@ -92,26 +85,41 @@ class SmartRule:
     ) -> SmartEnsemble | PricedEnsemble:
         """The ensemble with the trained weights, on the CPU."""
         if task.prices is not None:
-            return trained_priced(trained, task, self.params, self.price_weight)
+            return trained_priced(trained, task, self.params)
         _, n_learners, n_classes = task.train.probs_SNC.shape
         return trained_ensemble(task.plan, n_learners, n_classes, self.params, trained.state_dict)
 
 
+@dataclass(frozen=True)
+class PricedRule(SmartRule):
+    """The priced ensemble, trained on train and valid once the parameters are chosen on valid.
+
+    Attributes:
+        price_weight: lambda in predictions; 0 until it is chosen.
+    """
+
+    price_weight: PriceWeight = _NOT_CHOSEN
+
+    def train(
+        self, task: TrainingTask, device: torch.device, state: bytes | None
+    ) -> Iterator[TrainedNetwork]:
+        """Train as `SmartRule.train`, on both splits."""
+        yield from super().train(task.with_valid_in_train(), device, state)
+
+    def ensemble(self, trained: TrainedNetwork, task: TrainingTask) -> PricedEnsemble:
+        """The ensemble with the trained weights at its weight of price, on the CPU."""
+        ensemble = trained_priced(trained, task, self.params)
+        ensemble.price_weight = self.price_weight
+        return ensemble
+
+
 def trained_priced(
-    trained: TrainedNetwork,
-    task: TrainingTask,
-    params: SelectionParams,
-    price_weight: PriceWeight | None = None,
+    trained: TrainedNetwork, task: TrainingTask, params: SelectionParams
 ) -> PricedEnsemble:
-    """The priced ensemble with these weights, on the CPU."""
+    """The priced ensemble with these weights, on the CPU, at the weight of price 0."""
     assert task.prices is not None, "the learners have prices"
     n_classes = task.train.probs_SNC.shape[2]
-    ensemble = trained_priced_ensemble(
-        task.plan, params, task.prices, n_classes, trained.state_dict
-    )
-    if price_weight is not None:
-        ensemble.price_weight = price_weight
-    return ensemble
+    return trained_priced_ensemble(task.plan, params, task.prices, n_classes, trained.state_dict)
 
 
 def _in_batches(measure: Callable[[Tensor], Tensor], split: Split) -> NDArray[np.float32]:
@@ -120,7 +128,7 @@ def _in_batches(measure: Callable[[Tensor], Tensor], split: Split) -> NDArray[np
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenEnsemble:
     """The smart ensemble that is chosen on valid.
 
     Attributes:
@@ -138,8 +146,8 @@ class Chosen:
 
 
 def choose_price(
-    shared: Any, task: TrainingTask, found: Chosen, executor: Executor, folder: Path
-) -> Chosen:
+    shared: Any, task: TrainingTask, found: ChosenEnsemble, executor: Executor, folder: Path
+) -> ChosenEnsemble:
     """Train on train and valid with all that is chosen, and set the weight of price.
 
     Args:
@@ -153,7 +161,7 @@ def choose_price(
         RunFailedError: workers were lost repeatedly, or the training diverged.
     """
     params, title = found.rule.params, "refit on train and valid"
-    whole = SmartRule(params, on_valid_too=True)
+    whole = PricedRule(params)
     network = train_missing({title: whole}, shared, executor, folder)[title]
     if not isinstance(network, TrainedNetwork):
         raise RunFailedError(f"{network.reason}: give --fix lr=NUMBER with a smaller one")
@@ -162,7 +170,7 @@ def choose_price(
     points = split_front(seen, task.valid, weights_of(task.prices))
     weight = choose_price_weight(trained_priced(network, task, params), task)
     rule = replace(whole, price_weight=weight)
-    return Chosen(rule, network, on_valid=found.network, front=tuple(points))
+    return ChosenEnsemble(rule, network, on_valid=found.network, front=tuple(points))
 
 
 def choose_k(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,13 +67,7 @@ def measure_front(
 
 
 @torch.inference_mode()
-def weight_at(
-    ensemble: PricedEnsemble,
-    inputs_S: Tensor,
-    probs_SNC: Tensor,
-    prices: Mapping[float, float],
-    budget: float | None,
-) -> PriceWeight:
+def weight_within(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor) -> PriceWeight:
     """The weight of price at which a sample's mean price is the budget, or little less.
 
     It is between two weights, of which as many samples as the budget allows have the lower one.
@@ -83,49 +77,35 @@ def weight_at(
         ensemble: the ensemble; its own weight of price is not used.
         inputs_S: what the net sees of the samples whose mean price is limited.
         probs_SNC: the learners' outputs for these samples.
-        prices: their mean price at each weight.
-        budget: the highest mean price; None for no limit.
     """
-    if budget is None or prices[0.0] <= budget:
+    budget = ensemble.prices.budget
+    if budget is None:
         return PriceWeight(0.0, 0.0, 0.0)
-    return _around(ensemble, inputs_S, probs_SNC, prices, budget)
+    ensemble.eval()
+    batches = zip(inputs_S.split(_BATCH), probs_SNC.split(_BATCH), strict=True)
+    seen = [(ensemble.scores(inputs), answered(probs)) for inputs, probs in batches]
+    scores_SKN, can_SN = (torch.cat(parts) for parts in zip(*seen, strict=True))
 
+    def spent(weight: float) -> Tensor:
+        weight_S = torch.full((len(can_SN),), weight, device=can_SN.device)
+        return (ensemble.mask(scores_SKN, can_SN, weight_S) @ ensemble.prices_N).double()
 
-def _around(
-    ensemble: PricedEnsemble,
-    inputs_S: Tensor,
-    probs_SNC: Tensor,
-    prices: Mapping[float, float],
-    budget: float,
-) -> PriceWeight:
-    """The two weights whose prices are around the budget."""
+    prices = {weight: float(spent(weight).mean()) for weight in weights_of(ensemble.prices)}
+    if prices[0.0] <= budget:
+        return PriceWeight(0.0, 0.0, 0.0)
     within = [weight for weight, price in prices.items() if price <= budget]
     if not within:  # the selection net asks more than those that are always asked at any weight
         cheapest = min(prices, key=lambda weight: prices[weight])
         return PriceWeight(cheapest, cheapest, 0.0)
     high = max(within, key=lambda weight: prices[weight])
-    dearer = [weight for weight, price in prices.items() if price > budget]
-    if not dearer or prices[high] == budget:
-        return PriceWeight(high, high, 0.0)
-    low = min(dearer, key=lambda weight: prices[weight])
-    at_high_S, at_low_S = (_spent(ensemble, inputs_S, probs_SNC, w) for w in (high, low))
+    low = min(set(prices) - set(within), key=lambda weight: prices[weight])
+    at_high_S, at_low_S = spent(high), spent(low)
     hash_S, order_S = uniform_hash(inputs_S).sort()
     more_S = (at_low_S - at_high_S)[order_S].cumsum(0) / len(order_S)
     within_S = at_high_S.mean() + more_S <= budget
     n_low = int(within_S.nonzero().max()) + 1 if within_S.any() else 0
     share = float(hash_S[n_low]) if n_low < len(hash_S) else 1.0
     return PriceWeight(high, low, share)
-
-
-def _spent(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor, weight: float) -> Tensor:
-    """The price of each sample at this weight, shape (S,)."""
-    ensemble.eval()
-    spent = []
-    for inputs_B, probs_BNC in zip(inputs_S.split(_BATCH), probs_SNC.split(_BATCH), strict=True):
-        weight_B = torch.full((len(inputs_B),), weight, device=inputs_B.device)
-        mask_BN = ensemble.mask(ensemble.scores(inputs_B), answered(probs_BNC), weight_B)
-        spent.append((mask_BN @ ensemble.prices_N).double())
-    return torch.cat(spent)
 
 
 def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:

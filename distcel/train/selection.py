@@ -30,8 +30,7 @@ from distcel.train.checkpoint import EpochResult, TrainedNetwork
 from distcel.train.front import (
     FrontPoint,
     measure_front,
-    weight_at,
-    weights_of,
+    weight_within,
 )
 from distcel.train.loop import Training, accuracy, augment, predict, to_tensor
 from distcel.train.subset_vote import fit_vote
@@ -74,6 +73,11 @@ class TrainingTask:
     def valid(self) -> Split:
         """The split that is measured after every epoch of a selection net."""
         return self.splits["valid"]
+
+    def with_valid_in_train(self) -> TrainingTask:
+        """The task whose train has the samples of valid as well."""
+        by_name = {**self.splits.by_name, "train": joined(self.train, self.valid)}
+        return replace(self, splits=replace(self.splits, by_name=by_name))
 
     def selection_net(self, device: torch.device) -> nn.Module:
         """An untrained selection net; the same seed gives the same weights."""
@@ -153,16 +157,7 @@ class SelectionTraining:
             self.ensemble.layer.k = best_k(over_k)
         if isinstance(self.ensemble, PricedEnsemble):
             images_SCHW, probs_SNC = self.valid_inputs
-            prices, labels_S = self.ensemble.prices, self.valid_labels_S
-            weights = weights_of(prices)
-            points = measure_front(self.ensemble, images_SCHW, probs_SNC, labels_S, weights)
-            self.ensemble.price_weight = weight_at(
-                self.ensemble,
-                images_SCHW,
-                probs_SNC,
-                {point.price_weight: point.price for point in points},
-                prices.budget,
-            )
+            self.ensemble.price_weight = weight_within(self.ensemble, images_SCHW, probs_SNC)
         return predict(self.ensemble, *self.valid_inputs)
 
     def run(self) -> TrainedNetwork:
@@ -225,10 +220,8 @@ def choose_price_weight(ensemble: PricedEnsemble, task: TrainingTask) -> PriceWe
 
     It needs no label, so that the ensemble may have been trained on both.
     """
-    both, weights = joined(task.train, task.valid), weights_of(ensemble.prices)
-    prices = {point.price_weight: point.price for point in split_front(ensemble, both, weights)}
-    inputs_S, probs_SNC, _ = _tensors(both, torch.device("cpu"))
-    return weight_at(ensemble, inputs_S, probs_SNC, prices, ensemble.prices.budget)
+    inputs_S, probs_SNC, _ = _tensors(task.with_valid_in_train().train, torch.device("cpu"))
+    return weight_within(ensemble, inputs_S, probs_SNC)
 
 
 def split_front(

@@ -125,7 +125,7 @@ def search(cluster: Cluster, folder: Path) -> dict[str, Any]:
 class MarkedRule(SmartRule):
     """Writes a file with the name of the node that it is trained on."""
 
-    marks: str = ""
+    marks: str
 
     def train(
         self, task: TrainingTask, device: torch.device, state: bytes | None
@@ -140,7 +140,7 @@ def rules(cluster: Cluster, folder: Path) -> dict[str, Any]:
     task, first = selection_task(epochs=100), test_search.EXPERIMENT.first_trial
     (marks := folder / "marks").mkdir(parents=True)
     marked = {
-        f"k = {k}, m = {m}": MarkedRule(replace(first, k=k, m=m), marks=str(marks))
+        f"k = {k}, m = {m}": MarkedRule(replace(first, k=k, m=m), str(marks))
         for k in (1, 2, 3)
         for m in (1, 2)
     }

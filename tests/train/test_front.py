@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from distcel.core.priced_ensemble import N_KNOTS, PricedEnsemble, priced_ensembl
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.prices import Prices
 from distcel.experiment.types import SelectionParams
-from distcel.train.front import FrontPoint, measure_front, pareto, weight_at, weights_of
+from distcel.train.front import FrontPoint, measure_front, pareto, weight_within
 
 PRICES = Prices((0.5, 2.0), n_always=1)
 
@@ -47,11 +49,10 @@ def test_the_front_by_hand(ensemble: PricedEnsemble) -> None:
 
 @pytest.mark.parametrize("budget", [0.5, 0.6, 1.0, 1.7, 2.4])
 def test_a_budget_is_spent_and_not_exceeded(ensemble: PricedEnsemble, budget: float) -> None:
-    scores, probs, labels = _data(500)
+    scores, probs, _ = _data(500)
     scores = (scores > 0.5) * 0.5 + scores * 1e-3  # two groups: no single weight spends it
-    points = measure_front(ensemble, scores, probs, labels, weights_of(PRICES))
-    prices = {point.price_weight: point.price for point in points}
-    ensemble.price_weight = weight_at(ensemble, scores, probs, prices, budget)
+    ensemble.prices = replace(PRICES, budget=budget)
+    ensemble.price_weight = weight_within(ensemble, scores, probs)
     spent = (ensemble.select(scores, probs) @ ensemble.prices_N).mean().item()
     assert budget - 2.0 / 500 - 1e-5 <= spent <= budget + 1e-5
 
@@ -59,7 +60,8 @@ def test_a_budget_is_spent_and_not_exceeded(ensemble: PricedEnsemble, budget: fl
 def test_without_a_budget_whoever_adds_anything_is_asked(ensemble: PricedEnsemble) -> None:
     scores, probs, _ = _data(20)
     for budget in (None, 9.0):
-        found = weight_at(ensemble, scores, probs, {0.0: 2.5, 1.0: 0.5}, budget)
+        ensemble.prices = replace(PRICES, budget=budget)
+        found = weight_within(ensemble, scores, probs)
         assert (found.high, found.low) == (0.0, 0.0)
 
 
@@ -67,8 +69,13 @@ def test_where_the_net_asks_too_much_at_any_weight_the_cheapest_is_taken(
     ensemble: PricedEnsemble,
 ) -> None:
     scores, probs, _ = _data(20)
-    found = weight_at(ensemble, scores, probs, {0.0: 2.5, 1.0: 1.5}, 1.0)
-    assert (found.high, found.low) == (1.0, 1.0)
+    # Scores are at most 1, so that nobody is asked at the highest weight; a lower budget is below.
+    ensemble.prices = replace(PRICES, budget=0.5)
+    object.__setattr__(ensemble.prices, "budget", 0.4)
+    found = weight_within(ensemble, scores, probs)
+    assert found.high == found.low > 0
+    ensemble.price_weight = found
+    assert not ensemble.select(scores, probs)[:, 1].any()
 
 
 def test_the_pareto_front() -> None:
