@@ -204,6 +204,7 @@ def commands(results: Results, details: Results) -> list[str]:
         words += ["--imagenet-weights", details["imagenet_weights"]]
     for name, value in results["fixed"].items():
         words += ["--fix", f"{name}={value}"]
+    words += ["--prune"] if results.get("pruned") else []
     return [*lines, shlex.join(words)]
 
 

@@ -103,6 +103,7 @@ def launch_parts(results: Results) -> list[Part]:
             *(_predictors(results) if given else [_base_learners(results)]),
             Table("Table 2, smart ensemble and consensus rules", tables.table_2([results])),
             Table("Table 3, best sub-ensemble", tables.table_3(point, results)),
+            sentences.pruned(results),
         ]
     )
 

@@ -47,6 +47,21 @@ def _selection_result(results: Results) -> str:
     )
 
 
+def pruned(results: Results) -> str:
+    """What pruning has left out of `ensemble/`, and what it changes; empty where nothing is."""
+    found = results.get("pruned")
+    if not found:
+        return ""
+    n_kept, n, n_changed = len(found["kept"]), found["n_learners"], found["n_changed"]
+    smart = results["accuracy"][SMART]
+    return (
+        f"Pruned: `ensemble/` has {n_kept} of {n} base learners, those that are selected for at "
+        f"least one sample of valid at k = {found['k']}. For {n_changed} of the {found['n_test']} "
+        "test samples it selects the next best of these in place of others; it classifies "
+        f"{percent(found['accuracy'])} of test correctly, and {percent(smart)} with all learners."
+    )
+
+
 def reproduction_result(results: Results) -> str:
     """The result of a reproduction in a sentence, with intervals over the seeds."""
     title, n_seeds = rule_titles(results)[SMART], len(launches(results))
