@@ -155,7 +155,7 @@ def papers_parts(results: Results) -> list[Part]:
 
 
 def further_parts(results: Results) -> list[Part]:
-    """Every rule over the seeds, the figures, calibration, gradients, times and provenance."""
+    """Every rule over the seeds, the figures, calibration and gradients."""
     leading = leads.leaders(results)
     lead = " and of ".join(leading.values())
     by_seed = [
@@ -206,8 +206,6 @@ def further_parts(results: Results) -> list[Part]:
                 f"lr: accuracy in % after {tables.gradient_epochs(results)} epochs of each",
                 tables.gradients(results),
             ),
-            sentences.times(results),
-            sentences.provenance(results),
         ]
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from distcel.report.claims import SMART, gain_from_learners, t_interval
@@ -13,6 +12,7 @@ from distcel.report.frame import (
     launches,
     mean_and_deviation,
     rule_titles,
+    seconds_of_all,
 )
 from distcel.report.pareto import best_k
 
@@ -152,10 +152,7 @@ def chosen_otherwise(results: Results) -> str:
 
 def times(results: Results) -> str:
     """The minutes that all trainings took, in whichever launch they ran, as a sentence."""
-    total: Counter[str] = Counter()
-    for launch, comparison in zip(launches(results), comparisons(results), strict=True):
-        total.update(launch["seconds"])
-        total.update(comparison["seconds"])
+    total = seconds_of_all(results)
     parts = [f"{what.replace('_', ' ')} {s / 60:.1f}" for what, s in total.items() if s]
     return (
         f"The trainings of all seeds took {total.total() / 60:.1f} minutes of one worker, without "
