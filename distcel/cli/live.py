@@ -23,13 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from distcel.cli.signals import stops_announced_by
-from distcel.cli.view import SEARCH, Stage, View
-from distcel.execute.progress import Trial, event_of
+from distcel.cli.view import SEARCH, Stage, View, described
+from distcel.execute.progress import event_of
 
 _NAME_WIDTH = 15
 _BAR_WIDTH = 12
 _SECONDS_BETWEEN_DRAWINGS = 0.25
-_POINT = ("k", "epsilon", "lr")
 
 
 @contextmanager
@@ -179,7 +178,7 @@ def render(view: View, now: float) -> RenderableType:
     facts.add_column(width=_NAME_WIDTH, no_wrap=True)
     facts.add_column(overflow="fold")
     if best := view.best():
-        facts.add_row("best so far", _described(best))
+        facts.add_row("best so far", described(best))
     for name, where in view.addresses.items():
         facts.add_row(name, where)
     return Group(_headline(view, now), stages, facts)
@@ -202,15 +201,6 @@ def _details(view: View, stage: Stage, now: float) -> str:
     elif stage is view.stages[-1]:
         parts += [f"{title} (epoch {e})" if e else title for title, e in view.training.items()]
     return ", ".join(parts)
-
-
-def _described(trial: Trial) -> str:
-    point = " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in trial.point.items()
-        if name in _POINT
-    )
-    return f"valid {trial.valid_accuracy:.4f}, trial {trial.number}: {point}"
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from distcel.execute.progress import (
 )
 
 SEARCH = "trials"  # the name of the stage of the trials
+_POINT = ("k", "epsilon", "lr")
 
 
 @dataclass(frozen=True)
@@ -124,3 +125,13 @@ class View:
         """The complete trial with the highest accuracy on valid, the earliest of equals."""
         complete = [trial for trial in self.trials.values() if trial.state == "COMPLETE"]
         return max(complete, key=lambda t: (t.valid_accuracy or 0.0, -t.number), default=None)
+
+
+def described(trial: Trial) -> str:
+    """A trial that has ended: accuracy on valid, number and point."""
+    point = " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in trial.point.items()
+        if name in _POINT
+    )
+    return f"valid {trial.valid_accuracy:.4f}, trial {trial.number}: {point}"

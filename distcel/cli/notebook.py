@@ -1,0 +1,81 @@
+"""Runs that are started from Python: a progress bar for each stage, in a notebook or a terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distcel.cli.view import SEARCH, View, described
+from distcel.execute.progress import event_of
+
+
+@contextmanager
+def progress() -> Iterator[None]:
+    """Show what runs do while the context is open: a progress bar for each stage.
+
+    A bar is a widget in a notebook with ipywidgets, and text elsewhere. Warnings are printed, and
+    messages of the log that are not about one training.
+    """
+    logger, bars = logging.getLogger("distcel"), _Bars()
+    handlers, level, propagate = [*logger.handlers], logger.level, logger.propagate
+    logger.handlers[:], logger.propagate = [bars], False
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+        bars.close()
+
+
+class _Bars(logging.Handler):
+    """Shows events in the bar of their stage, and prints other messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no ipywidgets
+            from tqdm.auto import tqdm
+        self._tqdm = tqdm
+        self._view, self._bar, self._stage = View(time.monotonic()), None, ("", "")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = event_of(record)
+        if event is not None:
+            self._view = self._view.after(event, time.monotonic())
+            self._show()
+        if record.levelno >= (logging.INFO if event is None else logging.WARNING):
+            self._tqdm.write(record.getMessage())
+
+    def close(self) -> None:
+        """Leave the last bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+        super().close()
+
+    def _show(self) -> None:
+        view = self._view
+        if not view.stages or not view.stages[-1].n:
+            return
+        stage = view.stages[-1]
+        if self._stage != (view.title, stage.name):
+            self._stage = view.title, stage.name
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = self._tqdm(desc=stage.name, total=stage.n, initial=stage.done)
+        bar: Any = self._bar
+        bar.set_postfix_str(_postfix(view), refresh=False)
+        bar.n = stage.done
+        bar.refresh()
+
+
+def _postfix(view: View) -> str:
+    if view.stages[-1].name != SEARCH:
+        return ", ".join(view.training)
+    counts = [f"{count} {what}" for what, count in view.counts().items() if count]
+    best = view.best()
+    return ", ".join([*counts, *([f"best {described(best)}"] if best else [])])
