@@ -12,6 +12,8 @@ from typing import Any
 from distcel.cli.view import SEARCH, View, described
 from distcel.execute.progress import event_of
 
+_SECONDS_BETWEEN_DRAWINGS = 0.25
+
 
 @contextmanager
 def progress() -> Iterator[None]:
@@ -41,7 +43,9 @@ class _Bars(logging.Handler):
             warnings.simplefilter("ignore")  # that there is no ipywidgets
             from tqdm.auto import tqdm
         self._tqdm = tqdm
-        self._view, self._bar, self._stage = View(time.monotonic()), None, ("", "")
+        self._view = View(time.monotonic())
+        self._bar: Any = None
+        self._stage, self._drawn = ("", ""), 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         event = event_of(record)
@@ -53,24 +57,30 @@ class _Bars(logging.Handler):
 
     def close(self) -> None:
         """Leave the last bar as it is."""
-        if self._bar is not None:
-            self._bar.close()
+        self._close_bar()
         super().close()
 
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
     def _show(self) -> None:
-        view = self._view
-        if not view.stages or not view.stages[-1].n:
+        view, now = self._view, time.monotonic()
+        if not view.stages:
             return
         stage = view.stages[-1]
         if self._stage != (view.title, stage.name):
             self._stage = view.title, stage.name
-            if self._bar is not None:
-                self._bar.close()
-            self._bar = self._tqdm(desc=stage.name, total=stage.n, initial=stage.done)
-        bar: Any = self._bar
-        bar.set_postfix_str(_postfix(view), refresh=False)
-        bar.n = stage.done
-        bar.refresh()
+            self._close_bar()
+            if stage.n:
+                self._bar = self._tqdm(desc=stage.name, total=stage.n, initial=stage.done)
+        if self._bar is None:
+            return
+        self._bar.set_postfix_str(_postfix(view), refresh=False)
+        if self._bar.n != stage.done or now - self._drawn > _SECONDS_BETWEEN_DRAWINGS:
+            self._bar.n, self._drawn = stage.done, now
+            self._bar.refresh()
 
 
 def _postfix(view: View) -> str:

@@ -8,6 +8,7 @@ import math
 import pytest
 
 import distcel
+from distcel.cli import notebook
 from distcel.execute.progress import (
     Event,
     RunBegan,
@@ -23,8 +24,11 @@ POINT = {"k": 3, "epsilon": 0.1, "m": 1, "lr": 1.0}
 
 
 def test_each_stage_has_a_bar_and_the_log_is_then_as_it_was(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(notebook, "_SECONDS_BETWEEN_DRAWINGS", 0.0)
     logger = logging.getLogger("distcel")
     before = [*logger.handlers], logger.level, logger.propagate
     events: list[Event] = [
