@@ -6,6 +6,7 @@ Ray prefixes their names with `ray_`, and brings them up to date every ten secon
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -94,7 +95,8 @@ class _Metrics:
 def _size(folder: Path) -> int:
     """The bytes of all files in the folder."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # a file that is written is renamed
-            size += path.stat().st_size if path.is_file() else 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # a file that is written is renamed
+                size += Path(parent, name).stat().st_size
     return size
