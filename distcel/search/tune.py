@@ -100,7 +100,8 @@ def _tuner(
             num_samples=num_samples,
             time_budget_s=seconds if seconds < math.inf else None,
             reuse_actors=True,
-            trial_name_creator=recorder.name,
+            # Not the method, which Tune would copy with its recorder.
+            trial_name_creator=lambda trial: recorder.name(trial),
         ),
         run_config=tune.RunConfig(
             name=folder.name,
