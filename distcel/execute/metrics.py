@@ -1,95 +1,103 @@
 """What a run does, as metrics at the endpoints of Ray's nodes, which Prometheus reads.
 
-Ray prefixes their names with `ray_`, and brings them up to date every ten seconds.
+Ray prefixes their names with `ray_`.
 """
 
 from __future__ import annotations
 
-import math
 import os
+import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 import ray
 from ray.util.metrics import Counter, Gauge
 
-from distcel.execute.progress import (
-    Event,
-    RunBegan,
-    SearchBegan,
-    StageBegan,
-    Training,
-    Trial,
-    short_point,
-)
+from distcel.execute.progress import Event, RunBegan, Training, Trial, observed_by, short_point
 from distcel.execute.view import View
 
-_SECONDS_BETWEEN_SIZES = 10.0  # of a folder with thousands of files
+# Ray reports every ten seconds what was set since the last time, and forgets the rest.
+_SECONDS_BETWEEN_EXPORTS = 5.0
+
+_RUN = ("run", "dataset")
+_STAGE = (*_RUN, "stage")
 
 
-class RunMetrics:
-    """Exports the runs of this process from their events, as soon as Ray is connected."""
+@contextmanager
+def exported_metrics() -> Iterator[None]:
+    """Export the run of this process while the context is open, once Ray is connected.
+
+    A thread does it: the training is not delayed, and does not depend on it.
+    """
+    events: SimpleQueue[Event] = SimpleQueue()
+    ended = threading.Event()
+    thread = threading.Thread(target=_export, args=(events, ended), name="metrics", daemon=True)
+    thread.start()
+    try:
+        with observed_by(events.put):
+            yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _export(events: SimpleQueue[Event], ended: threading.Event) -> None:
+    metrics: _RunMetrics | None = None
+    while not ended.wait(_SECONDS_BETWEEN_EXPORTS):
+        if ray.is_initialized():
+            metrics = metrics or _RunMetrics()  # not before Ray is connected
+            while not events.empty():
+                metrics.add(events.get())
+            metrics.set_gauges()
+
+
+class _RunMetrics:
+    """The metrics of the run that began last."""
 
     def __init__(self) -> None:
-        self._view, self._run = View(time.monotonic()), RunBegan("", "", Path())
-        self._is_exported, self._last_size = False, -math.inf
-
-    def __call__(self, event: Event) -> None:
-        """Export what the event changes."""
-        self._view = self._view.after(event, time.monotonic())
-        if isinstance(event, RunBegan):
-            self._run = event
-        if not ray.is_initialized():
-            return
-        metrics, run = self._metrics, {"run": self._run.title, "dataset": self._run.dataset}
-        for stage in self._view.stages:
-            tags = run | {"stage": stage.name}
-            metrics.trainings.set(stage.n, tags)
-            metrics.done.set(stage.done, tags)
-        for trial in self._changed(event):
-            if trial.valid_accuracy is not None:
-                tags = run | {"trial": str(trial.number), "point": short_point(trial.point)}
-                metrics.accuracy.set(trial.valid_accuracy, tags)
-        if isinstance(event, Training | Trial) and event.n_samples:
-            stage_name = self._view.stages[-1].name
-            metrics.samples.inc(event.n_samples, run | {"stage": stage_name})
-        now = time.monotonic()
-        if isinstance(event, StageBegan) or now - self._last_size > _SECONDS_BETWEEN_SIZES:
-            self._last_size = now
-            metrics.cache.set(_size(self._run.cache), run)
-        self._is_exported = True
-
-    def _changed(self, event: Event) -> Iterable[Trial]:
-        """The trials to export: before the first time, and at its start, all of a search."""
-        if not self._is_exported or isinstance(event, SearchBegan):
-            return self._view.trials.values()
-        return [event] if isinstance(event, Trial) else []
-
-    @cached_property
-    def _metrics(self) -> _Metrics:
-        return _Metrics()  # not before Ray is connected
-
-
-class _Metrics:
-    def __init__(self) -> None:
-        run = ("run", "dataset")
-        of_stage = (*run, "stage")
-        self.trainings = Gauge("distcel_trainings", "Trainings or trials of a stage.", of_stage)
-        self.done = Gauge("distcel_trainings_done", "How many of them are done.", of_stage)
+        self.view, self.run = View(time.monotonic()), RunBegan("", "", Path())
+        self.trainings = Gauge("distcel_trainings", "Trainings or trials of a stage.", _STAGE)
+        self.done = Gauge("distcel_trainings_done", "How many of them are done.", _STAGE)
         self.accuracy = Gauge(
             "distcel_trial_valid_accuracy",
             "A trial's accuracy on valid after its last epoch so far.",
-            (*run, "trial", "point"),
+            (*_RUN, "trial", "point"),
         )
         self.samples = Counter(
-            "distcel_samples", "Samples that base learners and trials were trained on.", of_stage
+            "distcel_samples", "Samples that base learners and trials were trained on.", _STAGE
         )
         self.cache = Gauge(
-            "distcel_cache_bytes", "Size of the base learners' predictions and weights.", run
+            "distcel_cache_bytes", "Size of the base learners' predictions and weights.", _RUN
         )
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of every metric."""
+        return {"run": self.run.title, "dataset": self.run.dataset}
+
+    def add(self, event: Event) -> None:
+        """Add an event of the run, in their order."""
+        self.view = self.view.after(event, time.monotonic())
+        if isinstance(event, RunBegan):
+            self.run = event
+        if isinstance(event, Training | Trial) and event.n_samples:
+            stage = self.view.stages[-1].name
+            self.samples.inc(event.n_samples, self.tags | {"stage": stage})
+
+    def set_gauges(self) -> None:
+        """Set the gauges to the run as it is now."""
+        for stage in self.view.stages:
+            tags = self.tags | {"stage": stage.name}
+            self.trainings.set(stage.n, tags)
+            self.done.set(stage.done, tags)
+        for trial in self.view.trials.values():
+            if trial.valid_accuracy is not None:
+                named = {"trial": str(trial.number), "point": short_point(trial.point)}
+                self.accuracy.set(trial.valid_accuracy, self.tags | named)
+        self.cache.set(_size(self.run.cache), self.tags)
 
 
 def _size(folder: Path) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from distcel.execute.address import chosen_address
-from distcel.execute.progress import Address, observed_by, with_event
+from distcel.execute.progress import Address, with_event
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import require_choice, require_positive
 
@@ -58,14 +58,14 @@ class Workers:
             yield InlineExecutor()
             return
         from distcel.execute.cluster import cluster_pool, connection, send_by_value
-        from distcel.execute.metrics import RunMetrics
+        from distcel.execute.metrics import exported_metrics
         from distcel.execute.nodes import Nodes
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
 
-        with connection(self.address, self.ray_log) as connect, observed_by(RunMetrics()):
+        with connection(self.address, self.ray_log) as connect, exported_metrics():
 
             def find_pool() -> WorkerPool | Nodes:
                 dashboard = connect()
