@@ -79,6 +79,10 @@ class Recorder(tune.Callback):
             with _not_swallowed():
                 self.store.complete(number)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Say that Tune begins the trial again, which it does once."""
+        logger.warning("trial %d: worker lost, it begins again", self.numbers[trial.trial_id])
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial's failure, unless it was caused by the loss of its worker."""
         number, error = self.numbers[trial.trial_id], _last_error(trial)
