@@ -37,7 +37,7 @@ def untrained(dataset: str, preset: str, n_classes: int, shape: tuple[int, int, 
     net.register_forward_hook(lambda _, __, scores: torch.randn_like(scores))
     smart = smart_ensemble(net, experiment.first_trial, len(names), n_classes)
     learners: list[nn.Module] = [plan.build(n_classes, i) for i in range(len(names))]
-    return Ensemble(smart, learners, classes, names, plan, temperature=1.0)
+    return Ensemble(smart, learners, classes, names, plan, 1.0, kept=range(len(names)))
 
 
 @torch.inference_mode()

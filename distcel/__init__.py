@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from distcel.cli.notebook import progress as progress
     from distcel.core.ensemble import SmartEnsemble as SmartEnsemble
     from distcel.core.knapsack import KnapsackLayer as KnapsackLayer
     from distcel.core.knapsack import top_k_mask as top_k_mask
@@ -58,6 +59,7 @@ _MODULES = {
     "load_run": "distcel.facade.run",
     "load_selector": "distcel.serve.selector",
     "predictions_of": "distcel.facade.predictions",
+    "progress": "distcel.cli.notebook",
     "reproduce": "distcel.facade.reproduce",
     "select": "distcel.facade.select",
     "top_k_mask": "distcel.core.knapsack",

@@ -280,8 +280,10 @@ def _write(
     write_json(run_dir / "results.json", results)
     write_page(run_dir)
     folder = run_dir / "ensemble"
-    _save(prepared, chosen, results["calibration"]["temperature"], folder)
+    _save(prepared, chosen, results, folder)
     metrics = {f"test_{name}": value for name, value in results["accuracy"].items()}
+    if results["pruned"]:
+        metrics["test_pruned"] = results["pruned"]["accuracy"]
     metrics["best_valid_accuracy"] = results["valid_accuracy"]
     model = None
     if prepared.answers is None and not isinstance(prepared.plan.architecture, OwnArchitecture):
@@ -294,10 +296,12 @@ def _write(
     return Outcome(tables, metrics, results["best"], files, model, name)
 
 
-def _save(prepared: Prepared, chosen: ChosenEnsemble, temperature: float, folder: Path) -> None:
+def _save(
+    prepared: Prepared, chosen: ChosenEnsemble, results: dict[str, Any], folder: Path
+) -> None:
     """Write the folder to take away: with the base learners, if they were trained here."""
     plan, names, smart = prepared.plan, prepared.splits.class_names, chosen.rule
-    weights = chosen.network.state_dict
+    weights, temperature = chosen.network.state_dict, results["calibration"]["temperature"]
     if prepared.answers is not None:
         predictors, prices = prepared.answers.names, prepared.prices
         weight = smart.price_weight if isinstance(smart, PricedRule) else None
@@ -308,4 +312,5 @@ def _save(prepared: Prepared, chosen: ChosenEnsemble, temperature: float, folder
         (spec.name, {k: torch.tensor(v) for k, v in prepared.cache.weights(spec, key).items()})
         for spec, key in zip(prepared.specs, prepared.keys, strict=True)
     ]
-    save_ensemble(folder, plan, smart.params, names, weights, learners, temperature)
+    pruned = results["pruned"]
+    save_ensemble(folder, plan, smart.params, names, weights, learners, temperature, pruned)

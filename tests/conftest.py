@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -131,14 +131,20 @@ def untrained(params: SelectionParams) -> SmartEnsemble:
     return smart
 
 
-def save_untrained(folder: Path, params: SelectionParams, temperature: float = 1.0) -> Path:
-    """Write it with six untrained learners, as a folder to take away."""
+def save_untrained(
+    folder: Path,
+    params: SelectionParams,
+    temperature: float = 1.0,
+    kept: Sequence[int] | None = None,
+) -> Path:
+    """Write it with six untrained learners, or some of them, as a folder to take away."""
     learners = [
         (spec.name, PLAN.build(3, seed=i).state_dict())
         for i, spec in enumerate(learner_specs(NAMES))
     ]
     smart = untrained(params).state_dict()
-    save_ensemble(folder, PLAN, params, NAMES, smart, learners, temperature)
+    pruned = None if kept is None else {"kept": kept}
+    save_ensemble(folder, PLAN, params, NAMES, smart, learners, temperature, pruned)
     return folder
 
 

@@ -23,8 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from distcel.cli.signals import stops_announced_by
-from distcel.execute.progress import Trial, event_of, short_point
-from distcel.execute.view import SEARCH, Stage, View
+from distcel.execute.progress import event_of
+from distcel.execute.view import SEARCH, Stage, View, described
 
 _NAME_WIDTH = 15
 _BAR_WIDTH = 12
@@ -178,7 +178,7 @@ def render(view: View, now: float) -> RenderableType:
     facts.add_column(width=_NAME_WIDTH, no_wrap=True)
     facts.add_column(overflow="fold")
     if best := view.best():
-        facts.add_row("best so far", _described(best))
+        facts.add_row("best so far", described(best))
     for name, where in view.addresses.items():
         facts.add_row(name, where)
     return Group(_headline(view, now), stages, facts)
@@ -201,11 +201,6 @@ def _details(view: View, stage: Stage, now: float) -> str:
     elif stage is view.stages[-1]:
         parts += [f"{title} (epoch {e})" if e else title for title, e in view.training.items()]
     return ", ".join(parts)
-
-
-def _described(trial: Trial) -> str:
-    point = short_point(trial.point)
-    return f"valid {trial.valid_accuracy:.4f}, trial {trial.number}: {point}"
 
 
 def _duration(seconds: float) -> str:

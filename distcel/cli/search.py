@@ -46,6 +46,12 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of splits, networks and search (0)")
     add_search_flags(flags)
     add_worker_flags(flags)
+    add(
+        "--prune",
+        action="store_true",
+        help="leave out of ensemble/ the base learners that no sample of valid selects, and report "
+        "what that changes (off)",
+    )
     add("--dry-run", action="store_true", help="print what would run, and for how long (off)")
     add_output_flags(flags)
 
@@ -174,6 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
     from distcel.facade.fit import fit
 
     chosen = {"run_dir": run_dir, "seed": seed, "workers": workers(arguments), **options}
+    chosen["prune"] = arguments.prune
     with run_shown(arguments):
         done = fit(**chosen)
     show_end(arguments, done.run_dir, started)

@@ -13,6 +13,7 @@ from distcel.core.cost import multiply_adds
 from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
 from distcel.evaluate.details import measure_details, rivals_on_valid
+from distcel.evaluate.pruned import measure_pruned
 from distcel.evaluate.selection import measure_selection, selected
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.types import AnyK
@@ -41,7 +42,8 @@ def measure_test(
         docs/run-directory.md lists them; `private_test`: the same and `n_samples` on FER2013's
         PrivateTest alone, where it can be identified, else null, and `private_test_accuracy`: its
         `accuracy`;
-        `calibration`: the smart ensemble's, as `calibration` gives it; `test_readings`: how often
+        `calibration`: the smart ensemble's, as `calibration` gives it; `pruned`: as
+        `measure_pruned` gives it where `--prune` is given, else null; `test_readings`: how often
         the split has been read, by the ledger; `rules`: by key, as `Rule.describe` gives it. With
         given answers also what `measure_selection` returns.
         dict: for `details.json`, as `measure_details` gives it, and `rivals_on_valid`.
@@ -74,10 +76,12 @@ def measure_test(
     dataset, temperature = prepared.experiment.dataset, calibrated["temperature"]
     asked_SN = selected(smart_rule, network, task, test)
     details = measure_details(dataset, test, test_SC, asked_SN, scores_SN, k, temperature)
+    pruned = measure_pruned(task, best, test, asked_SN) if prepared.options.prune else None
     measured = {
         **(selection.facts if selection else {}),
         **{name: value for name, value in whole.items() if name != "n_samples"},
         "calibration": calibrated,
+        "pruned": pruned,
         "test_readings": n_readings,
         "private_test": private,
         "private_test_accuracy": private["accuracy"] if private else None,

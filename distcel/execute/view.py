@@ -15,6 +15,7 @@ from distcel.execute.progress import (
     Training,
     TrainingEnded,
     Trial,
+    short_point,
 )
 
 SEARCH = "trials"  # the name of the stage of the trials
@@ -124,3 +125,9 @@ class View:
         """The complete trial with the highest accuracy on valid, the earliest of equals."""
         complete = [trial for trial in self.trials.values() if trial.state == "COMPLETE"]
         return max(complete, key=lambda t: (t.valid_accuracy or 0.0, -t.number), default=None)
+
+
+def described(trial: Trial) -> str:
+    """A trial that has ended: accuracy on valid, number and point."""
+    accuracy, point = trial.valid_accuracy, short_point(trial.point)
+    return f"valid {accuracy:.4f}, trial {trial.number}: {point}"

@@ -45,6 +45,7 @@ def fit(
     imagenet_weights: str = "published",
     mlflow_uri: str | None = None,
     register: str | None = None,
+    prune: bool = False,
     workers: Workers | None = None,
     executor: ExecutorName = "ray",
 ) -> Run:
@@ -76,6 +77,8 @@ def fit(
             else `mlflow.db` beside the run directory, `none` logs to no tracker.
         register: name under which the ensemble is registered in MLflow's model registry, as a new
             version unless it is one already; None registers nothing.
+        prune: whether `ensemble/` has only the base learners that are selected for at least one
+            sample of valid; `results["pruned"]` says what that changes.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.
 
@@ -102,6 +105,7 @@ def fit(
         imagenet_weights=imagenet_weights,
         mlflow_uri=mlflow_uri,
         register=register,
+        prune=prune,
     )
     pipeline = load_stages(workers, options.mlflow_uri)
     from distcel.search.preview import warn_of_many_learners

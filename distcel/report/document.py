@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distcel.report import notes
+from distcel.report import notes, sentences
 from distcel.report.claims import over_seeds
 from distcel.report.figures import draw_figure_2, draw_pareto
 from distcel.report.frame import (
@@ -50,7 +50,8 @@ def reproduction_report(results: Results) -> str:
 
 def reproduction_body(results: Results, figures: str = ".") -> str:
     """The report of a reproduction without heading and notes; `figures` is the figures' folder."""
-    return _laid_out([*papers_parts(results), *further_parts(results)], figures)
+    closing = [sentences.times(results), sentences.provenance(results)]
+    return _laid_out([*papers_parts(results), *further_parts(results), *closing], figures)
 
 
 def reproduction_tables(results: Results) -> str:

@@ -7,6 +7,7 @@ seed the launch's own `results.json`, and what `evaluate.compare.compare_run` me
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,23 @@ def launches(results: Results) -> list[Results]:
 def comparisons(results: Results) -> list[Results]:
     """What was measured beside each seed's launch."""
     return [seed["comparison"] for seed in results["seeds"]]
+
+
+def text_frame(
+    rows: Mapping[str, Sequence[str]], columns: Sequence[str], index: str
+) -> pd.DataFrame:
+    """A frame of texts; `index` is the name of what the rows are named by."""
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
+    return frame.rename_axis(index)
+
+
+def seconds_of_all(results: Results) -> Counter[str]:
+    """The seconds that the trainings of each stage took, over all seeds."""
+    total: Counter[str] = Counter()
+    for launch, comparison in zip(launches(results), comparisons(results), strict=True):
+        total.update(launch["seconds"])
+        total.update(comparison["seconds"])
+    return total
 
 
 def seed_titles(results: Results) -> list[str]:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from distcel.report import charts, launch_page, notes
+from distcel.report import charts, launch_page, notes, provenance
 from distcel.report.frame import Results
 from distcel.report.pareto import cost_points
 from distcel.report.parts import (
@@ -102,12 +102,12 @@ def reproduction_page(results: Results) -> str:
         "figure2": lambda: charts.figure_2(results),
         "pareto": lambda: charts.accuracy_over_cost(cost_points(results)),
     }
-    command, *papers = papers_parts(results)
+    _, *papers = papers_parts(results)  # the command is among the last parts
     parts: list[Part] = [
         Chart(part.caption, drawn[part.name](), part.alt) if isinstance(part, Figure) else part
         for part in [*papers, *further_parts(results)]
     ]
-    parts.append(Commands("To get it again", [str(command).strip("`")]))
+    parts += provenance.of_reproduction(results)
     parts.append(Notes("Notes", notes.of_reproductions([results])))
     sentence = reproduction_result(results)
     return _rendered(reproduction_title(results), sentence, parts)

@@ -103,6 +103,7 @@ def launch_parts(results: Results) -> list[Part]:
             *(_predictors(results) if given else [_base_learners(results)]),
             Table("Table 2, smart ensemble and consensus rules", tables.table_2([results])),
             Table("Table 3, best sub-ensemble", tables.table_3(point, results)),
+            sentences.pruned(results),
         ]
     )
 
@@ -154,7 +155,7 @@ def papers_parts(results: Results) -> list[Part]:
 
 
 def further_parts(results: Results) -> list[Part]:
-    """Every rule over the seeds, the figures, calibration, gradients, times and provenance."""
+    """Every rule over the seeds, the figures, calibration and gradients."""
     leading = leads.leaders(results)
     lead = " and of ".join(leading.values())
     by_seed = [
@@ -205,8 +206,6 @@ def further_parts(results: Results) -> list[Part]:
                 f"lr: accuracy in % after {tables.gradient_epochs(results)} epochs of each",
                 tables.gradients(results),
             ),
-            sentences.times(results),
-            sentences.provenance(results),
         ]
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from distcel.report.claims import SMART, gain_from_learners, t_interval
@@ -13,6 +12,7 @@ from distcel.report.frame import (
     launches,
     mean_and_deviation,
     rule_titles,
+    seconds_of_all,
 )
 from distcel.report.pareto import best_k
 
@@ -44,6 +44,21 @@ def _selection_result(results: Results) -> str:
         f"one{price}. {best['name']}, the most accurate on test, reaches "
         f"{percent(best['accuracy'])} by itself, the unweighted average of all "
         f"{percent(found['unweighted_average'])}."
+    )
+
+
+def pruned(results: Results) -> str:
+    """What pruning has left out of `ensemble/`, and what it changes; empty where nothing is."""
+    found = results.get("pruned")
+    if not found:
+        return ""
+    n_kept, n, n_changed = len(found["kept"]), found["n_learners"], found["n_changed"]
+    smart = results["accuracy"][SMART]
+    return (
+        f"Pruned: `ensemble/` has {n_kept} of {n} base learners, those that are selected for at "
+        f"least one sample of valid at k = {found['k']}. For {n_changed} of the {found['n_test']} "
+        "test samples it selects the next best of these in place of others; it classifies "
+        f"{percent(found['accuracy'])} of test correctly, and {percent(smart)} with all learners."
     )
 
 
@@ -137,10 +152,7 @@ def chosen_otherwise(results: Results) -> str:
 
 def times(results: Results) -> str:
     """The minutes that all trainings took, in whichever launch they ran, as a sentence."""
-    total: Counter[str] = Counter()
-    for launch, comparison in zip(launches(results), comparisons(results), strict=True):
-        total.update(launch["seconds"])
-        total.update(comparison["seconds"])
+    total = seconds_of_all(results)
     parts = [f"{what.replace('_', ' ')} {s / 60:.1f}" for what, s in total.items() if s]
     return (
         f"The trainings of all seeds took {total.total() / 60:.1f} minutes of one worker, without "

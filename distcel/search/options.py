@@ -45,6 +45,7 @@ class Options:
         imagenet_weights: initial weights, as `pretrained.imagenet_weights` takes them.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
+        prune: whether `ensemble/` has only the learners that are selected for a sample of valid.
         images: the data set where it is in memory, in place of `data_dir`.
     """
 
@@ -59,6 +60,7 @@ class Options:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     selector_split: SelectorSplit = "train"
     register: str | None = None
+    prune: bool = False
     images: InMemory | None = None
 
 
@@ -80,6 +82,7 @@ def choose(
     imagenet_weights: str = "published",
     mlflow_uri: str | None = None,
     register: str | None = None,
+    prune: bool = False,
 ) -> tuple[Experiment, Options]:
     """Check the arguments of `fit` and return the experiment and the options that they choose.
 
@@ -113,6 +116,7 @@ def choose(
         fixed=dict(fixed or {}),
         selector_split=selector_split,
         register=register,
+        prune=prune,
         images=_images(experiment, X, y, X_test, y_test),
     )
     return chosen, options

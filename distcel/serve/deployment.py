@@ -7,6 +7,7 @@
 # are no text, as `from __future__ import annotations` would make them.
 
 import asyncio
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,11 @@ from distcel.serve.saved import load_ensemble
 _MAX_BATCH, _SECONDS_TO_FILL_IT = 256, 0.005
 _MAX_BYTES = 64 * 2**20
 
-app = FastAPI(title="distcel")
+# What FastAPI cannot see of a request: its body is read in parts.
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": _IMAGE}}}
+
+app = FastAPI(title="distcel", version=version("distcel"))
 
 
 async def _body(request: Request) -> bytes:
@@ -51,7 +56,7 @@ class Predictor:
     def __init__(self, folder: str) -> None:
         self.ensemble = load_ensemble(folder)
 
-    @app.post("/predict")
+    @app.post("/predict", openapi_extra=_BODY)
     async def predict(self, request: Request, explain: bool = False) -> dict[str, Any]:
         """Class and probability of the image file that is the request's body."""
         try:

@@ -30,6 +30,8 @@ class Ensemble(nn.Module):
     Attributes:
         class_names: names of the C classes.
         learner_names: names of the N base learners.
+        kept: the place of each of them among the selection net's outputs, which are more than N
+            where the folder was pruned.
         plan: how the networks are built; `image_shape` is (channels, H, W).
         temperature: divides the logits of the vote in class probabilities; no prediction of a class
             depends on it.
@@ -43,9 +45,10 @@ class Ensemble(nn.Module):
         learner_names: tuple[str, ...],
         plan: NetworkPlan,
         temperature: float,
+        kept: Sequence[int],
     ) -> None:
         super().__init__()
-        self.smart, self.learners = smart, nn.ModuleList(learners)
+        self.smart, self.learners, self.kept = smart, nn.ModuleList(learners), list(kept)
         self.class_names, self.learner_names, self.plan = class_names, learner_names, plan
         self.temperature = temperature
         self.eval()
@@ -55,12 +58,20 @@ class Ensemble(nn.Module):
         """Class probabilities (B, C) of uint8 images, on their device (Eqs. 8-12), tempered."""
         return (self._logits(images_BCHW) / self.temperature).softmax(-1)
 
+    def scores(self, images_BCHW: Tensor) -> Tensor:
+        """The scores (B, N) of uint8 images, on their device; the k highest select (Eqs. 8-9)."""
+        return self.smart.scores(images_BCHW)[:, self.kept]
+
+    def _select(self, images_BCHW: Tensor) -> Tensor:
+        mask_BN: Tensor = self.smart.layer(self.scores(images_BCHW))
+        return mask_BN
+
     @torch.inference_mode()
     def _logits(self, images_BCHW: Tensor) -> Tensor:
-        mask_BN = self.smart.select(images_BCHW).bool()
+        mask_BN = self._select(images_BCHW).bool()
         total_BC = torch.zeros(len(images_BCHW), len(self.class_names), device=images_BCHW.device)
         for i, selected_B, probs_VC in self._votes(images_BCHW, mask_BN):
-            total_BC[selected_B] += self.smart.vote.of_learner(i, probs_VC)
+            total_BC[selected_B] += self.smart.vote.of_learner(self.kept[i], probs_VC)
         return total_BC
 
     def predict(self, images: ImageBatch) -> list[str]:
@@ -82,7 +93,7 @@ class Ensemble(nn.Module):
     def selected(self, images: ImageBatch) -> NDArray[np.bool_]:
         """Mask (B, N) of the selected learners, with the arguments and errors of `predict`."""
         with torch.inference_mode():
-            mask_BN = self._by_batches(images, self.smart.select, len(self.learner_names))
+            mask_BN = self._by_batches(images, self._select, len(self.learner_names))
         return mask_BN.astype(np.bool_)
 
     @torch.inference_mode()
@@ -102,7 +113,7 @@ class Ensemble(nn.Module):
         votes: list[list[Vote]] = []
         for batch_BCHW in self._batches(images):
             own: list[list[Vote]] = [[] for _ in batch_BCHW]
-            mask_BN = self.smart.select(batch_BCHW).bool()
+            mask_BN = self._select(batch_BCHW).bool()
             for i, selected_B, probs_VC in self._votes(batch_BCHW, mask_BN):
                 highest_V, class_V = (value.tolist() for value in probs_VC.max(-1))
                 where_V = selected_B.nonzero().flatten().tolist()

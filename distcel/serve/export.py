@@ -27,12 +27,13 @@ _SUFFIXES = {"torch-export": ".pt2", "onnx": ".onnx"}
 class _Scores(nn.Module):
     """The scores (B, N) of the learners (Eqs. 8-9); the k highest select."""
 
-    def __init__(self, selection_net: nn.Module) -> None:
+    def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
-        self.selection_net = selection_net
+        self.selection_net = copy.deepcopy(ensemble.smart.selection_net)
+        self.kept = ensemble.kept
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        return normalize(self.selection_net(images_BCHW), dim=-1)
+        return normalize(self.selection_net(images_BCHW), dim=-1)[:, self.kept]
 
 
 class _Vote(nn.Module):
@@ -72,7 +73,7 @@ def export_ensemble(
     suffix = _SUFFIXES[export_format]
     with replaced_folder(folder) as new:
         (new / "learners").mkdir()
-        net = _traced(_Scores(copy.deepcopy(ensemble.smart.selection_net)), ensemble)
+        net = _traced(_Scores(ensemble), ensemble)
         selection_net = f"selection_net{suffix}"
         _save(net, new / selection_net)
         # Learners differ in their weights alone, and saving is much faster than tracing.
@@ -103,7 +104,8 @@ def _vote(ensemble: Ensemble, index: int) -> _Vote:
     vote = ensemble.smart.vote
     if isinstance(vote, LearnedVote):
         own = LearnedVote(1, len(ensemble.class_names), 1)
-        own.load_state_dict({name: value[[index]] for name, value in vote.state_dict().items()})
+        kept = [ensemble.kept[index]]
+        own.load_state_dict({name: value[kept] for name, value in vote.state_dict().items()})
         vote = own
     return _Vote(copy.deepcopy(ensemble.learners[index]), vote)
 

@@ -42,6 +42,7 @@ def save_ensemble(
     smart: Mapping[str, Tensor],
     learners: Sequence[tuple[str, Mapping[str, Tensor]]],
     temperature: float = 1.0,
+    pruned: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the folder, in place of an earlier one.
 
@@ -53,15 +54,19 @@ def save_ensemble(
         smart: weights of the smart ensemble.
         learners: names and weights of the base learners, in the order of the scores.
         temperature: divides the logits of the vote in class probabilities.
+        pruned: what `measure_pruned` returned, where only the learners that are `kept` are to be
+            written; None writes all.
     """
+    kept = pruned["kept"] if pruned else range(len(learners))
     facts = {
         "class_names": class_names,
         "learner_names": [name for name, _ in learners],
         "params": params.as_dict(),
         "temperature": temperature,
+        "pruned": pruned,
         **plan_facts(plan),
     }
-    files = {SMART_FILE: smart} | {_learner_file(i): w for i, (_, w) in enumerate(learners)}
+    files = {SMART_FILE: smart} | {_learner_file(i): learners[i][1] for i in kept}
     write_folder(folder, facts, files)
 
 
@@ -184,8 +189,11 @@ def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
     params = SelectionParams.from_dict(facts["params"])
     weights = read_weights(folder, facts, SMART_FILE)
     smart = trained_ensemble(plan, len(names), len(class_names), params, weights)
-    learners = [learner(i) for i in range(len(names))]
-    return Ensemble(smart, learners, class_names, names, plan, float(facts["temperature"]))
+    pruned = facts.get("pruned")
+    kept = pruned["kept"] if pruned else range(len(names))
+    learners, kept_names = [learner(i) for i in kept], tuple(names[i] for i in kept)
+    temperature = float(facts["temperature"])
+    return Ensemble(smart, learners, class_names, kept_names, plan, temperature, kept)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

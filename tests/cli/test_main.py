@@ -26,7 +26,7 @@ OF_ALL_SEARCHES = {
     *("-v", "--verbose"),
 }
 OPTIONS = {
-    "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--dry-run"},
+    "search": {*OF_ALL_SEARCHES, "--run-dir", "--seed", "--prune", "--dry-run"},
     "select": {
         *("--predictions", "--truth", "--features", "--always", "--prices", "--budget"),
         *("--shares", "--image-size", "--run-dir", "--seed", "--num-samples", "--time-budget"),

@@ -53,17 +53,17 @@ def test_the_defaults_are_the_facade_s(calls: Calls) -> None:
     assert main(["search"]) == 0
     (asked,) = calls.fit
     workers = asked.pop("workers")
-    assert asked == {**DEFAULTS, "run_dir": None, "seed": 0}
+    assert asked == {**DEFAULTS, "run_dir": None, "seed": 0, "prune": False}
     assert (workers.executor, workers.address, workers.gpus_per_worker) == ("ray", None, 0.25)
     # ray.init puts a handler of its own in place, which these are to replace.
     assert workers.connected is unwind_on_signals
 
 
 def test_every_flag_reaches_the_facade(calls: Calls) -> None:
-    assert main(["search", *OF_BOTH, "--run-dir", "here", "--seed", "5"]) == 0
+    assert main(["search", *OF_BOTH, "--run-dir", "here", "--seed", "5", "--prune"]) == 0
     (asked,) = calls.fit
     workers = asked.pop("workers")
-    assert asked == {**CHOSEN, "run_dir": Path("here"), "seed": 5}
+    assert asked == {**CHOSEN, "run_dir": Path("here"), "seed": 5, "prune": True}
     assert (workers.address, workers.gpus_per_worker) == ("head:6379", 0.5)
     assert main(["search", "--executor", "inline"]) == 0
     assert calls.fit[1]["workers"].executor == "inline"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import distcel
+from distcel.data.splits import load_splits
 from distcel.search.trials import TrialStore
 from distcel.train.selection import SelectionTraining
 from tests import made_data as data
@@ -80,6 +83,33 @@ def test_of_one_net_for_every_k_the_best_on_valid_is_measured(run: distcel.Run) 
         json.loads((run.run_dir / "ensemble" / "ensemble.json").read_text())["params"]["k"]
         == run.best.k
     )
+
+
+def test_a_pruned_ensemble_is_as_it_was_on_valid_and_measured_on_test(
+    run: distcel.Run, tmp_path: Path
+) -> None:
+    shutil.copytree(run.run_dir, tmp_path / "run")
+    whole = fit(tmp_path / "run", fixed={"k": 6}, num_samples=1)
+    assert whole.results["pruned"] is None
+    assert len(whole.ensemble.learner_names) == 55
+    results = fit(tmp_path / "run", fixed={"k": 6}, num_samples=1, prune=True).results
+    pruned, found = distcel.load_ensemble(tmp_path / "run"), results["pruned"]
+    experiment = distcel.load_experiment("digits", "smoke")
+    splits = load_splits(experiment, tmp_path, tmp_path / "run" / "data", seed=0)
+    valid, test = (np.asarray(splits[name].images_SCHW, np.uint8) for name in ("valid", "test"))
+    kept_N = whole.ensemble.selected(valid).any(0)
+    assert found["kept"] == np.flatnonzero(kept_N).tolist()
+    assert 6 <= len(pruned.learners) == len(found["kept"]) < 55
+    assert pruned.predict(valid) == whole.ensemble.predict(valid)
+    asks_others = whole.ensemble.selected(test)[:, ~kept_N].any(1)
+    assert found["n_changed"] == asks_others.sum() > 0
+    truth = [splits.class_names[c] for c in splits["test"].labels_S]
+    hits = sum(a == b for a, b in zip(pruned.predict(test), truth, strict=True))
+    assert found["accuracy"] == hits / found["n_test"] == hits / len(truth)
+    assert results["accuracy"] == whole.results["accuracy"]
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"`ensemble/` has {len(found['kept'])} of 55 base learners" in report
+    assert "--fix k=6 --prune" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:

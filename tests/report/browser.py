@@ -7,7 +7,7 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,16 @@ from typing import Any
 import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r")}  # their codes and texts
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key that is pressed among the scripts; it has no answer."""
+
+    name: str
 
 
 @dataclass
@@ -29,9 +39,12 @@ class Visit:
 
 
 def visit(
-    page: Path, scripts: list[str], folder: Path, width: int = 1280, dark: bool = False
+    page: Path, scripts: Sequence[str | Key], folder: Path, width: int = 1280, dark: bool = False
 ) -> Visit:
-    """Open a page, run scripts in it and take its picture; `folder` is for the browser's files."""
+    """Open a page, run scripts and press keys in it, and take its picture.
+
+    The folder is for the browser's files.
+    """
     with _browser(folder) as address:
         return asyncio.run(_visit(address, page.as_uri(), scripts, width, dark))
 
@@ -52,7 +65,9 @@ def _browser(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-async def _visit(address: str, url: str, scripts: list[str], width: int, dark: bool) -> Visit:
+async def _visit(
+    address: str, url: str, scripts: Sequence[str | Key], width: int, dark: bool
+) -> Visit:
     found = Visit()
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{address}/json") as answer:
@@ -74,6 +89,9 @@ async def _visit(address: str, url: str, scripts: list[str], width: int, dark: b
             await tab.call("Page.navigate", url=url)
             await tab.until("Page.loadEventFired")
             for script in scripts:
+                if isinstance(script, Key):
+                    await tab.press(script.name)
+                    continue
                 done = await tab.call(
                     "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
                 )
@@ -95,6 +113,12 @@ class _Tab:
             if message.get("id") == self.number:
                 assert "result" in message, message
                 return dict(message["result"])
+
+    async def press(self, key: str) -> None:
+        code, text = _KEYS[key]
+        about = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
+        for kind in ("keyDown", "keyUp"):
+            await self.call("Input.dispatchKeyEvent", type=kind, **about)
 
     async def until(self, event: str) -> None:
         while (await self._receive()).get("method") != event:

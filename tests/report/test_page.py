@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, distribution_to_json
 
 from distcel.report.page import write_page
-from tests.report.browser import CHROMIUM, visit
+from tests.report.browser import CHROMIUM, Key, visit
 from tests.report.made_results import FEMALE, NAMES, made_results
 
 SPACE = {
@@ -116,6 +116,11 @@ def test_importance_and_the_comparison_where_they_are_there(tmp_path: Path) -> N
     assert "Parameter importance" in found
     bars = [data for one in figures(page) for data in one["data"] if data["type"] == "bar"]
     assert sorted(bars[0]["y"]) == ["epsilon", "lr"]  # what was searched
+    table = page.read_text().partition("Numbers: Parameter importance</summary>")[2]
+    cells = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', table.partition("</table>")[0])
+    shown = dict(zip(bars[0]["y"], bars[0]["x"], strict=True))
+    highest_first = sorted(shown, key=lambda name: shown[name], reverse=True)
+    assert cells == [(name, f"{shown[name]:.3f}") for name in highest_first]
     assert "Figure 2" in found
     comparison = tmp_path / "comparison.json"
     write(comparison, json.loads(comparison.read_text()) | {"best": {"k": 1}})
@@ -126,13 +131,13 @@ def test_a_reproduction_has_intervals_the_band_and_notes(tmp_path: Path) -> None
     write(tmp_path / "results.json", made_results(FEMALE))
     page = write_page(tmp_path)
     found, text = headings(page), page.read_text()
-    assert [*found[:3], *found[-2:]] == [
-        "Result",
-        "In short",
-        "Table 1",
-        "To get it again",
-        "Notes",
+    assert found[:3] == ["Result", "In short", "Table 1"]
+    assert found[-6:] == [
+        *("Time by stage", "Configuration", "Versions", "Each seed&#39;s page"),
+        *("To get it again", "Notes"),
     ]
+    assert "distcel report runs/digits-quick-seed1 --open" in text
+    assert '<th scope="row">figure 2</th><td>24.0</td>' in text  # of both seeds
     assert "Over 2 seeds, e2e-CEL classifies 75.00 [75.00, 75.00] %" in text
     assert '"fill":"toself"' in text
     assert "<em>Level</em>" in text
@@ -169,3 +174,35 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
     assert needed <= width  # nothing but a table scrolls sideways
     assert back == ("rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)")
     assert title == "digits, preset quick, m = 7, seed 0 - distcel"
+
+
+# Elements that the Tab key stops at, in their order, but for what a closed disclosure holds.
+_STOPS = """[...document.querySelectorAll("a[href], summary, [tabindex]")].filter(
+  (element) => !element.closest("details:not([open]) > :not(summary)"))"""
+_FOCUSED = """(() => {
+  const element = document.activeElement, place = element.getBoundingClientRect();
+  const ring = getComputedStyle(element);
+  const seen = place.bottom > 0 && place.top < innerHeight && place.right > 0 && place.left >= 0;
+  const outlined = ring.outlineStyle !== "none" && parseFloat(ring.outlineWidth) >= 2;
+  return [%s.indexOf(element), seen && outlined && element.matches(":focus-visible")];
+})()"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_every_table_link_and_disclosure_is_reached_and_opened_by_keyboard(tmp_path: Path) -> None:
+    page = write_page(launch_folder(tmp_path / "run", n_trials=4, compared=True))
+    text = page.read_text()
+    expected = 1 + len(headings(page))  # the link that skips the list of sections, and the list
+    expected += len(re.findall("<summary>|<pre ", text))
+    closed = re.findall(r"<details>.*?</details>", text, re.DOTALL)
+    expected += text.count('class="scroll') - sum(one.count('class="scroll') for one in closed)
+    steps = [step for _ in range(expected) for step in (Key("Tab"), _FOCUSED % _STOPS)]
+    opened = "document.querySelectorAll('details[open]').length"
+    to_disclosure = "document.querySelector('details > summary').focus()"
+    inside = "document.activeElement.closest('details > div') !== null"
+    ends: list[str | Key] = [to_disclosure, Key("Enter"), opened, Key("Tab"), inside]
+    found = visit(page, [f"{_STOPS}.length", *steps, *ends], tmp_path / "browser")
+    n_stops, *reached = found.answers
+    assert n_stops == expected
+    assert reached[:expected] == [[i, True] for i in range(expected)]
+    assert reached[expected:] == [None, 1, True]

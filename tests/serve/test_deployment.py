@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
+import distcel
 from distcel.cli.main import main
 from distcel.serve.answers import answers
 from distcel.serve.saved import load_ensemble
@@ -23,7 +24,6 @@ from tests import made_data as data
 from tests.conftest import ENSEMBLE_PARAMS, NAMES, save_untrained
 
 _COMMAND = "import sys; from distcel.cli.main import main; sys.exit(main(sys.argv[1:]))"
-_NEEDS_SERVE = "the extra [serve] is not installed"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,6 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(run_dir: Path) -> Iterator[str]:
     """Where the ensemble is served; the process is then asked to end, and does."""
-    pytest.importorskip("grpc_reflection", reason=_NEEDS_SERVE)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", _COMMAND, "serve", str(run_dir), "--port", str(port)]
@@ -98,6 +97,13 @@ def test_what_is_no_image_is_refused_with_the_rule(url: str) -> None:
 def test_health_is_what_is_served(url: str) -> None:
     what = {"class_names": list(NAMES), "image_shape": [3, 16, 16], "n_learners": 6, "k": 2}
     assert answer(f"{url}/health") == (200, {"status": "ok", **what})
+
+
+def test_the_requests_are_described(url: str) -> None:
+    _, described = answer(f"{url}/openapi.json")
+    assert described["info"] == {"title": "distcel", "version": distcel.__version__}
+    body = described["paths"]["/predict"]["post"]["requestBody"]
+    assert list(body["content"]) == ["application/octet-stream"]  # a file can be chosen on the page
 
 
 def test_bad_flags_are_one_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,33 @@ def test_a_loaded_ensemble_votes_like_the_one_on_cached_predictions(
     torch.testing.assert_close(loaded(batch), expected)
 
 
+@pytest.mark.parametrize("vote", ["sum", "learned"])
+def test_a_pruned_ensemble_differs_only_where_a_learner_is_missing(
+    vote: VoteName, tmp_path: Path
+) -> None:
+    params, kept, dropped = replace(ENSEMBLE_PARAMS, vote=vote), [0, 2, 4, 5], [1, 3]
+    whole = load_ensemble(save_untrained(tmp_path / "whole", params))
+    pruned = load_ensemble(save_untrained(tmp_path / "pruned", params, kept=kept))
+    assert pruned.learner_names == tuple(LEARNERS[i] for i in kept)
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("whole/learners/*")}
+    for i in dropped:
+        del files[f"{i:04d}.safetensors"]
+    assert files == {path.name: path.read_bytes() for path in tmp_path.glob("pruned/learners/*")}
+
+    whole.smart.selection_net = pruned.smart.selection_net = Scores()
+    mask = whole.selected(images(15))
+    is_same = ~mask[:, dropped].any(1)
+    assert 5 < is_same.sum() < 40
+    same, others = images(15)[is_same], images(15)[~is_same]
+    np.testing.assert_array_equal(pruned.selected(same), mask[is_same][:, kept])
+    np.testing.assert_array_equal(pruned.predict_proba(same), whole.predict_proba(same))
+    assert pruned.explain(same) == whole.explain(same)
+    best = np.argsort(-Scores()(torch.from_numpy(others)).numpy()[:, kept], axis=1)[:, :2]
+    assert [np.flatnonzero(row).tolist() for row in pruned.selected(others)] == np.sort(
+        best
+    ).tolist()
+
+
 def test_the_temperature_divides_the_logits_and_changes_no_prediction(tmp_path: Path) -> None:
     plain, tempered = (
         load_ensemble(save_untrained(tmp_path / f"{temperature}", ENSEMBLE_PARAMS, temperature))
