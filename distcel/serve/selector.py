@@ -35,6 +35,7 @@ class Selector:
     """Chooses which of N predictors to ask for a sample, and combines what they answer.
 
     Attributes:
+        smart: the selection net and the vote, as a module.
         names: the N predictors, those first that are always asked.
         class_names: the C classes.
         raised: the predictors whose confidences were raised in training, as docs/your-own.md has
@@ -53,7 +54,7 @@ class Selector:
         temperature: float,
         raised: tuple[str, ...] = (),
     ) -> None:
-        self._smart, self._temperature = smart.eval(), temperature
+        self.smart, self._temperature = smart.eval(), temperature
         self.names, self.class_names, self.raised = names, class_names, raised
         self.prices = smart.prices if isinstance(smart, PricedEnsemble) else None
         n_always = self.prices.n_always if self.prices else 0
@@ -72,7 +73,7 @@ class Selector:
         Raises:
             InvalidInputError: a shape is another one.
         """
-        parts = [self._smart.select(*batch) for batch in self._batches(answers, features)]
+        parts = [self.smart.select(*batch) for batch in self._batches(answers, features)]
         return torch.cat(parts).bool().numpy()
 
     def to_ask(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
@@ -90,7 +91,7 @@ class Selector:
 
         The answers of predictors that are not selected change nothing.
         """
-        parts = [self._smart(*batch) for batch in self._batches(answers, features)]
+        parts = [self.smart(*batch) for batch in self._batches(answers, features)]
         probs: NDArray[np.float32] = (torch.cat(parts) / self._temperature).softmax(-1).numpy()
         return probs
 

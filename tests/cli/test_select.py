@@ -53,6 +53,8 @@ def test_the_report_names_predictors_and_prices(run_dir: Path) -> None:
         "Accuracy over price",
         "| sure ",
         "Who is asked",
+        "| shuffled  ",
+        "Shuffled is the vote",
     ):
         assert text in report
     assert "Table 1" not in report
