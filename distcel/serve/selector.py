@@ -129,9 +129,11 @@ class Selector:
     def _inputs(self, probs_BNC: NDArray[np.float32], features: Any) -> NDArray[Any]:
         n, shape = len(probs_BNC), self.input_shape
         rule = f"features of shape ({n}, {', '.join(map(str, shape))})"
-        if features is None:
-            require(shape == (0,), rule, None, "give what the selection net was trained on")
+        if shape == (0,):
+            alone = "no features: this selection net sees the answers alone"
+            require(features is None, alone, "some", "leave them out")
             features = np.empty((n, 0))
+        require(features is not None, rule, None, "give what the selection net was trained on")
         dtype = np.float32 if len(shape) == 1 else np.uint8
         seen = _numbers("features", features, dtype)
         require(seen.shape == (n, *shape), rule, seen.shape, "give as many as it was trained on")

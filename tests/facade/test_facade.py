@@ -196,6 +196,13 @@ def test_arrays_are_fitted_continued_by_their_content_and_needed_by_a_comparison
     loaded = distcel.load_run(run.run_dir, experiment)
     with pytest.raises(distcel.InvalidInputError, match="the images that fit had, as X"):
         distcel.compare(loaded, executor="inline")
+    facts = (run.run_dir / "run.json").read_text()
+    named = [("ant", "bee", "cow")[label] for label in labels]
+    with pytest.raises(distcel.InvalidInputError, match="'others': give the same, or call fit"):
+        distcel.compare(loaded, X=images + 1, y=named, executor="inline")
+    assert (run.run_dir / "run.json").read_text() == facts
+    every = distcel.compare(loaded, X=images, y=named, executor="inline")
+    assert {"e2e-CEL", "logistic stacking", "constant control"} <= set(every.index)
 
 
 def test_images_and_a_named_data_set_exclude_each_other(tmp_path: Path) -> None:
