@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -118,6 +119,12 @@ def test_a_comparison_has_every_rule_until_the_run_chooses_otherwise(run: distce
     comparison = json.loads(path.read_text())
     path.write_text(json.dumps(comparison | {"best": {**comparison["best"], "k": 1}}))
     assert list(run.leaderboard().index) == few
+
+
+def test_the_multiply_adds_of_an_ensemble_are_those_that_its_run_counts(run: distcel.Run) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 16, 16), dtype=np.uint8)
+    counted = run.results["rules"]["e2e_cel"]["multiply_adds"]
+    assert distcel.multiply_adds_of([run.ensemble], images) == [counted]
 
 
 def test_a_run_whose_trials_went_on_is_not_compared(run: distcel.Run) -> None:
