@@ -247,7 +247,7 @@ def read_array(path: Path, truth: Truth) -> Predictors:
     n_samples, n_classes = len(truth.ids), len(truth.class_names)
     fits = array.ndim == 3 and (array.shape[0], array.shape[2]) == (n_samples, n_classes)
     shape = f"({n_samples}, predictors, {n_classes})"
-    rule = f"an array of shape {shape} for {str(truth.path)!r} in {str(path)!r}"
+    rule = f"an array of shape {shape} in {str(path)!r}"
     remedy = "give a sample's rows in the order of the truth, and the classes sorted"
     require(fits, rule, array.shape, remedy)
     n = array.shape[1]

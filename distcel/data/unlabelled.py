@@ -20,6 +20,7 @@ from distcel.experiment.errors import invalid, require
 
 
 def read_unlabelled(
+    run: Path,
     predictions: Path,
     names: Sequence[str],
     class_names: Sequence[str],
@@ -30,6 +31,7 @@ def read_unlabelled(
     """Read what these predictors answered, and what a selection net sees beside it.
 
     Args:
+        run: whose selection net the answers are for; errors name it.
         predictions: a folder with a table a predictor, or an array of shape (S, N, C), whose
             samples have their numbers from 0 as ids; a predictor that is missing has no answers.
         names: the N predictors.
@@ -55,7 +57,7 @@ def read_unlabelled(
         raise invalid("answers to at least one sample", f"none in {str(predictions)!r}", "add some")
     sample_ids, labels_S = pa.array(ids, pa.string()), np.zeros(len(ids), np.int64)
     numeric = are_numbers(class_names)
-    truth = Truth(predictions, sample_ids, tuple(class_names), labels_S, numeric, None)
+    truth = Truth(run, sample_ids, tuple(class_names), labels_S, numeric, None)
     read = read_array(paths[0], truth) if is_array else read_files(paths, truth, raised)
     _require_known(read.names, names)
     probs_SNC = np.zeros((len(ids), len(names), len(class_names)), np.float32)
