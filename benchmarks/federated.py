@@ -1,6 +1,7 @@
 """Federated clients whose learners a server selects: accuracy over the server's share of labels.
 
     python -m benchmarks.federated --data-dir DIR --run-dir RUN [--alphas 0.1 1] [--shares 0.01]
+        [--figure FILE.svg]
 
 CIFAR-10's training samples are divided among 20 clients by Dirichlet(alpha); each trains one
 network on its own. The server has labels for a share of the training samples, which no client has;
@@ -14,11 +15,13 @@ in its comparison; nothing is chosen by it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import distcel
@@ -44,6 +47,9 @@ RULES = (
     "single_network",
     "oracle",
 )
+IN_FIGURE = tuple(key for key in RULES if key not in ("oracle", "brief_single_network"))
+
+Means = dict[tuple[float, float], dict[str, float]]  # accuracy on test in %, by alpha and share
 
 
 def federated(alpha: float, share: float) -> Experiment:
@@ -88,21 +94,38 @@ def accuracies(
     return {key: 100 * rules[key]["accuracy"] for key in RULES if key in rules}
 
 
-def report(
-    data_dir: Path, folder: Path, alphas: list[float], shares: list[float], n_seeds: int
-) -> str:
+def report(means: Means) -> str:
     """The table, as Markdown: a row for each alpha and share."""
-    rows = []
-    for alpha in alphas:
-        for share in shares:
-            runs = [accuracies(data_dir, folder, alpha, share, seed) for seed in range(n_seeds)]
-            means = [
-                sum(run[key] for run in runs) / n_seeds if key in runs[0] else math.nan
-                for key in RULES
-            ]
-            rows.append([f"{alpha:g}", f"{share:.1%}", *(f"{mean:.2f}" for mean in means)])
-            print(rows[-1], flush=True)
+    rows = [
+        [f"{alpha:g}", f"{share:.1%}", *(f"{of.get(key, math.nan):.2f}" for key in RULES)]
+        for (alpha, share), of in means.items()
+    ]
     return table(["alpha", "labels", *RULES], rows)
+
+
+def draw(means: Means, file: Path) -> None:
+    """Accuracy over the share of labels, a panel for each alpha, a line for each rule."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "federated"  # the same picture gives the same file
+    from matplotlib import pyplot
+
+    alphas = list(dict.fromkeys(alpha for alpha, _ in means))
+    width = 2.6 * len(alphas)
+    figure, panels = pyplot.subplots(
+        1, len(alphas), sharey=True, squeeze=False, figsize=(width, 4), layout="constrained"
+    )
+    for alpha, axes in zip(alphas, panels[0], strict=True):
+        shares = [share for at, share in means if at == alpha]
+        for key in IN_FIGURE:
+            heights = [means[alpha, share].get(key, math.nan) for share in shares]
+            axes.plot([100 * share for share in shares], heights, marker="o", ms=3, label=key)
+        axes.set(title=f"alpha = {alpha:g}", xscale="log", xlabel="server's labels, %")
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel("accuracy on test, %")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(file, metadata={"Date": None})
 
 
 def main() -> None:
@@ -112,11 +135,22 @@ def main() -> None:
     flags.add_argument("--run-dir", type=Path, required=True)
     flags.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     flags.add_argument("--shares", type=float, nargs="+", default=SHARES)
+    flags.add_argument("--figure", type=Path, help="an SVG file")
     flags.add_argument("--seeds", type=int, default=3)
     chosen = flags.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("distcel").setLevel(logging.INFO)
-    print(report(chosen.data_dir, chosen.run_dir, chosen.alphas, chosen.shares, chosen.seeds))
+    means: Means = {}
+    for alpha, share in itertools.product(chosen.alphas, chosen.shares):
+        runs = [
+            accuracies(chosen.data_dir, chosen.run_dir, alpha, share, seed)
+            for seed in range(chosen.seeds)
+        ]
+        means[alpha, share] = {key: fmean(run[key] for run in runs) for key in runs[0]}
+        print(alpha, share, means[alpha, share], flush=True)
+    print(report(means))
+    if chosen.figure:
+        draw(means, chosen.figure)
 
 
 if __name__ == "__main__":

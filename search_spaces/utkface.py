@@ -58,5 +58,19 @@ PRESETS = {
         "ResNet18 from ImageNet; 48x48 pixels, not 200x200; base learners for 4 epochs, not 10; "
         "selection net by Adam with OneCycleLR and flips for 8, not by Adadelta for 10.",
     ),
+    "half_day": replace(
+        _PAPER,
+        image_size=96,
+        architecture=Architecture("efficientnet_lite0"),
+        num_samples=4,
+        k="any",
+        learner_recipe=Recipe("adam", 0.001, 6, 64, "one_cycle", augmentation="flip_crop"),
+        selector_recipe=Recipe("adam", 0.001, 6, 64, "one_cycle", augmentation="flip_crop"),
+        space=selection_space(0.0003, 0.003),
+        first_trial=replace(_PAPER.first_trial, m=1, lr=0.001, gradient="exact"),
+        note="Preset half_day: an EfficientNet-Lite0 from ImageNet, not a ResNet18; 96x96 pixels, "
+        "not 200x200; base learners and selection net by Adam with OneCycleLR, flips and crops for "
+        "6 epochs, not by Adadelta for 10.",
+    ),
     "paper": _PAPER,
 }

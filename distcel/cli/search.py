@@ -95,9 +95,10 @@ def add_search_flags(flags: argparse.ArgumentParser) -> None:
     )
     add(
         "--imagenet-weights",
-        default="torchvision",
+        default="published",
         metavar="FROM",
-        help="of ResNet18: torchvision, a file, or none for random weights (torchvision)",
+        help="of ResNet18 and EfficientNet-Lite0: published, a file, or none for random weights "
+        "(published)",
     )
 
 

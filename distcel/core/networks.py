@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from distcel.core import families
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import invalid, require
-
-# Of the ImageNet training set, in [0, 1], as torchvision's weights expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):
@@ -90,7 +84,7 @@ class NetworkPlan:
         mean: mean of each channel over the train split, or ImageNet's, in [0, 1]; or of each
             number.
         std: standard deviation of each channel or number, likewise.
-        imagenet_weights: state dict of torchvision's resnet18 to start from, or None.
+        imagenet_weights: state dict to start from, or None.
     """
 
     architecture: Architecture | OwnArchitecture
@@ -146,13 +140,17 @@ class NetworkPlan:
         if own.family == "mlp":
             rule = "numbers for the architecture mlp"
             require(numbers, rule, f"images of shape {self.image_shape}", "choose another one")
-            return _mlp(own.channels, self.image_shape[0], n_outputs, seed)
+            return families.mlp(own.channels, self.image_shape[0], n_outputs, seed)
         require(not numbers, rule, f"numbers of shape {self.image_shape}", "choose mlp")
         if own.family == "lenet":
-            return _lenet(own.channels, self.image_shape, n_outputs)
+            return families.lenet(own.channels, self.image_shape, n_outputs)
         if own.family == "resnet9":
-            return _resnet9(own.channels, self.image_shape, n_outputs)
-        return _resnet18(self.image_shape, n_outputs, self.imagenet_weights)
+            return families.resnet9(own.channels, self.image_shape, n_outputs)
+        pretrained = {
+            "resnet18": families.resnet18,
+            "efficientnet_lite0": families.efficientnet_lite0,
+        }
+        return pretrained[own.family](self.image_shape, n_outputs, self.imagenet_weights)
 
 
 def _fitting(body: nn.Module, image_shape: tuple[int, ...], n_outputs: int, name: str) -> nn.Module:
@@ -168,153 +166,3 @@ def _fitting(body: nn.Module, image_shape: tuple[int, ...], n_outputs: int, name
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     require(shape == (2, n_outputs), rule, shape, "correct the function")
     return body
-
-
-def _lenet(channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    """Two 5x5 convolutions and three linear layers: the paper's MNIST and CIFAR-10 learner."""
-    first, second = channels
-    depth, *sides = image_shape
-    height, width = (((side - 4) // 2 - 4) // 2 for side in sides)
-    require(
-        min(height, width) >= 1, "image sides >= 16 for lenet", sides, "set a larger image_size"
-    )
-    return nn.Sequential(
-        nn.Conv2d(depth, first, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(first, second, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(second * height * width, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, n_outputs),
-    )
-
-
-class _Residual(nn.Module):
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.layers(x)
-        return out
-
-
-def _convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Module:
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    ]
-    if pool:
-        layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
-
-
-def _resnet9(channels: tuple[int, ...], image_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    """Eight 3x3 convolutions with batch norm and one linear layer: the paper's FER2013 learner.
-
-    Widths (64, 128, 256, 512) give its 64, 128, 128, 128, 256, 512, 512, 512.
-    """
-    depth, *sides = image_shape
-    require(min(sides) >= 8, "image sides >= 8 for resnet9", sides, "set a larger image_size")
-    first, second, third, fourth = channels
-    return nn.Sequential(
-        _convolution(depth, first),
-        _convolution(first, second, pool=True),
-        _Residual(_convolution(second, second), _convolution(second, second)),
-        _convolution(second, third, pool=True),
-        _convolution(third, fourth, pool=True),
-        _Residual(_convolution(fourth, fourth), _convolution(fourth, fourth)),
-        nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(),
-        nn.Linear(fourth, n_outputs),
-    )
-
-
-def _resnet18(
-    image_shape: tuple[int, ...], n_outputs: int, weights: dict[str, Tensor] | None
-) -> nn.Module:
-    """Torchvision's ResNet18, the paper's UTKFace learner; its last layer is always untrained."""
-    from torchvision.models import resnet18
-
-    require(image_shape[0] == 3, "3 channels for resnet18", image_shape[0], "give colour images")
-    network: nn.Module = resnet18(num_classes=n_outputs)
-    if weights is not None:
-        own = network.state_dict()
-        given = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-        fits = {name: tuple(v.shape) for name, v in given.items()} == {
-            name: tuple(v.shape) for name, v in own.items() if not name.startswith("fc.")
-        }
-        remedy = "give a file saved from torchvision's resnet18"
-        require(fits, "the weights of torchvision's resnet18", sorted(weights)[:3], remedy)
-        network.load_state_dict(given, strict=False)
-    return network
-
-
-class _SeededDropout(nn.Module):
-    """Dropout whose draws come from its own seed, not from torch's own generator."""
-
-    def __init__(self, share: float, seed: int) -> None:
-        super().__init__()
-        self.share, self.generator = share, torch.Generator().manual_seed(seed)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        kept = torch.rand(x.shape, generator=self.generator).to(x.device) >= self.share
-        return x * kept / (1 - self.share)
-
-
-def _mlp(widths: tuple[int, ...], n_inputs: int, n_outputs: int, seed: int) -> nn.Module:
-    """Two hidden layers with layer norm and dropout, for numbers in place of images."""
-    layers: list[nn.Module] = []
-    for i, (inputs, outputs) in enumerate(zip((n_inputs, *widths), widths, strict=False)):
-        layers += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()]
-        layers.append(_SeededDropout(0.1, seed + i))
-    return nn.Sequential(*layers, nn.Linear(widths[-1], n_outputs))
-
-
-def imagenet_weights(source: str) -> dict[str, Tensor] | None:
-    """ResNet18's ImageNet weights.
-
-    Args:
-        source: `torchvision` (its cache, or else a download), `none`, or a file of a state dict,
-            safetensors or what torch.save wrote.
-
-    Raises:
-        InvalidInputError: the weights cannot be loaded.
-    """
-    if source == "none":
-        return None
-    weights: Any
-    try:
-        if source == "torchvision":
-            from torchvision.models import ResNet18_Weights
-
-            weights = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(
-                progress=False, check_hash=True, weights_only=True
-            )
-        elif source.endswith(".safetensors"):
-            weights = load_file(source)
-        else:
-            weights = torch.load(source, map_location="cpu", weights_only=True)
-        if not all(isinstance(value, Tensor) for value in dict(weights).values()):
-            raise ValueError("it is not a state dict")
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        EOFError,
-        SafetensorError,
-        UnpicklingError,
-    ) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        remedy = "give --imagenet-weights FILE, or --imagenet-weights none for random ones"
-        raise invalid("ImageNet weights of ResNet18", f"{source!r} ({reason})", remedy) from None
-    return dict(weights)

@@ -13,15 +13,16 @@ from distcel.experiment.errors import require, require_count
 class Architecture:
     """A network's family and the widths of its convolutions or hidden layers.
 
-    `lenet` takes two widths, `resnet9` four; `resnet18` is torchvision's and takes none. `mlp`,
-    for numbers in place of images, takes two.
+    `lenet` takes two widths, `resnet9` four; `resnet18`, torchvision's, and `efficientnet_lite0`,
+    which the extra `efficientnet` installs, take none. `mlp`, for numbers in place of images, takes
+    two.
     """
 
-    family: Literal["lenet", "resnet9", "resnet18", "mlp"]
+    family: Literal["lenet", "resnet9", "resnet18", "efficientnet_lite0", "mlp"]
     channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0, "mlp": 2}
+        widths = {"lenet": 2, "resnet9": 4, "resnet18": 0, "efficientnet_lite0": 0, "mlp": 2}
         known = isinstance(self.family, str) and self.family in widths
         require(known, f"family in {sorted(widths)}", self.family, "choose one")
         count = widths[self.family]

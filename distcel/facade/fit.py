@@ -43,7 +43,7 @@ def fit(
     time_budget: float | None = None,
     fixed: Mapping[str, Any] | None = None,
     selector_split: SelectorSplit = "train",
-    imagenet_weights: str = "torchvision",
+    imagenet_weights: str = "published",
     mlflow_uri: str | None = None,
     register: str | None = None,
     workers: Workers | None = None,
@@ -72,7 +72,7 @@ def fit(
         selector_split: what the selection net is trained on: `train`, which the base learners have
             seen; `holdout`, a fifth of it kept from them; or `crossfit`, all of it, each third
             predicted by copies of the base learners that have not seen it.
-        imagenet_weights: weights of a ResNet18: `torchvision`, a file, or `none` for random ones.
+        imagenet_weights: of a ResNet18 or EfficientNet-Lite0: `published`, a file, or `none`.
         mlflow_uri: tracking server or database, without a password; None is MLFLOW_TRACKING_URI or
             else `mlflow.db` beside the run directory, `none` logs to no tracker.
         register: name under which the ensemble is registered in MLflow's model registry, as a new

@@ -200,7 +200,7 @@ def commands(results: Results, details: Results) -> list[str]:
     words += ["--seed", str(results["seed"]), "--num-samples", str(details["num_samples"])]
     if results["selector_split"] != "train":
         words += ["--selector-split", results["selector_split"]]
-    if details["imagenet_weights"] != "torchvision":
+    if details["imagenet_weights"] != "published":
         words += ["--imagenet-weights", details["imagenet_weights"]]
     for name, value in results["fixed"].items():
         words += ["--fix", f"{name}={value}"]

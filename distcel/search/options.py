@@ -42,7 +42,7 @@ class Options:
         time_budget: seconds for the search; None sets no limit.
         mlflow_uri: absolute tracking URI; `none` for no tracking.
         register: name under which MLflow's model registry gets the ensemble; None registers none.
-        imagenet_weights: initial weights of a ResNet18, as `networks.imagenet_weights` takes them.
+        imagenet_weights: initial weights, as `pretrained.imagenet_weights` takes them.
         fixed: hyperparameters that are not searched, with their values.
         selector_split: what the selection net, and whatever else is fitted on train, is trained on.
         images: the data set where it is in memory, in place of `data_dir`.
@@ -55,7 +55,7 @@ class Options:
     num_samples: int | None
     time_budget: float | None
     mlflow_uri: str
-    imagenet_weights: str = "torchvision"
+    imagenet_weights: str = "published"
     fixed: Mapping[str, Any] = field(default_factory=dict)
     selector_split: SelectorSplit = "train"
     register: str | None = None
@@ -77,7 +77,7 @@ def choose(
     time_budget: float | None = None,
     fixed: Mapping[str, Any] | None = None,
     selector_split: SelectorSplit = "train",
-    imagenet_weights: str = "torchvision",
+    imagenet_weights: str = "published",
     mlflow_uri: str | None = None,
     register: str | None = None,
 ) -> tuple[Experiment, Options]:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from optuna.distributions import distribution_to_json
 
-from distcel.core.networks import IMAGENET_MEAN, IMAGENET_STD, NetworkPlan, imagenet_weights
+from distcel.core.networks import NetworkPlan
+from distcel.core.pretrained import STANDARDISATION, imagenet_weights
 from distcel.data.answers import Answers
 from distcel.data.splits import Split, Splits, load_splits
 from distcel.data.subsets import Fold, digest_without, held_out_parts, hold_out, specs_of
@@ -248,10 +249,11 @@ def _search_settings(experiment: Experiment, options: Options, n_learners: int) 
 
 def _network_plan(experiment: Experiment, options: Options, splits: Splits) -> NetworkPlan:
     architecture, image_shape = experiment.network, splits.image_shape
-    if isinstance(architecture, Architecture) and architecture.family == "resnet18":
-        weights = imagenet_weights(options.imagenet_weights)
+    if isinstance(architecture, Architecture) and architecture.family in STANDARDISATION:
+        weights = imagenet_weights(architecture.family, options.imagenet_weights)
         if weights is not None:
-            return NetworkPlan(architecture, image_shape, IMAGENET_MEAN, IMAGENET_STD, weights)
+            mean, std = STANDARDISATION[architecture.family]
+            return NetworkPlan(architecture, image_shape, mean, std, weights)
     return NetworkPlan(architecture, image_shape, *splits.channel_statistics())
 
 

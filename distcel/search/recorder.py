@@ -48,7 +48,7 @@ class Recorder(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial as running, without epochs from before its worker was lost."""
-        number = self._number(trials, trial)
+        number = self.number(trials, trial)
         self.begun.add(number)
         with _not_swallowed():
             self.store.begin(number, SelectionParams.from_dict(trial.config))
@@ -57,7 +57,7 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Record an epoch, or the reason of a trial that diverged."""
-        number, outcome = self._number(trials, trial), result[OUTCOME]
+        number, outcome = self.number(trials, trial), result[OUTCOME]
         if isinstance(outcome, Failed):
             with _not_swallowed():
                 self.store.fail(number, outcome.reason)
@@ -66,14 +66,18 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial as complete."""
-        number = self._number(trials, trial)
+        number = self.number(trials, trial)
         if self.store[number].state == "RUNNING":
             with _not_swallowed():
                 self.store.complete(number)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Say that Tune begins the trial again, which it does once."""
+        logger.warning("trial %d: worker lost, it begins again", self.number(trials, trial))
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial's failure, unless it was caused by the loss of its worker."""
-        number, error = self._number(trials, trial), _last_error(trial)
+        number, error = self.number(trials, trial), _last_error(trial)
         not_its_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
         with _not_swallowed():
             if number not in self.store:
@@ -85,7 +89,8 @@ class Recorder(tune.Callback):
         self.lost_a_trial = True
         logger.warning("trial %d: worker lost, it begins again", number)
 
-    def _number(self, trials: list[Any], trial: Any) -> int:
+    def number(self, trials: list[Any], trial: Any) -> int:
+        """The number of the trial's record."""
         for known in trials:  # Tune moves a trial that it retries to the end of the list
             if known.trial_id not in self.numbers:
                 self.numbers[known.trial_id] = next(self.in_order)

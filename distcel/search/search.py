@@ -23,6 +23,7 @@ from distcel.execute.jobs import Executor
 from distcel.execute.progress import SearchBegan, with_event
 from distcel.experiment.errors import RunFailedError
 from distcel.experiment.types import SelectionParams
+from distcel.search.study import quiet_optuna
 from distcel.search.trials import TrialRecord, TrialStore
 
 logger = logging.getLogger(__name__)
@@ -119,8 +120,7 @@ def new_sampler(settings: SearchSettings, store: TrialStore) -> optuna.samplers.
 
     Its seed depends on the number of trials: the same seed would repeat the first launch's points.
     """
-    # The GP sampler would warn that greenlet is missing, which only makes it faster.
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quiet_optuna()
     seed = settings.seed + 1000 * (len(store.snapshot()) - 1)
     # A GP's proposal takes longer with every trial, and meanwhile no result is read.
     if settings.num_samples > _MOST_TRIALS_OF_GP:

@@ -16,6 +16,11 @@ STATES = {
 }
 
 
+def quiet_optuna() -> None:
+    """Let Optuna log errors alone: it names each new study, and warns that greenlet is missing."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
 def study_of(
     trials: Sequence[Mapping[str, Any]],
     space: Mapping[str, BaseDistribution],
@@ -28,7 +33,7 @@ def study_of(
         space: the distribution of each hyperparameter.
         sampler: proposes further points; None is Optuna's own.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet_optuna()
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for trial in trials:
         study.add_trial(frozen_trial(trial, space))

@@ -26,6 +26,7 @@ from distcel.experiment.types import SelectionParams
 from distcel.search.ray_patch import memory_kills_are_actor_errors
 from distcel.search.recorder import OUTCOME, WORKER, NotKeptError, Recorder
 from distcel.search.search import SearchSettings, new_sampler
+from distcel.search.silence import Silence
 from distcel.search.trials import TrialStore, first_params
 from distcel.storage.provenance import describe_worker, library_versions, require_versions
 from distcel.train.selection import SelectionTraining, TrainingTask
@@ -64,8 +65,10 @@ def _tune_settings() -> Iterator[None]:
     # Tune logs a traceback when it cannot copy its own state, which is never read again. A full
     # disk is reported once, by the record that could not be written.
     tunes_state = logging.getLogger("ray.tune.execution.experiment_state")
+    tunes_errors = logging.getLogger("ray.tune.execution.tune_controller")
     level = tunes_state.level
     tunes_state.setLevel(logging.CRITICAL)
+    tunes_errors.addFilter(_is_no_lost_worker)
     try:
         with environment(
             RAY_AIR_NEW_OUTPUT="0",
@@ -75,6 +78,13 @@ def _tune_settings() -> Iterator[None]:
             yield
     finally:
         tunes_state.setLevel(level)
+        tunes_errors.removeFilter(_is_no_lost_worker)
+
+
+def _is_no_lost_worker(record: logging.LogRecord) -> bool:
+    """Whether it is worth Tune's traceback; the recorder has a line for a lost worker."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return not isinstance(error, ray.exceptions.RayActorError)
 
 
 def _tuner(
@@ -104,7 +114,7 @@ def _tuner(
         run_config=tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent.resolve()),
-            callbacks=[recorder],
+            callbacks=[recorder, Silence(recorder, executor)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=1),
             verbose=0,

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from distcel.search.study import STATES, frozen_trial
+from distcel.search.study import STATES, frozen_trial, quiet_optuna
 from distcel.search.trials import TrialRecord
 from distcel.tracking.records import Outcome
 
@@ -35,7 +34,7 @@ class StudyFile:
         self.title, self.space = title, space
         for old in (path, path.with_name(f"{path.name}.lock")):  # the lock of a killed launch
             old.unlink(missing_ok=True)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        quiet_optuna()
         self.storage = JournalStorage(JournalFileBackend(str(path)))
         self._begin()
 

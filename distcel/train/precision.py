@@ -45,7 +45,7 @@ def choose_precision(
     """
     if hardware is None or isinstance(architecture, OwnArchitecture):
         return "float32"
-    wide = architecture.family == "resnet18" or max(architecture.channels) >= _WIDE
+    wide = architecture.family == "resnet18" or max(architecture.channels, default=0) >= _WIDE
     return "bfloat16" if wide else "float32"
 
 

@@ -25,7 +25,7 @@ DEFAULTS = {
     "time_budget": None,
     "fixed": {},
     "selector_split": "train",
-    "imagenet_weights": "torchvision",
+    "imagenet_weights": "published",
     "mlflow_uri": None,
     "register": None,
 }

@@ -1,4 +1,5 @@
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18
 
-from distcel.core.networks import NetworkPlan, imagenet_weights
+from distcel.core.networks import NetworkPlan
+from distcel.core.pretrained import STANDARDISATION, imagenet_weights
 from distcel.experiment.architecture import Architecture, OwnArchitecture
 from distcel.experiment.errors import InvalidInputError
 
@@ -79,7 +81,7 @@ def test_resnet18_starts_from_a_file_but_for_its_last_layer(suffix: str, tmp_pat
     else:
         save_file(state, path)
     given = plan(Architecture("resnet18"))
-    weights = imagenet_weights(str(path))
+    weights = imagenet_weights("resnet18", str(path))
     network = NetworkPlan(given.architecture, given.image_shape, given.mean, given.std, weights)
     built = network.build(5, seed=0).body.state_dict()
     assert torch.equal(built["layer3.0.conv1.weight"], state["layer3.0.conv1.weight"])
@@ -104,7 +106,7 @@ def test_unusable_weights_name_the_flag_for_random_ones(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InvalidInputError, match="--imagenet-weights none") as caught:
-        imagenet_weights(str(path))
+        imagenet_weights("resnet18", str(path))
     assert "\n" not in str(caught.value)
 
 
@@ -115,8 +117,32 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(InvalidInputError, match="ImageNet weights"):
-        imagenet_weights(str(tmp_path / "evil.pth"))
+        imagenet_weights("resnet18", str(tmp_path / "evil.pth"))
     assert not (tmp_path / "ran").exists()
+
+
+def test_efficientnet_lite0_starts_from_its_package_but_for_its_last_layer() -> None:
+    given = plan(Architecture("efficientnet_lite0"))
+    weights = imagenet_weights("efficientnet_lite0", "published")
+    assert weights is not None
+    built = replace(given, imagenet_weights=weights).build(5, seed=0)
+    state = built.body.state_dict()
+    assert all(state[name].equal(value) for name, value in weights.items() if name[:3] != "_fc")
+    assert state["_fc.weight"].shape == (5, 1280)
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    before = torch.get_rng_state()
+    built.train()(images).sum().backward()
+    assert torch.get_rng_state().equal(before)  # or a training could not continue with its draws
+    with pytest.raises(InvalidInputError, match="weights of efficientnet-lite-pytorch's"):
+        replace(given, imagenet_weights={"conv.weight": torch.zeros(1)}).build(5, seed=0)
+    assert STANDARDISATION["efficientnet_lite0"][0][0] * 255 == pytest.approx(127)
+
+
+def test_an_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'distcel\[efficientnet\]'"):
+        plan(Architecture("efficientnet_lite0")).build(5, seed=0)
 
 
 def test_weights_of_another_network_are_refused() -> None:
@@ -125,7 +151,7 @@ def test_weights_of_another_network_are_refused() -> None:
     network = NetworkPlan(given.architecture, given.image_shape, given.mean, given.std, weights)
     with pytest.raises(InvalidInputError, match="weights of torchvision's resnet18"):
         network.build(5, seed=0)
-    assert imagenet_weights("none") is None
+    assert imagenet_weights("resnet18", "none") is None
 
 
 def own_network(n_outputs: int, image_shape: tuple[int, int, int]) -> torch.nn.Module:

@@ -233,7 +233,7 @@ def test_a_link_that_leaves_the_data_directory_is_refused(tmp_path: Path) -> Non
 
 
 def test_networks_are_loaded_without_unpickling(tmp_path: Path) -> None:
-    from distcel.core.networks import imagenet_weights
+    from distcel.core.pretrained import imagenet_weights
 
     class Owned:
         def __reduce__(self) -> tuple[object, ...]:
@@ -241,5 +241,5 @@ def test_networks_are_loaded_without_unpickling(tmp_path: Path) -> None:
 
     torch.save({"fc.weight": Owned(), "net": nn.Linear(1, 1)}, tmp_path / "weights.pth")
     with pytest.raises(InvalidInputError):
-        imagenet_weights(str(tmp_path / "weights.pth"))
+        imagenet_weights("resnet18", str(tmp_path / "weights.pth"))
     assert not (tmp_path / "owned").exists()

@@ -71,9 +71,10 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
     cluster, unfit = without_nodes, tmp_path / "unfit" / "torch"
     unfit.mkdir(parents=True)
     (unfit / "__init__.py").write_text("raise ImportError('libtorch is broken')")
+    (config := tmp_path / "longer.toml").write_text("[learner_recipe]\nepochs = 10\n")
     for number in range(times(1, 10)):
         run_dir = tmp_path / f"run{number}"
-        flags = [*SMOKE, "--run-dir", str(run_dir)]
+        flags = [*SMOKE, "--config", str(config), "--run-dir", str(run_dir)]
         flags += ["--address", "auto"] if number % 2 else []  # without it, by RAY_ADDRESS
         begun, launch = time.monotonic(), cluster.submit("python", "launch/cluster.py", *flags)
         launch.wait_for("no node with a CPU core or a GPU can work yet: waiting for one to join")

@@ -49,7 +49,7 @@ def details(n_trials: int = 4) -> dict[str, Any]:
         "class_names": names,
         "learners": learners,
         "num_samples": n_trials,
-        "imagenet_weights": "torchvision",
+        "imagenet_weights": "published",
         "space": {name: distribution_to_json(one) for name, one in SPACE.items()},
         "trials": trials,
         "asked_by_class": [[0.5] * 6] * 4,

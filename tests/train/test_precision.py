@@ -143,6 +143,7 @@ def test_a_users_network_trains_in_bfloat16_if_its_recipe_has_it() -> None:
         (Architecture("resnet9", (8, 16, 32, 64)), "bfloat16"),
         (Architecture("resnet9", (2, 4, 8, 16)), "float32"),
         (Architecture("resnet18"), "bfloat16"),
+        (Architecture("efficientnet_lite0"), "float32"),
         (Architecture("lenet", (32, 64)), "bfloat16"),
         (Architecture("lenet", (6, 16)), "float32"),
         (Architecture("lenet", (10, 20)), "float32"),
