@@ -58,12 +58,12 @@ def preview_selection(prepared: Prepared) -> str:
     n_refits = 1 if prices is None else 2  # with prices once more, on train and valid
     sizes = ", ".join(f"{len(split.labels_S)} {name}" for name, split in splits.by_name.items())
     names, n_trials = prepared.answers.names, prepared.search.num_samples
-    n_always = prepared.answers.n_always
+    always = ", ".join(names[: prepared.answers.n_always]) or "none"
     seen = "x".join(map(str, splits.image_shape))
     return "\n".join(
         [
             f"data: {prepared.experiment.dataset}, {len(splits.class_names)} classes, {sizes}",
-            f"predictors: {len(names)}, of which {n_always} are always asked: {', '.join(names)}",
+            f"predictors: {', '.join(names)}; always asked: {always}",
             f"selection net: {prepared.experiment.network.name}, which sees {seen} numbers",
             f"search: {n_trials} trials of at most {epochs} epochs on {n_train} samples, "
             f"{1e3 * seconds:.3f} ms a sample: {n_trials * of_training:.1f} min of one worker "

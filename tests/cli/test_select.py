@@ -147,7 +147,7 @@ def test_a_dry_run_checks_and_writes_nothing(
     assert main(["select", *_flags(folder), "--always", "odd", *out]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "data: answers, 2 classes, 80 train, 20 valid, 100 test"
-    assert lines[1] == "predictors: 2, of which 1 are always asked: odd, sure"
+    assert lines[1] == "predictors: odd, sure; always asked: odd"
     assert lines[3].startswith("search: 3 trials of at most 120 epochs on 80 samples, ")
     assert main(["select", *_flags(folder), "--always", "odd", *out, "--fix", "k=5"]) == 2
     assert list(tmp_path.iterdir()) == []
