@@ -23,13 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from distcel.cli.signals import stops_announced_by
-from distcel.cli.view import SEARCH, Stage, View
-from distcel.execute.progress import Trial, event_of
+from distcel.execute.progress import Trial, event_of, short_point
+from distcel.execute.view import SEARCH, Stage, View
 
 _NAME_WIDTH = 15
 _BAR_WIDTH = 12
 _SECONDS_BETWEEN_DRAWINGS = 0.25
-_POINT = ("k", "epsilon", "lr")
 
 
 @contextmanager
@@ -205,11 +204,7 @@ def _details(view: View, stage: Stage, now: float) -> str:
 
 
 def _described(trial: Trial) -> str:
-    point = " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in trial.point.items()
-        if name in _POINT
-    )
+    point = short_point(trial.point)
     return f"valid {trial.valid_accuracy:.4f}, trial {trial.number}: {point}"
 
 

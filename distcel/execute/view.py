@@ -75,7 +75,7 @@ class View:
     def after(self, event: Event, now: float) -> View:
         """The run after an event."""
         match event:
-            case RunBegan(title):
+            case RunBegan(title, _, _):
                 return View(self.began, title, addresses=self.addresses)
             case StageBegan(name, n, done):
                 return self._at(Stage(name, n, done, done, now, now))
@@ -83,7 +83,7 @@ class View:
                 stage = Stage(SEARCH, n, len(trials), len(trials), now, now, now + seconds)
                 by_number = {trial.number: trial for trial in trials}
                 return replace(self._at(stage), trials=by_number, max_epochs=max_epochs)
-            case Training(title, epoch):
+            case Training(title, epoch, _):
                 return replace(self, training={**self.training, title: epoch})
             case TrainingEnded(title, is_kept):
                 training = {name: e for name, e in self.training.items() if name != title}
