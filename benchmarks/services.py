@@ -7,6 +7,10 @@ published with FrugalML (Chen, Zaharia, Zou, NeurIPS 2020). Five splits:
 `default_rng(s).permutation` for s in 1, 5, 10, 50 and 100; the first half is train and valid (its
 first fifth), the second test.
 
+distcel is trained once a split, without a limit, and has for each budget the weight of price that
+`--budget` would give it: with one trial nothing else depends on the budget. Shuffled is its null
+model: it asks as often, but for each sample whom it would ask for another one.
+
 The table of 35 cells is what FrugalML's own strategy can reach at most: the always-asked service's
 label and the fifth of its confidence choose a subset, whose logistic stacking pays best at some
 weight of price, by five folds of train and valid. Runs are kept in --run-dir: the same command
@@ -18,18 +22,23 @@ from __future__ import annotations
 import argparse
 import csv
 import warnings
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import distcel
 from benchmarks.measure import conditions, table
-from distcel.core.priced_ensemble import answer_features
+from distcel.core.priced_ensemble import PricedEnsemble, answer_features
 from distcel.data.answers import Answers, read_answers
 from distcel.data.splits import Split, joined
+from distcel.evaluate.selection import shuffled_probs
+from distcel.rules.rule import correct
+from distcel.train.front import weight_within
 from distcel.train.loop import to_tensor
 
 SEEDS = (1, 5, 10, 50, 100)
@@ -43,7 +52,6 @@ def main() -> None:
     flags.add_argument("--data-dir", type=Path, required=True)
     flags.add_argument("--always", required=True)
     flags.add_argument("--budgets", type=float, nargs="+", required=True)
-    flags.add_argument("--num-samples", type=int, default=1, help="trials of each run (1)")
     flags.add_argument("--run-dir", type=Path, default=Path("runs/services"))
     arguments = flags.parse_args()
     budgets = [*arguments.budgets, None]
@@ -53,11 +61,14 @@ def main() -> None:
     for i, budget in enumerate(budgets):
         cells = {name: 100 * np.array([split[name][i] for split in found]) for name in names}
         shown = [f"{of[:, 0].mean():.2f} at {of[:, 1].mean() / 100:.3g}" for of in cells.values()]
-        lead = cells["distcel"][:, 0] - cells[names[1]][:, 0]
-        leads = f"{lead.mean():+.2f} ({', '.join(f'{x:+.2f}' for x in lead)})"
-        rows.append(["none" if budget is None else f"{budget:g}", *shown, leads])
+        leads = [_lead(cells["distcel"][:, 0] - cells[name][:, 0]) for name in names[1:3]]
+        rows.append(["none" if budget is None else f"{budget:g}", *shown, *leads])
     print(f"{arguments.name}, {conditions()}\n")
-    print(table(["budget", *names, "lead over the table, by split"], rows))
+    print(table(["budget", *names, "lead over shuffled", "lead over the table"], rows))
+
+
+def _lead(points: NDArray[np.float64]) -> str:
+    return f"{points.mean():+.2f} ({', '.join(f'{x:+.2f}' for x in points)})"
 
 
 def _of_split(
@@ -70,22 +81,46 @@ def _of_split(
     files = {"always": [arguments.always], "prices": folder / "prices.json"}
     predictions = _links(folder, out / arguments.name)
     answers = read_answers(predictions, truth, **files)
-    runs = [
-        distcel.select(
-            predictions,
-            truth,
-            **files,
-            budget=budget,
-            run_dir=out / f"{seed}-{budget}-{arguments.num_samples}",
-            num_samples=arguments.num_samples,
-            executor="inline",
-            mlflow_uri="none",
-        ).results
-        for budget in budgets
-    ]
-    own = [(run["accuracy"]["e2e_cel"], run["price"]) for run in runs]
+    run = distcel.select(
+        predictions,
+        truth,
+        **files,
+        run_dir=out / str(seed),
+        num_samples=1,
+        executor="inline",
+        mlflow_uri="none",
+    )
+    selector = distcel.load_selector(run.run_dir)
+    own = [_at_budget(selector, answers, budget) for budget in budgets]
     warnings.filterwarnings("ignore", category=UserWarning)
-    return {"distcel": own, **_cells_and_stacking(answers, budgets)}
+    cells, stacked = _cells_and_stacking(answers, budgets)
+    return {
+        "distcel": [(accuracy, price) for accuracy, _, price in own],
+        "shuffled": [(shuffled, price) for _, shuffled, price in own],
+        f"table of {_N_CELLS * len(selector.class_names)} cells": cells,
+        "stacking of all": stacked,
+    }
+
+
+def _at_budget(
+    selector: distcel.Selector, answers: Answers, budget: float | None
+) -> tuple[float, float, float]:
+    """Accuracy, that of the shuffled selection, and mean price on test."""
+    ensemble, test = selector.smart, answers.splits["test"]
+    assert isinstance(ensemble, PricedEnsemble), "the services have prices"
+    ensemble.prices = replace(ensemble.prices, budget=budget)
+    chosen_on = joined(answers.splits["train"], answers.splits["valid"])
+    cpu = torch.device("cpu")
+    seen = to_tensor(chosen_on.images_SCHW, cpu), to_tensor(chosen_on.probs_SNC, cpu)
+    ensemble.price_weight = weight_within(ensemble, *seen)
+    asked_SN = selector.selected(test.probs_SNC)
+    own_S = selector.predict_proba(test.probs_SNC).argmax(-1) == test.labels_S
+    shuffled_DS = correct(shuffled_probs(ensemble, test, asked_SN, seed=0), test.labels_S)
+    return (
+        float(own_S.mean()),
+        float(shuffled_DS.mean()),
+        float(selector.cost(test.probs_SNC).mean()),
+    )
 
 
 def _write_truth(source: Path, seed: int, target: Path) -> Path:
@@ -117,7 +152,7 @@ def _links(folder: Path, target: Path) -> Path:
 
 def _cells_and_stacking(
     answers: Answers, budgets: list[float | None]
-) -> dict[str, list[tuple[float, float]]]:
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     train = joined(answers.splits["train"], answers.splits["valid"])
     test = answers.splits["test"]
     assert answers.prices_N is not None, "the services have prices"
@@ -145,8 +180,7 @@ def _cells_and_stacking(
         for budget in budgets
     ]
     stacked = (float(on_test_SU[:, -1].mean()), float(cost_U[-1]))
-    name = f"table of {len(gain_CU)} cells"
-    return {name: [(p[2], p[3]) for p in best], "stacking of all": [stacked] * len(budgets)}
+    return [(p[2], p[3]) for p in best], [stacked] * len(budgets)
 
 
 def _cell(split: Split, edges: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -169,8 +203,6 @@ def _stacking(train: Split, test: Split, subset: tuple[int, ...]) -> tuple[Any, 
 
 
 def _inputs(split: Split, subset: tuple[int, ...]) -> NDArray[np.float32]:
-    import torch
-
     probs = to_tensor(np.ascontiguousarray(split.probs_SNC[:, list(subset)]), torch.device("cpu"))
     features: NDArray[np.float32] = answer_features(probs).flatten(1).numpy()
     return features

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distcel.experiment.types import SelectionParams as SelectionParams
     from distcel.facade.fit import compare as compare
     from distcel.facade.fit import fit as fit
+    from distcel.facade.predictions import multiply_adds_of as multiply_adds_of
     from distcel.facade.predictions import predictions_of as predictions_of
     from distcel.facade.reproduce import reproduce as reproduce
     from distcel.facade.run import Run as Run
@@ -58,6 +59,7 @@ _MODULES = {
     "load_experiment": "distcel.experiment.loading",
     "load_run": "distcel.facade.run",
     "load_selector": "distcel.serve.selector",
+    "multiply_adds_of": "distcel.facade.predictions",
     "predictions_of": "distcel.facade.predictions",
     "progress": "distcel.cli.notebook",
     "reproduce": "distcel.facade.reproduce",

@@ -77,7 +77,9 @@ def launch(prepared: Prepared, executor: Executor) -> dict[str, Any]:
         RunFailedError: a base learner diverged, workers were lost over and over, or no trial is
             complete.
     """
-    logger.debug("%s", prepared.title, extra=with_event(RunBegan(prepared.title)))
+    title, cache = prepared.title, prepared.cache.folder
+    began = RunBegan(title, prepared.experiment.dataset, cache)
+    logger.debug("%s", title, extra=with_event(began))
     if prepared.answers is None:
         train_base_learners(prepared, executor)
     store = TrialStore(prepared.search_folder / "trials")

@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from distcel.core.ensemble import SmartEnsemble, smart_ensemble
 from distcel.core.networks import NetworkPlan
+from distcel.execute.environment import environment
 from distcel.execute.pool import WorkerPool
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.learner_sets import learner_specs
@@ -105,14 +106,15 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def pool() -> Iterator[WorkerPool]:
     """A Ray cluster of two cores and two declared GPUs, shared by all tests that need one."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=2,  # declared: there are none, and networks stay on the CPU
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with environment(RAY_metrics_report_interval_ms="1000"):  # not ten seconds
+        ray.init(
+            address="local",
+            num_cpus=2,
+            num_gpus=2,  # declared: there are none, and networks stay on the CPU
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     yield WorkerPool(2, 1.0, 0.0)
     ray.shutdown()
 

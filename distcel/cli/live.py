@@ -23,8 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from distcel.cli.signals import stops_announced_by
-from distcel.cli.view import SEARCH, Stage, View, described
 from distcel.execute.progress import event_of
+from distcel.execute.view import SEARCH, Stage, View, described
 
 _NAME_WIDTH = 15
 _BAR_WIDTH = 12

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distcel.cli.view import SEARCH, View, described
 from distcel.execute.progress import event_of
+from distcel.execute.view import SEARCH, View, described
 
 _SECONDS_BETWEEN_DRAWINGS = 0.25
 

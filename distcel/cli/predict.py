@@ -85,8 +85,9 @@ def _of_answers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     selector = load_selector(arguments.folder)
     shape, names, classes = selector.input_shape, selector.names, selector.class_names
     side = shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
-    sources = arguments.predictions, names, classes, selector.raised, arguments.features, side
-    ids, probs_SNC, features = read_unlabelled(*sources)
+    given = arguments.folder, arguments.predictions
+    known = names, classes, selector.raised
+    ids, probs_SNC, features = read_unlabelled(*given, *known, arguments.features, side)
     if arguments.ask:
         asked = selector.to_ask(probs_SNC, features)
         rows = zip(ids, asked, strict=True)

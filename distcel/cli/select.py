@@ -11,7 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
-from distcel.cli.output import run_shown
+from distcel.cli.output import put, run_shown
 from distcel.cli.search import (
     add_output_flags,
     add_worker_flags,
@@ -28,6 +28,11 @@ from distcel.experiment.errors import (
     require_positive,
 )
 
+# The flags that are arguments of `select` as they are.
+_SAME = (
+    *("predictions", "truth", "features", "always", "prices", "budget", "image_size", "run_dir"),
+    *("num_samples", "seed", "time_budget", "mlflow_uri"),
+)
 SUMMARY = "learn which of your own predictors to ask for each sample"
 
 
@@ -95,6 +100,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         "number of predictors beside those that are always asked; repeatable (none)",
     )
     add_worker_flags(flags, register=False)
+    add("--dry-run", action="store_true", help="check, and print what would run (off)")
     add_output_flags(flags)
 
 
@@ -116,26 +122,21 @@ def run(arguments: argparse.Namespace) -> int:
     require_workers(arguments)
     fixed, shares = fixed_values(arguments.fix), _shares(arguments.shares)
 
-    from distcel.facade.select import select
+    chosen = {
+        **{name: getattr(arguments, name) for name in _SAME},
+        "shares": shares,
+        "fixed": fixed,
+    }
+    from distcel.facade.select import chosen_selection, select
 
+    if arguments.dry_run:
+        from distcel.search.preview import preview_selection
+
+        prepare, _ = chosen_selection(**chosen)
+        put(preview_selection(prepare()))
+        return 0
     with run_shown(arguments):
-        done = select(
-            arguments.predictions,
-            arguments.truth,
-            features=arguments.features,
-            always=arguments.always,
-            prices=arguments.prices,
-            budget=arguments.budget,
-            shares=shares,
-            image_size=arguments.image_size,
-            run_dir=arguments.run_dir,
-            num_samples=arguments.num_samples,
-            seed=arguments.seed,
-            time_budget=arguments.time_budget,
-            fixed=fixed,
-            mlflow_uri=arguments.mlflow_uri,
-            workers=workers(arguments),
-        )
+        done = select(**chosen, workers=workers(arguments))
     show_end(arguments, done.run_dir, started)
     return 0
 

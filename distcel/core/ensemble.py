@@ -116,7 +116,11 @@ class SmartEnsemble(nn.Module):
         The softmax that follows (Eq. 11) is the one inside the cross entropy; applying it here as
         well would put a floor under the loss.
         """
-        logits_BC: Tensor = self.vote(self.select(images_BCHW, probs_BNC), probs_BNC)
+        return self.combine(self.select(images_BCHW, probs_BNC), probs_BNC)
+
+    def combine(self, mask_BN: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote of any learners, shape (B, C)."""
+        logits_BC: Tensor = self.vote(mask_BN, probs_BNC)
         return logits_BC
 
 

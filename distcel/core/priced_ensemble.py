@@ -131,7 +131,10 @@ class PricedEnsemble(nn.Module):
 
     def forward(self, inputs_B: Tensor, probs_BNC: Tensor) -> Tensor:
         """The logits of the vote at `price_weight`, shape (B, C)."""
-        mask_BN = self.select(inputs_B, probs_BNC)
+        return self.combine(self.select(inputs_B, probs_BNC), probs_BNC)
+
+    def combine(self, mask_BN: Tensor, probs_BNC: Tensor) -> Tensor:
+        """The logits of the vote of any learners, shape (B, C)."""
         logits_BC: Tensor = self.vote(mask_BN, answer_features(probs_BNC))
         return logits_BC
 

@@ -57,7 +57,7 @@ def read_predictors(path: Path, truth: Truth, others: Collection[Path]) -> Predi
     """
     paths = predictor_files(path, {other.resolve() for other in others})
     if len(paths) == 1 and paths[0].suffix.lower() in ARRAY_SUFFIXES:
-        read = _read_array(paths[0], truth)
+        read = read_array(paths[0], truth)
     else:
         read = read_files(paths, truth)
     rule = f"every label of {str(truth.path)!r} from at least one predictor"
@@ -241,12 +241,13 @@ def checked_rows(probs_RC: Probabilities, ids: pa.StringArray, source: str) -> P
     return np.where(empty_R[:, None], np.float32(0), probs_RC)
 
 
-def _read_array(path: Path, truth: Truth) -> Predictors:
+def read_array(path: Path, truth: Truth) -> Predictors:
+    """Read an array of shape (S, N, C); raises InvalidInputError."""
     array, names = load_array(path)
     n_samples, n_classes = len(truth.ids), len(truth.class_names)
     fits = array.ndim == 3 and (array.shape[0], array.shape[2]) == (n_samples, n_classes)
     shape = f"({n_samples}, predictors, {n_classes})"
-    rule = f"an array of shape {shape} for {str(truth.path)!r} in {str(path)!r}"
+    rule = f"an array of shape {shape} in {str(path)!r}"
     remedy = "give a sample's rows in the order of the truth, and the classes sorted"
     require(fits, rule, array.shape, remedy)
     n = array.shape[1]

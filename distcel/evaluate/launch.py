@@ -14,7 +14,7 @@ from distcel.data.splits import Split
 from distcel.evaluate.calibration import calibration
 from distcel.evaluate.details import measure_details, rivals_on_valid
 from distcel.evaluate.pruned import measure_pruned
-from distcel.evaluate.selection import measure_selection, selected
+from distcel.evaluate.selection import SHUFFLED, measure_selection, selected, shuffled_probs
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.types import AnyK
 from distcel.rules.consensus import oracle_accuracy
@@ -55,9 +55,13 @@ def measure_test(
     valid_SC = smart_rule.predict(unseen, task, task.valid).numpy()
     test_SC = smart_rule.predict(network, task, test).numpy()
     probs: dict[str, ProbsDSC] = {smart.key: test_SC[None]}
-    selection = None
+    asked_SN = selected(smart_rule, network, task, test)
+    selection, shown = None, [smart, *rules, ORACLE]
     if prepared.answers is not None:
-        selection = measure_selection(prepared.answers, task, best, test)
+        selection = measure_selection(prepared.answers, task, best, test, asked_SN)
+        ensemble = smart_rule.ensemble(network, task)
+        probs[SHUFFLED.key] = shuffled_probs(ensemble, test, asked_SN, task.seed)
+        shown.insert(1, SHUFFLED)
     k = selection.k if selection else smart_rule.params.chosen_k
     options = rule_options(prepared, task, smart_rule, network, k)
     consensus, chosen = predict_rules(rules, task.train, test, options)
@@ -74,7 +78,6 @@ def measure_test(
     # Of given predictors the page has no samples: they may be anything.
     scores_SN = None if prepared.answers else smart_rule.scores(network, task, test)
     dataset, temperature = prepared.experiment.dataset, calibrated["temperature"]
-    asked_SN = selected(smart_rule, network, task, test)
     details = measure_details(dataset, test, test_SC, asked_SN, scores_SN, k, temperature)
     pruned = measure_pruned(task, best, test, asked_SN) if prepared.options.prune else None
     measured = {
@@ -85,7 +88,7 @@ def measure_test(
         "test_readings": n_readings,
         "private_test": private,
         "private_test_accuracy": private["accuracy"] if private else None,
-        "rules": {rule.key: rule.describe(facts) for rule in (smart, *rules, ORACLE)},
+        "rules": {rule.key: rule.describe(facts) for rule in shown},
     }
     return measured, details | {"rivals_on_valid": rivals_on_valid(options)}
 

@@ -9,8 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distcel.core.ensemble import SmartEnsemble, answered, class_probabilities
+from distcel.core.priced_ensemble import PricedEnsemble
 from distcel.data.answers import Answers
 from distcel.data.splits import Split
+from distcel.rules.consensus import RANDOM_DRAWS
+from distcel.rules.rule import ProbsDSC, Rule, cost_of_learners, k_learners
 from distcel.search.refit import ChosenEnsemble, PricedRule, SmartRule, trained_priced
 from distcel.train.checkpoint import TrainedNetwork
 from distcel.train.front import pareto
@@ -18,6 +22,16 @@ from distcel.train.loop import to_tensor
 from distcel.train.selection import TrainingTask, split_front
 
 _BATCH = 256
+# The null model of a selection: it asks as often, but whom has nothing to do with the sample.
+SHUFFLED = Rule(
+    key="shuffled_selection",
+    title="shuffled",
+    about="the vote of those that e2e-CEL asks for another sample of test, if they answered: the "
+    f"mean accuracy of {RANDOM_DRAWS} permutations",
+    fitted_on="nothing",
+    n_used=k_learners,
+    cost=cost_of_learners(k_learners),
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +52,16 @@ def measure_selection(
     task: TrainingTask,
     chosen: ChosenEnsemble,
     test: Split,
+    test_SN: NDArray[np.bool_],
 ) -> Selection:
     """Measure whom the smart ensemble asks on test, and what it pays.
+
+    Args:
+        answers: what the predictors answered.
+        task: the task that the selection net was trained on.
+        chosen: the smart ensemble.
+        test: the test split.
+        test_SN: whom it asks there, as `selected` gives it.
 
     Returns:
         Selection: its facts are `predictors`, a list of `name`, `price`, `always` (whether it is
@@ -50,8 +72,7 @@ def measure_selection(
         `price_weight` (a `PriceWeight`), `budget` and `front`, a list of `lambda`, `valid_price`,
         `valid_accuracy`, `price` and `accuracy`, where the predictors have prices, else null.
     """
-    smart, network = chosen.rule, chosen.network
-    valid_SN, test_SN = (selected(smart, network, task, split) for split in (task.valid, test))
+    valid_SN = selected(chosen.rule, chosen.network, task, task.valid)
     n_classes = len(answers.splits.class_names)
     by_class = [test_SN[test.labels_S == c] for c in range(n_classes)]
     accuracy_N = test.learners_correct.mean(0)
@@ -132,3 +153,29 @@ def selected(
     probs = to_tensor(split.probs_SNC, cpu).split(_BATCH)
     masks = [ensemble.select(*batch) for batch in zip(inputs, probs, strict=True)]
     return torch.cat(masks).bool().numpy()
+
+
+@torch.inference_mode()
+def shuffled_probs(
+    ensemble: SmartEnsemble | PricedEnsemble,
+    split: Split,
+    mask_SN: NDArray[np.bool_],
+    seed: int,
+) -> ProbsDSC:
+    """Class probabilities by `SHUFFLED`, of each permutation, (D, S, C).
+
+    Args:
+        ensemble: combines the answers.
+        split: the samples.
+        mask_SN: whom the smart ensemble asks for each of them.
+        seed: seeds the permutations.
+    """
+    random, cpu = np.random.default_rng(seed), torch.device("cpu")
+    probs = to_tensor(split.probs_SNC, cpu).split(_BATCH)
+    draws = []
+    for _ in range(RANDOM_DRAWS):
+        masks = torch.tensor(random.permutation(mask_SN)).split(_BATCH)
+        pairs = zip(masks, probs, strict=True)
+        logits = [ensemble.combine((m & answered(p)).float(), p) for m, p in pairs]
+        draws.append(class_probabilities(torch.cat(logits)).numpy())
+    return np.stack(draws)

@@ -70,7 +70,7 @@ def report_begun(title: str) -> None:
 
 def report_epoch(title: str, progress: Progress, level: int = logging.DEBUG) -> None:
     """Log an epoch of a job."""
-    event = with_event(Training(title, progress.epoch))
+    event = with_event(Training(title, progress.epoch, progress.n_samples))
     line = "%s: epoch %d, loss %.4f"
     logger.log(level, line, title, progress.epoch, progress.train_loss, extra=event)
 

@@ -23,11 +23,13 @@ class Progress:
         epoch: counted from 1.
         train_loss: mean cross entropy in nats.
         state: what the training can be resumed from; None where it is not due.
+        n_samples: number of samples of the epoch; 0 where they are not counted.
     """
 
     epoch: int
     train_loss: float
     state: bytes | None = None
+    n_samples: int = 0
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,14 @@ class Workers:
             yield InlineExecutor()
             return
         from distcel.execute.cluster import cluster_pool, connection, send_by_value
+        from distcel.execute.metrics import exported_metrics
         from distcel.execute.nodes import Nodes
         from distcel.execute.ray_executor import RayExecutor
 
         if isinstance(network, OwnArchitecture):
             send_by_value(network.build)
 
-        with connection(self.address, self.ray_log) as connect:
+        with connection(self.address, self.ray_log) as connect, exported_metrics():
 
             def find_pool() -> WorkerPool | Nodes:
                 dashboard = connect()

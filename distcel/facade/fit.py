@@ -19,6 +19,7 @@ from distcel.facade.run import Run, read_facts
 from distcel.search.options import OWN_PRESET, Options, choose, require_comparable
 from distcel.storage.files import remove_partial_files, write_json
 from distcel.storage.folders import mend_folders
+from distcel.storage.ledger import ledger_path, require_ledger
 from distcel.storage.lock import run_lock
 
 if TYPE_CHECKING:
@@ -152,8 +153,8 @@ def compare(
         DataFrame: `Run.leaderboard`, which then has every rule.
 
     Raises:
-        InvalidInputError: the run is not finished, its experiment was not given, or the trials
-            have changed since it finished.
+        InvalidInputError: the run is not finished, its experiment or images were not given or are
+            others, or the trials have changed since it finished.
         RunFailedError: workers were lost over and over.
     """
     facts = read_facts(run.run_dir / "run.json", "a run directory")
@@ -186,9 +187,17 @@ def compare(
     load_stages(workers, options.mlflow_uri)
     from distcel.evaluate.compare import compare_run
     from distcel.report.page import write_page
+    from distcel.search.prepare import prepare
 
-    with prepared_launch(chosen, options) as prepared:
+    def prepare_as_fitted() -> Prepared:
+        prepared = prepare(chosen, options)
+        rule = "the data, experiment and versions that the run was fitted with"
+        same = prepared.search_key == facts["search_key"]
+        require(same, rule, "others", "give the same, or call fit again")
         _require_same_choice(prepared, found)
+        return prepared
+
+    with prepared_by(options, prepare_as_fitted) as prepared:
         with workers.open(chosen.network) as opened:
             comparison = compare_run(prepared, opened, beyond, gradients)
         write_json(run.run_dir / "comparison.json", {"best": found["best"], **comparison})
@@ -258,5 +267,6 @@ def prepared_by(options: Options, prepare: Callable[[], Prepared]) -> Iterator[P
         remove_partial_files(options.run_dir)
         mend_folders(options.run_dir, "ensemble")
         prepared = prepare()
+        require_ledger(ledger_path(options.run_dir, prepared.experiment.dataset))
         write_json(options.run_dir / "run.json", prepared.facts())
         yield prepared

@@ -1,4 +1,4 @@
-"""Predictions of models that were trained elsewhere, as one array."""
+"""Predictions of models that were trained elsewhere, as one array, and what they cost."""
 
 from __future__ import annotations
 
@@ -58,6 +58,36 @@ def predictions_of(
         found.append(probs_SC)
         logger.info("%d of %d models have predicted %d samples", i + 1, len(models), len(X))
     return np.stack(found, axis=1)
+
+
+def multiply_adds_of(models: Sequence[Any], X: Any, *, device: str = "cpu") -> list[float]:
+    """The multiply-adds that each model computes for a sample, the mean over X: their prices.
+
+    Those of convolutions and linear layers are counted, as torch runs them; other layers have few
+    or none.
+
+    Args:
+        models: as `predictions_of` takes them, but torch has to compute them: networks, functions
+            that call one, files of networks, or ensembles of distcel.
+        X: one or more samples, an array of S rows.
+        device: as `predictions_of` takes it.
+
+    Raises:
+        InvalidInputError: torch computes nothing of a model, or it is of no known kind.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    require(len(X) > 0, "samples", len(X), "give one")
+    found = []
+    for i, model in enumerate(models):
+        predict = _predictor(model, device)
+        with FlopCounterMode(display=False) as counter:
+            predict(X)
+        n = counter.get_total_flops() / 2 / len(X)  # it counts a multiply-add as two
+        rule = f"convolutions or linear layers of torch in model {i}"
+        require(n > 0, rule, n, "give its price yourself, in multiply-adds")
+        found.append(n)
+    return found
 
 
 def _predictor(model: Any, device: str) -> Callable[[Any], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,11 @@ from distcel.experiment.prices import Prices
 from distcel.experiment.types import Experiment
 from distcel.facade.fit import load_stages, prepared_by
 from distcel.facade.run import Run
-from distcel.search.options import choose
+from distcel.search.options import Options, choose
 
 if TYPE_CHECKING:
     from distcel.data.answers import Answers
+    from distcel.search.prepare import Prepared
 
 PRESET = "select"  # stands for the preset in titles and names
 
@@ -76,7 +77,62 @@ def select(
         InvalidInputError: something that was given is unusable.
         RunFailedError: workers were lost over and over, or no trial is complete.
     """
+    prepare, options = chosen_selection(
+        predictions,
+        truth,
+        features=features,
+        always=always,
+        prices=prices,
+        budget=budget,
+        shares=shares,
+        image_size=image_size,
+        experiment=experiment,
+        run_dir=run_dir,
+        num_samples=num_samples,
+        seed=seed,
+        time_budget=time_budget,
+        fixed=fixed,
+        mlflow_uri=mlflow_uri,
+    )
+    workers = workers or Workers(executor)
+    pipeline = load_stages(workers, options.mlflow_uri)
+    with (
+        prepared_by(options, prepare) as prepared,
+        workers.open(prepared.experiment.network) as opened,
+    ):
+        pipeline.launch(prepared, opened)
+    return Run(options.run_dir, experiment)
+
+
+def chosen_selection(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    features: str | Path | None = None,
+    always: Sequence[str] = (),
+    prices: str | Path | None = None,
+    budget: float | None = None,
+    shares: tuple[float, float, float] = (0.4, 0.1, 0.5),
+    image_size: int | None = None,
+    experiment: Experiment | None = None,
+    run_dir: str | Path | None = None,
+    num_samples: int | None = None,
+    seed: int = 0,
+    time_budget: float | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    mlflow_uri: str | None = None,
+) -> tuple[Callable[[], Prepared], Options]:
+    """Read the answers and check the arguments of `select`, which are these.
+
+    Returns:
+        function: prepares the launch, and checks the rest.
+        Options: the options of the launch.
+
+    Raises:
+        InvalidInputError: something that was given is unusable.
+    """
     from distcel.data.answers import read_answers
+    from distcel.search.prepare import prepare_answers
 
     rule, remedy = "always as a list of names", "put the name into a list"
     require(not isinstance(always, str), rule, always, remedy)
@@ -111,16 +167,8 @@ def select(
         fixed=fixed,
         mlflow_uri=mlflow_uri,
     )
-    options, workers = replace(options, preset=PRESET), workers or Workers(executor)
-    pipeline = load_stages(workers, options.mlflow_uri)
-    from distcel.search.prepare import prepare_answers
-
-    with (
-        prepared_by(options, lambda: prepare_answers(chosen, options, answers, known)) as prepared,
-        workers.open(chosen.network) as opened,
-    ):
-        pipeline.launch(prepared, opened)
-    return Run(options.run_dir, experiment)
+    options = replace(options, preset=PRESET)
+    return lambda: prepare_answers(chosen, options, answers, known), options
 
 
 def _prices(answers: Answers, budget: float | None, priced: bool) -> Prices | None:

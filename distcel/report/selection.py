@@ -55,14 +55,18 @@ def asked_by_class(results: Results) -> pd.DataFrame:
 
 
 def spent(results: Results) -> str:
-    """A sentence about the price of a sample, and what limited it; empty without prices."""
+    """Sentences about the null model, and the price of a sample with what limited it, if any."""
+    shuffled = (
+        "Shuffled is the vote of those that e2e-CEL asked for another sample: it asks as often, at "
+        "random. "
+    )
     if results["price"] is None:
-        return ""
+        return shuffled
     budget = results["budget"]
     limit = "no limit" if budget is None else f"a limit of {_number(budget)}"
     return (
         f"Mean price of a sample on test {_number(results['price'])}, on valid "
-        f"{_number(results['valid_price'])}, with {limit} on train and valid. "
+        f"{_number(results['valid_price'])}, with {limit} on train and valid. {shuffled}"
     )
 
 

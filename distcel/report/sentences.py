@@ -41,7 +41,8 @@ def _selection_result(results: Results) -> str:
     return (
         f"e2e-CEL classifies {percent(found[SMART])} of the {results['n_samples']['test']} test "
         f"samples correctly; on average it asks {n_asked:.3g} of {len(predictors)} predictors for "
-        f"one{price}. {best['name']}, the most accurate on test, reaches "
+        f"one{price}. Those asked at random as often reach {percent(found['shuffled_selection'])}; "
+        f"{best['name']}, the most accurate on test, reaches "
         f"{percent(best['accuracy'])} by itself, the unweighted average of all "
         f"{percent(found['unweighted_average'])}."
     )

@@ -85,7 +85,7 @@ def _run_trial(
     try:
         for epoch in range(1, settings.max_epochs + 1):
             result = training.run_epoch()
-            store.add_epoch(number, result, describe_worker())
+            store.add_epoch(number, result, describe_worker(), len(task.train.labels_S))
             if epoch == settings.rung and epoch < settings.max_epochs:
                 cutoff = np.percentile(at_rung, 100 * _STOPPED_SHARE) if at_rung else 0.0
                 at_rung.append(result.valid_accuracy)

@@ -25,7 +25,7 @@ from distcel.experiment.types import Experiment, SplitName, first_point
 from distcel.search.options import Options, run_title
 from distcel.search.search import SearchSettings
 from distcel.storage.files import content_key
-from distcel.storage.ledger import ledger_path, record_reading, require_ledger
+from distcel.storage.ledger import ledger_path, record_reading
 from distcel.storage.provenance import describe_commit
 from distcel.train import selection
 from distcel.train.cache import PredictionCache, cross_fitted
@@ -178,7 +178,6 @@ def prepare(experiment: Experiment, options: Options) -> Prepared:
     splits = load_splits(experiment, data, options.run_dir / "data", options.seed)
     labels_S = splits["train"].labels_S
     specs = specs_of(experiment, splits.class_names, labels_S, options.seed)
-    require_ledger(ledger_path(options.run_dir, experiment.dataset))
     search = _search_settings(experiment, options, len(specs))
     plan = _network_plan(experiment, options, splits)
     plan.build(len(specs), options.seed)  # the architecture must fit the images
@@ -215,7 +214,6 @@ def prepare_answers(
         InvalidInputError: a part of the input is unusable.
     """
     experiment, splits = resolved(experiment), answers.splits
-    require_ledger(ledger_path(options.run_dir, experiment.dataset))
     n_learners = len(answers.names)
     n_selectable = n_learners - prices.n_always if prices else n_learners
     search = _search_settings(experiment, options, n_selectable)

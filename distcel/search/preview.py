@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 
 from distcel.data.draw import draw_splits
 from distcel.data.formats import Labels
 from distcel.data.subsets import specs_of
+from distcel.execute.inline import one_thread
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.types import Experiment, SplitName, first_point
 from distcel.search.options import Options
@@ -19,6 +22,7 @@ from distcel.train.estimate import Estimate, count_samples, estimate
 logger = logging.getLogger(__name__)
 
 MANY_LEARNERS = 300  # those of 24 classes
+_MEASURED = 2048  # samples of the epoch that is measured
 
 
 def preview(experiment: Experiment, options: Options) -> Estimate:
@@ -34,6 +38,39 @@ def preview(experiment: Experiment, options: Options) -> Estimate:
     require_memory(len(labels["train"]), len(specs), len(class_names))
     image = pools["train"].read(np.zeros(1, np.int64), experiment.image_size)
     return _estimate(experiment, options, specs, len(class_names), labels, image.shape[1:])
+
+
+def preview_selection(prepared: Prepared) -> str:
+    """What a launch on given predictors would train, after all checks; nothing is written.
+
+    One epoch of the first trial is trained on this machine, one process with one thread, of at most
+    `_MEASURED` samples, and the minutes are estimated from it.
+    """
+    task, splits, prices = prepared.selection_task(), prepared.splits, prepared.prices
+    assert prepared.answers is not None, "of base learners, there is `preview`"
+    n_train, epochs = len(task.train.labels_S), prepared.search.max_epochs
+    measured_S = np.arange(n_train) < _MEASURED
+    few = replace(splits, by_name={"train": task.train.where(measured_S), "valid": task.valid})
+    with one_thread():
+        training = replace(task, splits=few).begin(prepared.search.first, torch.device("cpu"))
+        seconds = training.run_epoch().seconds / int(measured_S.sum())
+    of_training = n_train * seconds * epochs / 60
+    n_refits = 1 if prices is None else 2  # with prices once more, on train and valid
+    sizes = ", ".join(f"{len(split.labels_S)} {name}" for name, split in splits.by_name.items())
+    names, n_trials = prepared.answers.names, prepared.search.num_samples
+    always = ", ".join(names[: prepared.answers.n_always]) or "none"
+    seen = "x".join(map(str, splits.image_shape))
+    return "\n".join(
+        [
+            f"data: {prepared.experiment.dataset}, {len(splits.class_names)} classes, {sizes}",
+            f"predictors: {', '.join(names)}; always asked: {always}",
+            f"selection net: {prepared.experiment.network.name}, which sees {seen} numbers",
+            f"search: {n_trials} trials of at most {epochs} epochs on {n_train} samples, "
+            f"{1e3 * seconds:.3f} ms a sample: {n_trials * of_training:.1f} min of one worker "
+            "without early stopping",
+            f"then the best one is trained again: {n_refits * of_training:.1f} min",
+        ]
+    )
 
 
 def warn_of_many_learners(prepared: Prepared) -> None:

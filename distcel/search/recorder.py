@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 
 from distcel.execute.jobs import Failed
+from distcel.execute.progress import short_point
 from distcel.execute.ray_errors import reason_of
 from distcel.experiment.types import SelectionParams
 from distcel.search.trials import TrialStore
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome"  # the key of an epoch's result, an EpochResult or Failed
 WORKER = "worker"  # the key of what `describe_worker` returned beside an EpochResult
+SAMPLES = "samples"  # the key of the number of samples of an epoch
 # Parts of Ray's messages. A trial that has not begun did not cause its worker's death either.
 _NODE_LOST = ("actor is temporarily unavailable", "node has died", "node was terminated")
 _WORKER_LOST = (*_NODE_LOST, "worker process has died", "error raised in its creation task")
@@ -40,15 +42,21 @@ class Recorder(tune.Callback):
         self.lost_a_trial = False
         self.numbers: dict[str, int] = {}
         self.begun: set[int] = set()  # in this round; a record may be from an earlier round
-        # The searcher proposes the interrupted trials first; `trials` is in its order.
+        # The searcher proposes the interrupted trials first.
         self.in_order = chain((r.number for r in store.running()), count(store.next_number()))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune keeps snapshots of its callbacks; nothing is restored from them
 
+    def name(self, trial: Any) -> str:
+        """The name of a trial that Tune makes, its number and point; they are made in order."""
+        if trial.trial_id not in self.numbers:  # Tune makes it again where it is tried again
+            self.numbers[trial.trial_id] = next(self.in_order)
+        return f"trial {self.numbers[trial.trial_id]} {short_point(trial.config)}"
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial as running, without epochs from before its worker was lost."""
-        number = self.number(trials, trial)
+        number = self.numbers[trial.trial_id]
         self.begun.add(number)
         with _not_swallowed():
             self.store.begin(number, SelectionParams.from_dict(trial.config))
@@ -57,27 +65,27 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Record an epoch, or the reason of a trial that diverged."""
-        number, outcome = self.number(trials, trial), result[OUTCOME]
+        number, outcome = self.numbers[trial.trial_id], result[OUTCOME]
         if isinstance(outcome, Failed):
             with _not_swallowed():
                 self.store.fail(number, outcome.reason)
         else:
-            self.store.add_epoch(number, outcome, result[WORKER])
+            self.store.add_epoch(number, outcome, result[WORKER], result[SAMPLES])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial as complete."""
-        number = self.number(trials, trial)
+        number = self.numbers[trial.trial_id]
         if self.store[number].state == "RUNNING":
             with _not_swallowed():
                 self.store.complete(number)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Say that Tune begins the trial again, which it does once."""
-        logger.warning("trial %d: worker lost, it begins again", self.number(trials, trial))
+        logger.warning("trial %d: worker lost, it begins again", self.numbers[trial.trial_id])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Record the trial's failure, unless it was caused by the loss of its worker."""
-        number, error = self.number(trials, trial), _last_error(trial)
+        number, error = self.numbers[trial.trial_id], _last_error(trial)
         not_its_fault = _NODE_LOST if number in self.begun else _WORKER_LOST
         with _not_swallowed():
             if number not in self.store:
@@ -88,13 +96,6 @@ class Recorder(tune.Callback):
         # The trial stays RUNNING and begins again in the next round.
         self.lost_a_trial = True
         logger.warning("trial %d: worker lost, it begins again", number)
-
-    def number(self, trials: list[Any], trial: Any) -> int:
-        """The number of the trial's record."""
-        for known in trials:  # Tune moves a trial that it retries to the end of the list
-            if known.trial_id not in self.numbers:
-                self.numbers[known.trial_id] = next(self.in_order)
-        return self.numbers[trial.trial_id]
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Silence(tune.Callback):
         for trial in trials:
             begun = self._last_event.setdefault(trial.trial_id, now)
             since = max(begun, self._last_word.get(trial.trial_id, begun))
-            number, seconds = self._recorder.number(trials, trial), now - begun
+            number, seconds = self._recorder.numbers[trial.trial_id], now - begun
             if trial.status == "PENDING" and not running and now - since > _SECONDS_BETWEEN_WORDS:
                 self._last_word[trial.trial_id] = now
                 line = "trial %d: has waited for a worker for %.0f s; if a node has been stopped, "

@@ -179,13 +179,23 @@ class TrialStore:
         numbers = [int(name) for name in damaged if name.isdecimal()]
         return max([*self._records, *numbers], default=-1) + 1
 
-    def add_epoch(self, number: int, result: EpochResult, worker: Mapping[str, str]) -> None:
-        """Add an epoch in memory; it replaces the same and later epochs of an earlier attempt."""
+    def add_epoch(
+        self, number: int, result: EpochResult, worker: Mapping[str, str], n_samples: int
+    ) -> None:
+        """Add an epoch in memory; it replaces the same and later epochs of an earlier attempt.
+
+        Args:
+            number: the trial's.
+            result: the epoch.
+            worker: where it was trained, as `describe_worker` describes it there.
+            n_samples: number of samples that it was trained on, for the run's event.
+        """
         record = self._records[number]
         epochs = (*record.epochs[: result.epoch - 1], result)
         with self._lock:
             self._records[number] = record = replace(record, epochs=epochs, worker=worker)
-        event, accuracy = with_event(record.progress()), result.valid_accuracy
+        event = with_event(replace(record.progress(), n_samples=n_samples))
+        accuracy = result.valid_accuracy
         logger.debug("trial %d: epoch %d, valid %.4f", number, result.epoch, accuracy, extra=event)
 
     def begin(self, number: int, params: SelectionParams) -> None:

@@ -24,7 +24,7 @@ from distcel.execute.ray_worker import worker_device
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.ray_patch import memory_kills_are_actor_errors
-from distcel.search.recorder import OUTCOME, WORKER, NotKeptError, Recorder
+from distcel.search.recorder import OUTCOME, SAMPLES, WORKER, NotKeptError, Recorder
 from distcel.search.search import SearchSettings, new_sampler
 from distcel.search.silence import Silence
 from distcel.search.trials import TrialStore, first_params
@@ -110,6 +110,8 @@ def _tuner(
             num_samples=num_samples,
             time_budget_s=seconds if seconds < math.inf else None,
             reuse_actors=True,
+            # Not the method, which Tune would copy with its recorder.
+            trial_name_creator=lambda trial: recorder.name(trial),
         ),
         run_config=tune.RunConfig(
             name=folder.name,
@@ -226,10 +228,14 @@ class SelectionTrial(tune.Trainable):
             result = self.selection.run_epoch()
         except DivergedError as error:  # if it were raised, Tune would retry the trial
             return {METRIC: 0.0, OUTCOME: Failed(str(error)), "done": True}
+        # The Ray dashboard shows what is printed here.
+        accuracy = result.valid_accuracy
+        print(f"{self.trial_name}: epoch {result.epoch}, valid {accuracy:.4f}", flush=True)
         last = result.epoch >= self.task.experiment.selector_recipe.epochs
         return {
-            METRIC: result.valid_accuracy,
+            METRIC: accuracy,
             OUTCOME: result,
             WORKER: describe_worker(),
+            SAMPLES: len(self.task.train.labels_S),
             "done": last,
         }

@@ -176,7 +176,7 @@ def _architecture(
 def _load(folder: Path, function: NetworkFunction | None) -> Ensemble:
     facts = read_facts(folder)
     rule = "an ensemble with base learners of its own"
-    remedy = "give load_selector(folder), which combines answers that you have"
+    remedy = "give load_selector(folder), or predict --predictions: they combine answers"
     require("selection" not in facts, rule, "one of given predictors", remedy)
     plan = read_plan(facts, function)
     class_names, names = tuple(facts["class_names"]), tuple(facts["learner_names"])

@@ -35,6 +35,7 @@ class Selector:
     """Chooses which of N predictors to ask for a sample, and combines what they answer.
 
     Attributes:
+        smart: the selection net and the vote, as a module.
         names: the N predictors, those first that are always asked.
         class_names: the C classes.
         raised: the predictors whose confidences were raised in training, as docs/your-own.md has
@@ -53,7 +54,7 @@ class Selector:
         temperature: float,
         raised: tuple[str, ...] = (),
     ) -> None:
-        self._smart, self._temperature = smart.eval(), temperature
+        self.smart, self._temperature = smart.eval(), temperature
         self.names, self.class_names, self.raised = names, class_names, raised
         self.prices = smart.prices if isinstance(smart, PricedEnsemble) else None
         n_always = self.prices.n_always if self.prices else 0
@@ -72,7 +73,7 @@ class Selector:
         Raises:
             InvalidInputError: a shape is another one.
         """
-        parts = [self._smart.select(*batch) for batch in self._batches(answers, features)]
+        parts = [self.smart.select(*batch) for batch in self._batches(answers, features)]
         return torch.cat(parts).bool().numpy()
 
     def to_ask(self, answers: Any, features: Any = None) -> NDArray[np.bool_]:
@@ -90,7 +91,7 @@ class Selector:
 
         The answers of predictors that are not selected change nothing.
         """
-        parts = [self._smart(*batch) for batch in self._batches(answers, features)]
+        parts = [self.smart(*batch) for batch in self._batches(answers, features)]
         probs: NDArray[np.float32] = (torch.cat(parts) / self._temperature).softmax(-1).numpy()
         return probs
 
@@ -128,9 +129,11 @@ class Selector:
     def _inputs(self, probs_BNC: NDArray[np.float32], features: Any) -> NDArray[Any]:
         n, shape = len(probs_BNC), self.input_shape
         rule = f"features of shape ({n}, {', '.join(map(str, shape))})"
-        if features is None:
-            require(shape == (0,), rule, None, "give what the selection net was trained on")
+        if shape == (0,):
+            alone = "no features: this selection net sees the answers alone"
+            require(features is None, alone, "some", "leave them out")
             features = np.empty((n, 0))
+        require(features is not None, rule, None, "give what the selection net was trained on")
         dtype = np.float32 if len(shape) == 1 else np.uint8
         seen = _numbers("features", features, dtype)
         require(seen.shape == (n, *shape), rule, seen.shape, "give as many as it was trained on")

@@ -215,7 +215,7 @@ def train_learner(
     while run.epoch < recipe.epochs:
         loss = run.run_epoch()
         due = time.monotonic() - saved >= seconds_between_states and run.epoch < recipe.epochs
-        yield Progress(run.epoch, loss, save_training(run) if due else None)
+        yield Progress(run.epoch, loss, save_training(run) if due else None, len(own_S))
         saved = time.monotonic() if due else saved
     probs = {name: predict(network, images[name]).softmax(-1).cpu().numpy() for name in predicted}
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}

@@ -12,6 +12,7 @@ from tests.terminal import run_in_terminal
 # A command that shows a run of made-up events, and ends as its argument says.
 CHILD = """
 import argparse, logging, sys, time
+from pathlib import Path
 from distcel.cli.exit_status import exit_status
 from distcel.cli.output import run_shown
 from distcel.execute.progress import RunBegan, StageBegan, Training, TrainingEnded, with_event
@@ -21,7 +22,7 @@ logger = logging.getLogger("distcel.made")
 def run():
     with run_shown(argparse.Namespace(quiet=False, verbose=False, json="json" in sys.argv)):
         logger.warning("a warning before")
-        logger.debug("run", extra=with_event(RunBegan("made, seed 0")))
+        logger.debug("run", extra=with_event(RunBegan("made, seed 0", "made", Path())))
         logger.debug("stage", extra=with_event(StageBegan("base learners", 2)))
         for title in ("cat", "dog"):
             logger.debug("begins", extra=with_event(Training(title)))
@@ -111,6 +112,7 @@ def test_a_defect_shows_its_traceback_below_the_block() -> None:
 # Three threads write at once, while the height of the block changes.
 CROWD = """
 import argparse, logging, sys, threading
+from pathlib import Path
 from distcel.cli import live
 from distcel.cli.output import run_shown
 from distcel.execute.progress import Address, RunBegan, StageBegan, with_event
@@ -123,7 +125,7 @@ def log(name):
         logger.info(f"{name} {i}")
         logger.debug("", extra=with_event(StageBegan(str(i % 7), 1)))
         if i % 7 == 0:
-            logger.debug("", extra=with_event(RunBegan("made")))
+            logger.debug("", extra=with_event(RunBegan("made", "made", Path())))
 
 with run_shown(argparse.Namespace(quiet=False, verbose=False, json=False)):
     threads = [threading.Thread(target=log, args=(name,)) for name in ("a", "b")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_each_stage_has_a_bar_and_the_log_is_then_as_it_was(
     logger = logging.getLogger("distcel")
     before = [*logger.handlers], logger.level, logger.propagate
     events: list[Event] = [
-        *(RunBegan("made, seed 0"), StageBegan("base learners", 3, done=1)),
+        *(RunBegan("made, seed 0", "made", Path()), StageBegan("base learners", 3, done=1)),
         *(Training("cat"), TrainingEnded("cat"), Training("dog")),
         TrainingEnded("dog", is_kept=False),
         SearchBegan(2, 5, math.inf, trials=()),

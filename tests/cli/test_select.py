@@ -53,6 +53,8 @@ def test_the_report_names_predictors_and_prices(run_dir: Path) -> None:
         "Accuracy over price",
         "| sure ",
         "Who is asked",
+        "| shuffled  ",
+        "Shuffled is the vote",
     ):
         assert text in report
     assert "Table 1" not in report
@@ -100,6 +102,55 @@ def test_predict_says_whom_to_ask_before_they_have_answered(
     assert main(["predict", str(run_dir), "--predictions", str(alone), "--explain", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {voter["name"] for one in found for voter in one["learners"]} == {"odd"}
+
+
+def test_predict_reads_an_array_as_it_reads_tables(
+    run_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [line.split(",")[1:] for line in (folder / "answers" / "sure.csv").open()][1:]
+    probs = np.zeros((200, 2, 2), np.float32)  # the classes of the second are ant and bee
+    for s, (label, confidence) in enumerate(rows):
+        probs[s, 0] = 1 - float(confidence)
+        probs[s, 0, CLASSES.index(label)] = float(confidence)
+    probs[:, 1, 0] = 1
+    np.savez(tmp_path / "all.npz", predictions=probs, names=["sure", "odd"])
+    (tables := tmp_path / "tables").mkdir()
+    (tables / "sure.csv").write_bytes((folder / "answers" / "sure.csv").read_bytes())
+    always = [f"s{s},1,0" for s in range(200)]
+    (tables / "odd.csv").write_text("\n".join(["sample_id,ant,bee", *always]))
+    printed = []
+    for given in (tmp_path / "all.npz", tables):
+        assert main(["predict", str(run_dir), "--predictions", str(given), "--explain"]) == 0
+        printed.append(capsys.readouterr().out.replace("\ns", "\n"))
+    assert "0: " in printed[0]
+    assert printed[0] == printed[1].removeprefix("s")
+    np.save(tmp_path / "unnamed.npy", probs)  # its predictors are p0 and p1
+    assert main(["predict", str(run_dir), "--predictions", str(tmp_path / "unnamed.npy")]) == 2
+    assert "predictors among ['odd', 'sure'], but got ['p0', 'p1']" in capsys.readouterr().err
+
+
+def test_predict_refuses_features_that_the_net_does_not_see(
+    run_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "numbers.npy", np.zeros((200, 3)))
+    given = ["--predictions", str(folder / "answers"), "--features", str(tmp_path / "numbers.npy")]
+    assert main(["predict", str(run_dir), *given]) == 2
+    error = capsys.readouterr().err
+    assert "sees the answers alone" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_dry_run_checks_and_writes_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--run-dir", str(tmp_path / "run"), "--dry-run", "--num-samples", "3"]
+    assert main(["select", *_flags(folder), "--always", "odd", *out]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "data: answers, 2 classes, 80 train, 20 valid, 100 test"
+    assert lines[1] == "predictors: odd, sure; always asked: odd"
+    assert lines[3].startswith("search: 3 trials of at most 120 epochs on 80 samples, ")
+    assert main(["select", *_flags(folder), "--always", "odd", *out, "--fix", "k=5"]) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from distcel.cli.live import render
-from distcel.cli.view import View
 from distcel.execute.progress import (
     Address,
     Event,
@@ -21,7 +21,9 @@ from distcel.execute.progress import (
     TrainingEnded,
     Trial,
 )
+from distcel.execute.view import View
 
+CACHE = Path("learners")
 POINT = {"k": 2, "epsilon": 0.1234, "m": 7, "lr": 1.0, "gradient": "exact", "vote": "sum"}
 
 
@@ -46,7 +48,7 @@ def trial(number: int, state: str, n_epochs: int, accuracy: float | None) -> Tri
 
 def test_learners_are_counted_with_those_of_earlier_launches() -> None:
     events: list[Event] = [
-        RunBegan("digits, seed 0"),
+        RunBegan("digits, seed 0", "digits", CACHE),
         StageBegan("base learners", n=10, done=4),
         *(Training(title) for title in ("cat", "dog", "cat+dog")),
         Training("cat", 2),
@@ -109,7 +111,10 @@ def test_time_left_ends_with_the_time_budget_and_is_not_known_before_a_trial() -
 
 def test_the_next_run_of_a_reproduction_begins_anew() -> None:
     view = viewed(
-        Address("MLflow", "here"), RunBegan("seed 0"), StageBegan("test"), RunBegan("seed 1")
+        Address("MLflow", "here"),
+        RunBegan("seed 0", "digits", CACHE),
+        StageBegan("test"),
+        RunBegan("seed 1", "digits", CACHE),
     )
     assert (view.title, view.stages, view.addresses) == ("seed 1", (), {"MLflow": "here"})
     assert shown(view)[0] == "seed 1: imports and data, 1 min 40 s so far"

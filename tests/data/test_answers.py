@@ -127,7 +127,7 @@ def test_a_predictor_is_raised_later_as_it_was_in_training(tmp_path: Path) -> No
     for name in ("low", "plain"):
         write(later / f"{name}.csv", {**rows, "confidence": [0.6, 0.9 if name == "low" else 0.2]})
     given = answers.names, ("a", "b"), answers.raised
-    _, probs_SNC, _ = read_unlabelled(later, *given, None, None)
+    _, probs_SNC, _ = read_unlabelled(tmp_path, later, *given, None, None)
     # 0.5 + 0.5 * 0.6 for low; of plain 0.6 stays, and 0.2 is the least that keeps the label first.
     np.testing.assert_allclose(probs_SNC[:, :, 0], [[0.6, 0.8], [0.5, 0.95]], atol=1e-6)
     assert probs_SNC.argmax(-1).max() == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from distcel.cli.main import main
 from tests.docs.markdown import (
     ROOT,
     Block,
@@ -20,6 +21,9 @@ from tests.docs.markdown import (
 _GENERATED = ROOT / "docs" / "results"
 PAGES = [path for path in documents() if not path.is_relative_to(_GENERATED)]
 RUNNABLE = [p for p in PAGES if any(b.info == "python" for b in blocks(p.read_text()))]
+# The pages whose commands run too, since a new user does all that they say, in this order.
+WALKED = {"docs/your-own.md"}
+_IN_PROCESS = ["--executor", "inline", "--mlflow-uri", "none"]
 COMMANDS = [
     pytest.param(words, id=f"{path.relative_to(ROOT)}: {' '.join(words)}")
     for path in PAGES
@@ -31,13 +35,22 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def run_blocks(path: Path, found: list[Block]) -> None:
+def run_blocks(path: Path, found: list[Block], commands: bool = False) -> None:
     """Run the Python blocks of a page, one after another in one namespace.
 
     Tracebacks name the page and its line. A block `toml NAME` is written as that file first.
+
+    Args:
+        path: the page.
+        found: its blocks.
+        commands: whether distcel's commands are run as well, those that train in this process.
     """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in found:
+        if commands:
+            for words in command_lines(f"```{block.info}\n{block.text}\n```"):
+                own = _IN_PROCESS if words[0] in {"search", "select"} else []
+                assert main([*words, *own]) == 0, words
         if block.info.startswith("toml "):
             Path(block.info.removeprefix("toml ")).write_text(block.text)
         if block.info == "python":
@@ -50,7 +63,7 @@ def test_every_python_block_runs(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run_blocks(path, blocks(path.read_text()))
+    run_blocks(path, blocks(path.read_text()), commands=_name(path) in WALKED)
 
 
 def test_the_first_page_and_the_guides_have_blocks_that_run() -> None:

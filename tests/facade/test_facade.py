@@ -150,6 +150,12 @@ def test_a_comparison_has_every_rule_until_the_run_chooses_otherwise(run: distce
     assert list(run.leaderboard().index) == few
 
 
+def test_the_multiply_adds_of_an_ensemble_are_those_that_its_run_counts(run: distcel.Run) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 16, 16), dtype=np.uint8)
+    counted = run.results["rules"]["e2e_cel"]["multiply_adds"]
+    assert distcel.multiply_adds_of([run.ensemble], images) == [counted]
+
+
 def test_a_run_whose_trials_went_on_is_not_compared(run: distcel.Run) -> None:
     facts = json.loads((run.run_dir / "run.json").read_text())
     store = TrialStore(run.run_dir / "search" / facts["search_key"] / "trials")
@@ -226,6 +232,13 @@ def test_arrays_are_fitted_continued_by_their_content_and_needed_by_a_comparison
     loaded = distcel.load_run(run.run_dir, experiment)
     with pytest.raises(distcel.InvalidInputError, match="the images that fit had, as X"):
         distcel.compare(loaded, executor="inline")
+    facts = (run.run_dir / "run.json").read_text()
+    named = [("ant", "bee", "cow")[label] for label in labels]
+    with pytest.raises(distcel.InvalidInputError, match="'others': give the same, or call fit"):
+        distcel.compare(loaded, X=images + 1, y=named, executor="inline")
+    assert (run.run_dir / "run.json").read_text() == facts
+    every = distcel.compare(loaded, X=images, y=named, executor="inline")
+    assert {"e2e-CEL", "logistic stacking", "constant control"} <= set(every.index)
 
 
 def test_images_and_a_named_data_set_exclude_each_other(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def test_every_kind_of_model_predicts_in_batches(tmp_path: Path) -> None:
     assert found.dtype == np.float32
     assert found.shape == (10, 4, 3)
     np.testing.assert_allclose(found[:, 0], bayes.predict_proba(X), rtol=1e-5)
+    adds = distcel.multiply_adds_of(models[1:], X[:3])
+    assert adds == [12, 12, 12]  # four inputs, three outputs
     own = network(torch.from_numpy(X)).detach().numpy()
     for i in (1, 2, 3):
         np.testing.assert_allclose(found[:, i], own, rtol=1e-5)
@@ -52,3 +54,10 @@ def test_every_kind_of_model_predicts_in_batches(tmp_path: Path) -> None:
 def test_what_does_not_predict_is_refused(model: object, message: str) -> None:
     with pytest.raises(distcel.InvalidInputError, match=message):
         distcel.predictions_of([model], X)
+
+
+def test_the_multiply_adds_of_a_model_without_torch_are_not_known() -> None:
+    with pytest.raises(distcel.InvalidInputError, match=r"torch in model 0.* give its price"):
+        distcel.multiply_adds_of([GaussianNB().fit(X, Y)], X)
+    with pytest.raises(distcel.InvalidInputError, match="samples"):
+        distcel.multiply_adds_of([], X[:0])

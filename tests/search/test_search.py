@@ -14,6 +14,7 @@ from distcel.core.networks import NetworkPlan
 from distcel.execute.inline import InlineExecutor
 from distcel.execute.jobs import Executor
 from distcel.execute.pool import WorkerPool
+from distcel.execute.progress import Event, Trial, observed_by, short_point
 from distcel.execute.ray_executor import RayExecutor
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.space import search_space
@@ -85,8 +86,15 @@ def test_the_search_begins_with_the_papers_point_and_is_the_same_on_ray(
     assert records[0].params == EXPERIMENT.first_trial
     assert len({record.params for record in records}) == 4
 
-    on_ray = search(task, tmp_path / "ray", 4, one_worker)
+    events: list[Event] = []
+    with observed_by(events.append):
+        on_ray = search(task, tmp_path / "ray", 4, one_worker)
     assert what_counts(on_ray) == what_counts(records)
+    n_samples = sum(event.n_samples for event in events if isinstance(event, Trial))
+    assert n_samples == len(task.train.labels_S) * sum(len(r.epochs) for r in on_ray)
+    named = [path.name.partition("_")[0] for path in (tmp_path / "ray" / "tune").glob("trial*")]
+    points = [short_point(record.params.as_dict()) for record in on_ray]
+    assert sorted(named) == [f"trial {i} {point}" for i, point in enumerate(points)]
 
     store = TrialStore(tmp_path / "inline" / "trials")
     network, whole = refit_best(task, store, INLINE, tmp_path / "refit")

@@ -30,8 +30,10 @@ def test_a_trial_without_a_worker_and_one_that_is_silent_are_named_once_a_minute
         return WorkerPool(1, 1.0, 0.0)
 
     caplog.set_level(logging.WARNING, "distcel")
-    callback = Silence(Recorder(TrialStore(tmp_path)), RayExecutor(find_pool))
-    trial = SimpleNamespace(trial_id="a", status="PENDING")
+    recorder = Recorder(TrialStore(tmp_path))
+    callback = Silence(recorder, RayExecutor(find_pool))
+    trial = SimpleNamespace(trial_id="a", status="PENDING", config={})
+    recorder.name(trial)  # as Tune makes it
 
     def step(seconds: float) -> list[str]:
         at.now += seconds

@@ -24,8 +24,8 @@ def finished(number: int, valid_accuracy: float) -> TrialRecord:
 def test_a_finished_trial_is_read_back_as_it_was(tmp_path: Path) -> None:
     store = TrialStore(tmp_path)
     store.keep(TrialRecord(0, PARAMS, "RUNNING"))
-    store.add_epoch(0, epoch(1, 0.5), WORKER)
-    store.add_epoch(0, epoch(2, 0.75), WORKER)
+    store.add_epoch(0, epoch(1, 0.5), WORKER, 9)
+    store.add_epoch(0, epoch(2, 0.75), WORKER, 9)
     store.keep(replace(store[0], state="COMPLETE"))
     store.keep(TrialRecord(1, PARAMS, "RUNNING"))
     store.keep(replace(store[1], state="FAILED", reason="loss became nan"))
@@ -40,7 +40,7 @@ def test_a_trial_that_begins_again_has_each_epoch_once(tmp_path: Path) -> None:
     store = TrialStore(tmp_path)
     store.keep(TrialRecord(0, PARAMS, "RUNNING"))
     for number, accuracy in ((1, 0.1), (2, 0.2), (1, 0.1), (2, 0.25), (3, 0.3)):
-        store.add_epoch(0, epoch(number, accuracy), WORKER)
+        store.add_epoch(0, epoch(number, accuracy), WORKER, 9)
     assert [e.valid_accuracy for e in store[0].epochs] == [0.1, 0.25, 0.3]
 
 
@@ -49,7 +49,7 @@ def test_a_running_trial_of_a_killed_launch_is_interrupted_and_without_epochs(
 ) -> None:
     store = TrialStore(tmp_path)
     store.keep(TrialRecord(0, PARAMS, "RUNNING"))
-    store.add_epoch(0, epoch(1, 0.5), WORKER)
+    store.add_epoch(0, epoch(1, 0.5), WORKER, 9)
     again = TrialStore(tmp_path)
     assert again.running() == [TrialRecord(0, PARAMS, "RUNNING")]
     assert again[0] == TrialRecord(0, PARAMS, "RUNNING")

@@ -15,10 +15,10 @@ from distcel.execute.progress import (
     Training,
     TrainingEnded,
     Trial,
+    short_point,
 )
 
 SEARCH = "trials"  # the name of the stage of the trials
-_POINT = ("k", "epsilon", "lr")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class View:
     def after(self, event: Event, now: float) -> View:
         """The run after an event."""
         match event:
-            case RunBegan(title):
+            case RunBegan(title, _, _):
                 return View(self.began, title, addresses=self.addresses)
             case StageBegan(name, n, done):
                 return self._at(Stage(name, n, done, done, now, now))
@@ -84,7 +84,7 @@ class View:
                 stage = Stage(SEARCH, n, len(trials), len(trials), now, now, now + seconds)
                 by_number = {trial.number: trial for trial in trials}
                 return replace(self._at(stage), trials=by_number, max_epochs=max_epochs)
-            case Training(title, epoch):
+            case Training(title, epoch, _):
                 return replace(self, training={**self.training, title: epoch})
             case TrainingEnded(title, is_kept):
                 training = {name: e for name, e in self.training.items() if name != title}
@@ -129,9 +129,5 @@ class View:
 
 def described(trial: Trial) -> str:
     """A trial that has ended: accuracy on valid, number and point."""
-    point = " ".join(
-        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in trial.point.items()
-        if name in _POINT
-    )
-    return f"valid {trial.valid_accuracy:.4f}, trial {trial.number}: {point}"
+    accuracy, point = trial.valid_accuracy, short_point(trial.point)
+    return f"valid {accuracy:.4f}, trial {trial.number}: {point}"
