@@ -31,7 +31,7 @@ OPTIONS = {
         *("--predictions", "--truth", "--features", "--always", "--prices", "--budget"),
         *("--shares", "--image-size", "--run-dir", "--seed", "--num-samples", "--time-budget"),
         *("--fix", "--mlflow-uri", "--executor", "--address", "--gpus-per-worker"),
-        *("-q", "--quiet", "--json", "-v", "--verbose"),
+        *("--dry-run", "-q", "--quiet", "--json", "-v", "--verbose"),
     },
     "reproduce": {
         *OF_ALL_SEARCHES,
