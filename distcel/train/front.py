@@ -14,6 +14,7 @@ from distcel.core.priced_ensemble import PricedEnsemble, answer_features, unifor
 from distcel.experiment.prices import Prices, PriceWeight
 
 _N_WEIGHTS = 100
+_N_HALVINGS = 20
 _BATCH = 1024
 
 
@@ -70,7 +71,8 @@ def measure_front(
 def weight_within(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor) -> PriceWeight:
     """The weight of price at which a sample's mean price is the budget, or little less.
 
-    It is between two weights, of which as many samples as the budget allows have the lower one.
+    From the highest weight down, it is where the price first passes the budget: between two weights
+    that are nearly equal, of which as many samples as the budget allows have the lower one.
     Without a budget, and where it is enough, the weight is 0: whoever adds anything is asked.
 
     Args:
@@ -90,15 +92,23 @@ def weight_within(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor)
         weight_S = torch.full((len(can_SN),), weight, device=can_SN.device)
         return (ensemble.mask(scores_SKN, can_SN, weight_S) @ ensemble.prices_N).double()
 
-    prices = {weight: float(spent(weight).mean()) for weight in weights_of(ensemble.prices)}
-    if prices[0.0] <= budget:
+    def is_within(weight: float) -> bool:
+        return float(spent(weight).mean()) <= budget
+
+    if is_within(0.0):
         return PriceWeight(0.0, 0.0, 0.0)
-    within = [weight for weight, price in prices.items() if price <= budget]
-    if not within:  # the selection net asks more than those that are always asked at any weight
-        cheapest = min(prices, key=lambda weight: prices[weight])
+    weights = weights_of(ensemble.prices)
+    # The price may rise again at lower weights, where fewer samples were trained on it.
+    above = next(i for i in range(len(weights) - 1, -1, -1) if not is_within(weights[i]))
+    if (
+        above == len(weights) - 1
+    ):  # the selection net asks more than those always asked at any weight
+        cheapest = min(weights, key=lambda weight: float(spent(weight).mean()))
         return PriceWeight(cheapest, cheapest, 0.0)
-    high = max(within, key=lambda weight: prices[weight])
-    low = min(set(prices) - set(within), key=lambda weight: prices[weight])
+    low, high = weights[above], weights[above + 1]
+    for _ in range(_N_HALVINGS):  # what is left between the two is shared by chance
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_within(middle) else (middle, high)
     at_high_S, at_low_S = spent(high), spent(low)
     hash_S, order_S = uniform_hash(inputs_S).sort()
     more_S = (at_low_S - at_high_S)[order_S].cumsum(0) / len(order_S)

@@ -57,6 +57,16 @@ def test_a_budget_is_spent_and_not_exceeded(ensemble: PricedEnsemble, budget: fl
     assert budget - 2.0 / 500 - 1e-5 <= spent <= budget + 1e-5
 
 
+def test_a_budget_is_spent_on_those_for_whom_it_is_worth_most(ensemble: PricedEnsemble) -> None:
+    scores, probs, _ = _data(500)
+    scores = 0.5 + scores * 1e-3  # all of them are between two of the weights that are measured
+    ensemble.prices = replace(PRICES, budget=1.0)
+    ensemble.price_weight = weight_within(ensemble, scores, probs)
+    asked = ensemble.select(scores, probs)[:, 1].bool()
+    assert asked.sum() == 125  # of 500, at 2.0 each
+    assert scores[asked].min() > scores[~asked].max()
+
+
 def test_without_a_budget_whoever_adds_anything_is_asked(ensemble: PricedEnsemble) -> None:
     scores, probs, _ = _data(20)
     for budget in (None, 9.0):
