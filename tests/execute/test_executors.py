@@ -188,8 +188,9 @@ def test_a_worker_that_hangs_is_named_and_replaced_and_no_result_comes_twice(
     executor.run(jobs, executor.share("data"), "rule")
     assert jobs[0].result().startswith("data epochs [2, 3] attempt 2")
     assert sorted(kept) == ["a", "b"]
-    (silent,) = [line for line in caplog.messages if "is silent" in line]
-    assert silent.startswith(f"a: its worker on node {ray.util.get_node_ip_address()}, ")
+    # On a busy machine the other one may be silent for half a second as well.
+    silence = f"a: its worker on node {ray.util.get_node_ip_address()}, "
+    assert [line.startswith(silence) for line in caplog.messages].count(True) == 1
     assert "a: worker lost, another one takes its place" in caplog.messages
 
 

@@ -71,7 +71,7 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
     cluster, unfit = without_nodes, tmp_path / "unfit" / "torch"
     unfit.mkdir(parents=True)
     (unfit / "__init__.py").write_text("raise ImportError('libtorch is broken')")
-    (config := tmp_path / "longer.toml").write_text("[learner_recipe]\nepochs = 10\n")
+    (config := tmp_path / "longer.toml").write_text("[learner_recipe]\nepochs = 5\n")
     for number in range(times(1, 10)):
         run_dir = tmp_path / f"run{number}"
         flags = [*SMOKE, "--config", str(config), "--run-dir", str(run_dir)]
