@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     with environment(**_RAYS), connection("local") as connected:
         dashboard = connected()
-        unwind_on_signals()  # Ray has handlers of its own
+        unwind_on_signals("stopping")  # Ray has handlers of its own
         serve.start(http_options={"host": host, "port": port})
         given = {"folder": str(folder), "replicas": str(arguments.replicas)}
         serve.run(application(given), name="distcel")

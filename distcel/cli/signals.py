@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,25 +46,28 @@ def stops_announced_by(announce: Callable[[str], None]) -> Iterator[None]:
         _announced_by.pop()
 
 
-def unwind_on_signals() -> None:
+def unwind_on_signals(line: str = "stopping; the same command continues the run") -> None:
     """Let the first signal raise Stopped, and the second end the process.
 
     Python cannot unwind out of a finalizer, and Ray has some that run often: Python reports the
     exception as unraisable and continues. The exception is then raised again.
+
+    Args:
+        line: what is shown on the first signal, after its name.
     """
     for number in _SIGNALS:
         by_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
         if not by_nohup:
-            signal.signal(number, _stop)
+            signal.signal(number, partial(_stop, line))
     sys.unraisablehook = _not_raised
 
 
-def _stop(number: int, _: object) -> None:
+def _stop(line: str, number: int, _: object) -> None:
     for each in _SIGNALS:
         signal.signal(each, lambda again, __: os._exit(128 + again))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # shell and kernel both send it as a terminal ends
     name = signal.Signals(number).name
-    _announced_by[-1](f"{name}: stopping; the same command continues the run")
+    _announced_by[-1](f"{name}: {line}")
     raise Stopped(number)
 
 
