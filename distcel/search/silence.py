@@ -1,4 +1,4 @@
-"""Names the trials of which nothing is heard: Ray Tune itself waits for them without a word."""
+"""Names the trials that wait for a worker or whose worker is silent: Ray Tune does not."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Silence(tune.Callback):
         self._last_event[trial.trial_id] = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Say a word about the trials of which nothing has been heard for too long."""
+        """Name the trials that have been silent for too long."""
         now = time.monotonic()
         if now - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
