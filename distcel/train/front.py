@@ -98,11 +98,9 @@ def weight_within(ensemble: PricedEnsemble, inputs_S: Tensor, probs_SNC: Tensor)
     if is_within(0.0):
         return PriceWeight(0.0, 0.0, 0.0)
     weights = weights_of(ensemble.prices)
-    # The price may rise again at lower weights, where fewer samples were trained on it.
+    # From above, since the price of a trained net may be low again at some lower weight.
     above = next(i for i in range(len(weights) - 1, -1, -1) if not is_within(weights[i]))
-    if (
-        above == len(weights) - 1
-    ):  # the selection net asks more than those always asked at any weight
+    if above == len(weights) - 1:  # it asks more than those that are always asked at any weight
         cheapest = min(weights, key=lambda weight: float(spent(weight).mean()))
         return PriceWeight(cheapest, cheapest, 0.0)
     low, high = weights[above], weights[above + 1]
