@@ -9,7 +9,13 @@ import pytest
 
 from distcel.report import results_page
 from distcel.report.document import write_reproduction
-from distcel.report.results_page import BEGIN, END, add_reproduction, write_pages
+from distcel.report.results_page import (
+    ALL_TABLE,
+    CONTROLS_TABLE,
+    add_reproduction,
+    block,
+    write_pages,
+)
 from tests.report.made_results import PAPER, made_results, training
 
 ROOT = Path(__file__).parents[2]
@@ -24,11 +30,14 @@ def left_by(folder: Path, results: dict[str, Any]) -> Path:
     return folder
 
 
-def summary(file: Path, number: int = 1) -> dict[str, dict[str, str]]:
-    """The rows of one of the summary's two tables, by the name of the reproduction."""
-    text = file.read_text()
-    parts = text[text.index(BEGIN) : text.index(END)].split("\n\n")
-    table = [part for part in parts if part.startswith("|")][number]
+def rows_of(file: Path, name: str = ALL_TABLE) -> dict[str, dict[str, str]]:
+    """The rows of one of the generated tables, by the name of the reproduction."""
+    text, (begin, end) = file.read_text(), block(name)
+    (table,) = [
+        part
+        for part in text.partition(begin)[2].partition(end)[0].split("\n\n")
+        if part.startswith("|")
+    ]
     lines = [line for line in table.splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     cells = [dict(zip(header, row, strict=True)) for row in rows]
@@ -52,7 +61,7 @@ def test_a_reproduction_is_added_to_its_data_sets_page_once(tmp_path: Path) -> N
     assert images == ["digits-quick/figure2.svg", "digits-quick/pareto.svg"]
     for image in images:
         assert (pages / image).read_text() == "<svg/>"
-    assert "digits, preset quick" in summary(tmp_path / "docs" / "results.md")
+    assert "digits, preset quick" in rows_of(tmp_path / "docs" / "results.md")
 
 
 def test_a_page_has_all_reproductions_of_its_data_set_and_the_notes_once(tmp_path: Path) -> None:
@@ -68,12 +77,12 @@ def test_a_page_has_all_reproductions_of_its_data_set_and_the_notes_once(tmp_pat
     assert (pages / "digits.md").read_text().count("Calibration error:") == 1
     assert headings(pages / "mnist.md") == ["mnist, preset quick", "Notes"]
     text = (tmp_path / "results.md").read_text()
-    assert [*summary(tmp_path / "results.md")] == [*titles, "mnist, preset quick"]
+    assert [*rows_of(tmp_path / "results.md")] == [*titles, "mnist, preset quick"]
     for link in re.findall(r"\]\((results/.*?)\)", text):
         assert (tmp_path / link).is_file()
 
 
-def test_the_summary_by_hand(tmp_path: Path) -> None:
+def test_the_table_of_all_by_hand(tmp_path: Path) -> None:
     pages, found = tmp_path / "results", made_results({})
     for seed, (smart, stacking, vote) in zip(
         found["seeds"], [(0.90, 0.85, 0.91), (0.92, 0.83, 0.93)], strict=True
@@ -94,7 +103,7 @@ def test_the_summary_by_hand(tmp_path: Path) -> None:
     left_by(pages / "a", found)
     left_by(pages / "b", made_results({}, "mnist"))
     write_pages(pages)
-    assert summary(tmp_path / "results.md") == {
+    assert rows_of(tmp_path / "results.md") == {
         "digits, preset quick": {
             "seeds": "2",
             "e2e-CEL": "91.00 ± 1.41",
@@ -134,7 +143,7 @@ def test_the_first_table_has_the_controls_in_their_order(tmp_path: Path) -> None
     left_by(pages / "a", made_results({}, "mnist"))  # without a control
     left_by(pages / "b", found)
     write_pages(pages)
-    rows = summary(tmp_path / "results.md", 0)
+    rows = rows_of(tmp_path / "results.md", CONTROLS_TABLE)
     # t of one degree of freedom is 12.7062, the standard error 0.01.
     assert [*rows["digits, preset quick"].items()] == [
         ("seeds", "2"),
@@ -145,25 +154,33 @@ def test_the_first_table_has_the_controls_in_their_order(tmp_path: Path) -> None
         ("logistic stacking", "50.00 [50.00, 50.00]"),
         ("UA", "50.00 [50.00, 50.00]"),
     ]
-    assert rows["mnist, preset quick"]["gain from the learners"] == "-"
+    assert "mnist, preset quick" not in rows
+    assert {"mnist, preset quick", "digits, preset quick"} == set(rows_of(tmp_path / "results.md"))
 
 
 def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
     pages = tmp_path / "results"
     pages.mkdir()
     file = tmp_path / "results.md"
-    file.write_text(f"# Results\n\nBefore.\n\n{BEGIN}\n\nold\n\n{END}\n\nAfter.\n")
+    (begin, end), (begin_all, end_all) = block(CONTROLS_TABLE), block(ALL_TABLE)
+    blocks = (f"{begin}\n\nold\n\n{end}", f"{begin_all}\n\nold\n\n{end_all}")
+    file.write_text("# Results\n\nBefore.\n\n{}\n\nBetween.\n\n{}\n\nAfter.\n".format(*blocks))
     left_by(pages / "a", made_results({}))
     write_pages(pages)
     text = file.read_text()
-    assert text.startswith(f"# Results\n\nBefore.\n\n{BEGIN}\n")
-    assert text.endswith(f"{END}\n\nAfter.\n")
+    assert text.startswith(f"# Results\n\nBefore.\n\n{begin}\n")
+    assert f"{end}\n\nBetween.\n\n{begin_all}\n" in text
+    assert text.endswith(f"{end_all}\n\nAfter.\n")
     assert "old" not in text
     write_pages(pages)
     assert file.read_text() == text
     file.write_text("# Results\n\nBy hand.\n")
     write_pages(pages)
-    assert file.read_text().startswith(f"# Results\n\nBy hand.\n\n{BEGIN}\n")
+    text = file.read_text()
+    assert text.startswith(f"# Results\n\nBy hand.\n\n{begin}\n")
+    assert text.endswith(f"{end_all}\n")
+    write_pages(pages)
+    assert file.read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -182,7 +199,7 @@ def test_unusable_results_are_left_out_with_a_warning(
         content = json.dumps(found)
     (broken / "results.json").write_text(content)
     write_pages(pages)
-    assert [*summary(tmp_path / "results.md")] == ["digits, preset quick"]
+    assert [*rows_of(tmp_path / "results.md")] == ["digits, preset quick"]
     assert not (pages / "mnist.md").exists()
     (message,) = caplog.messages
     assert str(broken) in message
@@ -209,7 +226,7 @@ def test_two_reproductions_that_end_at_once_are_both_in_the_pages(
     monkeypatch.setattr(results_page, "_reproductions", slowly)
     add_reproduction(pages, folders["digits"], "digits-quick")
     second.join()
-    assert [*summary(tmp_path / "results.md")] == ["digits, preset quick", "mnist, preset quick"]
+    assert [*rows_of(tmp_path / "results.md")] == ["digits, preset quick", "mnist, preset quick"]
 
 
 def test_a_reproduction_can_be_added_as_it_was_written(tmp_path: Path) -> None:
