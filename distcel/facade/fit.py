@@ -63,7 +63,7 @@ def fit(
         X_test: the test split in the same form; None draws it from X.
         y_test: its labels; None with a data set.
         preset: the data set's preset: `smoke` (seconds), `quick` (minutes), `half_day` (FER2013
-            alone) or `paper`.
+            and UTKFace) or `paper`.
         data_dir: the folder of the data set.
         run_dir: the folder for all files of the run; None is `runs/DATASET-PRESET[-SPLIT]-seedN`.
         num_samples: trials in all; None takes the preset's.

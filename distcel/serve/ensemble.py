@@ -53,6 +53,11 @@ class Ensemble(nn.Module):
         self.temperature = temperature
         self.eval()
 
+    def __repr__(self) -> str:
+        n, shape = len(self.learners), "x".join(map(str, self.plan.image_shape))
+        k, classes = self.smart.layer.k, len(self.class_names)
+        return f"Ensemble(k={k} of {n} learners, {classes} classes, images {shape})"
+
     @torch.inference_mode()
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Class probabilities (B, C) of uint8 images, on their device (Eqs. 8-12), tempered."""

@@ -222,6 +222,11 @@ def test_a_run_directory_is_as_good_as_its_ensemble(saved_ensemble: Path) -> Non
     np.testing.assert_array_equal(of_run.predict_proba(images()), of_folder.predict_proba(images()))
 
 
+def test_its_repr_is_one_line(saved_ensemble: Path) -> None:
+    found = repr(load_ensemble(saved_ensemble))
+    assert found == "Ensemble(k=2 of 6 learners, 3 classes, images 3x16x16)"
+
+
 def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"whose ensemble/ has it, but got .*finished"):
         load_ensemble(tmp_path)
