@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.util import find_spec
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.distributions import distribution_to_json
 
 from distcel.evaluate.compare import compare_run
 from distcel.evaluate.launch import measure_test
+from distcel.evaluate.results import launch_details, launch_results
 from distcel.execute.jobs import Executor
 from distcel.execute.progress import RunBegan, StageBegan, with_event
 from distcel.experiment.architecture import OwnArchitecture
@@ -35,11 +29,10 @@ from distcel.search.refit import (
     refit_best,
 )
 from distcel.search.search import run_search
-from distcel.search.trials import TrialRecord, TrialStore, first_params
+from distcel.search.trials import TrialStore
 from distcel.serve.saved import save_ensemble
 from distcel.serve.selector import save_selector
 from distcel.storage.files import content_key, write_atomically, write_json
-from distcel.storage.provenance import describe_machine, source_digest
 from distcel.tracking.records import Outcome, TrackedModel, TrackedReproduction
 from distcel.tracking.track import experiment_name, track_reproduction, tracked, tracked_data
 from distcel.train.cache import PredictionCache
@@ -49,20 +42,6 @@ from distcel.train.selection import TrainingTask
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = (
-    "distcel",
-    "torch",
-    "torchvision",
-    "ray",
-    "optuna",
-    "mlflow",
-    "pyarrow",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-    "pillow",
-)
-_EXTRA_PACKAGES = ("deslib",)
 # By trackers, where they exist.
 _SHOWN = ("report.md", "report.html", "results.json", "run.json")
 
@@ -172,100 +151,9 @@ def _search_and_test(
     logger.debug("test", extra=with_event(StageBegan("test")))
     # The test split is read only here, after everything is chosen.
     measured, detailed = measure_test(prepared, task, chosen)
-    results = _results(prepared, best, over_k, store) | measured
-    details = _details(prepared, store) | detailed
+    results = launch_results(prepared, best, over_k, store) | measured
+    details = launch_details(prepared, store) | detailed
     return results, _write(prepared, chosen, results, details)
-
-
-def _results(
-    prepared: Prepared, best: TrialRecord, over_k: list[float], store: TrialStore
-) -> dict[str, Any]:
-    experiment, options = prepared.experiment, prepared.options
-    published, learners = experiment.published, _learner_trainings(prepared)
-    return {
-        "dataset": experiment.dataset,
-        "preset": options.preset,
-        "seed": options.seed,
-        "selector_split": options.selector_split,
-        "fixed": dict(options.fixed),
-        "precision": {
-            "base_learners": experiment.learner_recipe.precision,
-            "selection_net": experiment.selector_recipe.precision,
-        },
-        "n_trials": len(store.finished()),
-        "test_read_after": store.closed_after(),
-        "note": experiment.note,
-        "n_learners": len(prepared.specs),
-        "n_classes": len(prepared.splits.class_names),
-        "n_samples": {name: len(split.labels_S) for name, split in prepared.splits.by_name.items()},
-        "n_duplicates": prepared.splits.n_duplicates,
-        "first": first_params(store.snapshot(), prepared.search.first).as_dict(),
-        "best": best.params.as_dict(),
-        "valid_accuracy": best.valid_accuracy,
-        "valid_accuracy_over_k": over_k or None,
-        "paper": asdict(published) if published else None,
-        "seconds": _training_seconds((seconds for seconds, _ in learners), best, store),
-        "machine": describe_machine(),
-        "workers": _workers(
-            {
-                "base_learners": [worker for _, worker in learners],
-                "trials": [record.worker for record in store.finished()],
-                "refit": [best.worker],
-            }
-        ),
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": prepared.commit,
-        "source_digest": source_digest(),
-        "versions": _versions(),
-    }
-
-
-def _details(prepared: Prepared, store: TrialStore) -> dict[str, Any]:
-    """What `details.json` has of the search, and the names that its other parts refer to."""
-    search = prepared.search
-    return {
-        "class_names": list(prepared.splits.class_names),
-        "learners": [spec.name for spec in prepared.specs],
-        "num_samples": search.num_samples,
-        "imagenet_weights": prepared.options.imagenet_weights,
-        "space": {name: distribution_to_json(d) for name, d in search.space.items()},
-        "trials": [record.facts() for record in store.finished()],
-    }
-
-
-def _versions() -> dict[str, str]:
-    extra = [package for package in _EXTRA_PACKAGES if find_spec(package)]
-    packages = {package: version(package) for package in [*_PACKAGES, *extra]}
-    return {"python": platform.python_version()} | packages
-
-
-def _learner_trainings(prepared: Prepared) -> list[tuple[float, dict[str, str]]]:
-    """Seconds and worker of each base learner's training, and of each copy's."""
-    if prepared.answers is not None:
-        return []
-    specs, copies = prepared.specs, prepared.copies_cache
-    found = prepared.cache.trainings(specs, prepared.keys)
-    return found + [one for fold in prepared.folds for one in copies.trainings(specs, fold.keys)]
-
-
-def _training_seconds(
-    base_learners: Iterable[float], best: TrialRecord, store: TrialStore
-) -> dict[str, float]:
-    """Seconds that the trainings of each stage took on their workers, in whichever launch."""
-    seconds = {"base_learners": sum(base_learners), "search": store.seconds, "refit": best.seconds}
-    return {stage: round(value, 2) for stage, value in seconds.items()}
-
-
-def _workers(by_stage: Mapping[str, Iterable[Mapping[str, str]]]) -> list[dict[str, Any]]:
-    """Each worker's facts that differ, with how many of a stage's trainings have them."""
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for stage, found in by_stage.items():
-        for worker in filter(None, found):
-            counts[json.dumps(dict(worker), sort_keys=True)][stage] += 1
-    return [
-        json.loads(key) | {stage: of[stage] for stage in by_stage}
-        for key, of in sorted(counts.items())
-    ]
 
 
 def _write(

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from distcel.cli.output import run_shown
-from distcel.cli.search import (
+from distcel.cli.flags import (
     add_data_flags,
     add_output_flags,
     add_search_flags,
     add_worker_flags,
     fit_options,
     fixed_values,
-    put_result,
     workers,
 )
+from distcel.cli.output import run_shown
+from distcel.cli.search import put_result
 from distcel.experiment.errors import invalid, require_count
 from distcel.experiment.loading import load_experiment
 from distcel.search.options import require_comparable

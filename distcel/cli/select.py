@@ -11,15 +11,15 @@ import argparse
 import time
 from pathlib import Path
 
-from distcel.cli.output import put, run_shown
-from distcel.cli.search import (
+from distcel.cli.flags import (
     add_output_flags,
     add_worker_flags,
     fixed_values,
     require_workers,
-    show_end,
     workers,
 )
+from distcel.cli.output import put, run_shown
+from distcel.cli.search import show_end
 from distcel.experiment.errors import (
     invalid,
     require,

@@ -1,8 +1,4 @@
-"""Seeded splits that share no sample and no image, kept decoded as Arrow files.
-
-A file is Arrow IPC with the columns sample_id, label and one fixed-size list a sample, which
-`pyarrow.ipc.open_file` reads without this project.
-"""
+"""Seeded splits that share no sample and no image, kept decoded as Arrow files."""
 
 from __future__ import annotations
 
@@ -12,26 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from distcel.data.draw import draw_splits, kept_of_each, require_every_class, take
-from distcel.data.formats import Labels, Pool
+from distcel.data.formats import Pool
 from distcel.data.images import Images
 from distcel.data.in_memory import InMemory
 from distcel.data.readers import source_stamp
+from distcel.data.sample_table import read_samples, write_samples
 from distcel.experiment.errors import require
 from distcel.experiment.types import SPLIT_NAMES, Experiment, SplitName
-from distcel.storage.files import DamagedFileError, content_key, put_aside, verify, write_checked
+from distcel.storage.files import DamagedFileError, content_key, put_aside
 from distcel.storage.provenance import source_digest
 
 # Part of the splits' key. Raise it with every change in this room of reading, decoding, drawing or
 # duplicates that gives other ids, labels or pixels from the same files and seed.
 CACHE_VERSION = 2
-_MANY_VALUES = pa.ipc.IpcWriteOptions(allow_64bit=True)  # 2^31 are 14,000 images of 224 x 224
 
 Probabilities = NDArray[np.float32]
 
@@ -223,68 +219,3 @@ def _digest(pools: Mapping[SplitName, Pool], images: Mapping[SplitName, Images])
         digest.update(np.ascontiguousarray(pool.labels).data)
         digest.update(np.ascontiguousarray(images[name]).data)
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class SampleTable:
-    """One split's samples: ids, labels of shape (S,) and values of shape (S, ...).
-
-    The arrays are read-only views of the file; writing to them causes a segmentation fault.
-    """
-
-    sample_ids: pa.StringArray
-    labels: Labels
-    values: NDArray[Any]
-    metadata: dict[str, str]
-
-
-def write_samples(
-    path: Path,
-    column: str,
-    sample_ids: pa.StringArray,
-    labels: Labels,
-    values: NDArray[Any],
-    metadata: dict[str, str],
-) -> None:
-    """Write one table; `values` of shape (S, ...) become fixed-size lists in `column`."""
-    flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
-    facts = metadata | {"shape": json.dumps(values.shape[1:])}
-    table = pa.table({"sample_id": sample_ids, "label": pa.array(labels), column: lists})
-    table = table.replace_schema_metadata(facts)
-
-    def write(file: BinaryIO) -> None:
-        with pa.ipc.new_file(file, table.schema, options=_MANY_VALUES) as writer:
-            writer.write_table(table, max_chunksize=max(1, table.num_rows))
-
-    write_checked(path, write)
-
-
-def read_samples(path: Path, column: str) -> SampleTable:
-    """Memory-map a table that `write_samples` wrote; nothing is copied.
-
-    Raises:
-        DamagedFileError: its bytes have changed since, or it is another kind of file.
-    """
-    verify(path)
-    try:
-        return _parse_samples(path, column)
-    except (
-        pa.ArrowException,
-        OSError,
-        LookupError,
-        ValueError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise DamagedFileError(path, f"it is not a table of {column} ({error})") from None
-
-
-def _parse_samples(path: Path, column: str) -> SampleTable:
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    table.validate(full=True)  # a wrong offset would be a segmentation fault later
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    shape = json.loads(metadata.pop("shape"))
-    values = table[column].chunk(0).flatten().to_numpy().reshape(table.num_rows, *shape)
-    labels = table["label"].chunk(0).to_numpy()
-    return SampleTable(table["sample_id"].chunk(0), labels, values, metadata)

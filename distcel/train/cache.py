@@ -18,7 +18,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from distcel.data.splits import Probabilities, Split, Splits, read_samples, write_samples
+from distcel.data.sample_table import read_samples, write_samples
+from distcel.data.splits import Probabilities, Split, Splits
 from distcel.data.subsets import Fold
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.types import SPLIT_NAMES, SplitName

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from distcel.cli.flags import fixed_values
 from distcel.cli.main import main, script
 from distcel.cli.reproduce import without_uri
-from distcel.cli.search import fixed_values, how_to_compare
+from distcel.cli.search import how_to_compare
 from distcel.cli.signals import unwind_on_signals
 from distcel.experiment.errors import InvalidInputError
 from tests.cli.conftest import Calls

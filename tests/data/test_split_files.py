@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distcel.data.splits import read_samples, write_samples
+from distcel.data.sample_table import read_samples, write_samples
 
 
 def test_a_table_is_read_by_pyarrow_alone(tmp_path: Path) -> None:

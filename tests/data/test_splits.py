@@ -9,7 +9,8 @@ from distcel.data import draw
 from distcel.data.draw import SplitOverlapError, draw_splits
 from distcel.data.formats import Pool, Source
 from distcel.data.readers import CIFAR10_CLASSES
-from distcel.data.splits import Splits, load_splits, read_samples
+from distcel.data.sample_table import read_samples
+from distcel.data.splits import Splits, load_splits
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES

@@ -16,7 +16,7 @@ import pytest
 from distcel.search_spaces.select import experiment_of
 
 import distcel
-from distcel.data.splits import read_samples
+from distcel.data.sample_table import read_samples
 from distcel.experiment.errors import InvalidInputError
 from distcel.facade.run import Run
 

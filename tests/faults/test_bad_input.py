@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from distcel.cli.search import fixed_values
+from distcel.cli.flags import fixed_values
 from distcel.data.images import decode_images
 from distcel.data.readers import read_source
-from distcel.data.splits import read_samples
+from distcel.data.sample_table import read_samples
 from distcel.experiment.architecture import Architecture
 from distcel.experiment.errors import InvalidInputError
 from distcel.experiment.types import Gradient, Recipe, SelectionParams, VoteName

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcel.data.splits import Splits, load_splits, read_samples
+from distcel.data.sample_table import read_samples
+from distcel.data.splits import Splits, load_splits
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SPLIT_NAMES

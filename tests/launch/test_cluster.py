@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from distcel.cli.main import main
 from distcel.cli.status import read_status
-from distcel.data.splits import read_samples
+from distcel.data.sample_table import read_samples
 from distcel.serve.saved import load_ensemble
 from distcel.storage.provenance import describe_commit, describe_worker
 from tests.launch.conftest import CrossFitted, command_line, launch
