@@ -42,7 +42,8 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
         "--beyond",
         action="store_true",
         help="also train what the paper does not have: a learned vote of at most n/3, soft gating, "
-        "straight-through top-k, single networks and e2e-CEL that starts from one (off)",
+        "straight-through top-k, a single network trained for as long as all networks of the "
+        "ensemble, and e2e-CEL that starts from a brief one (off)",
     )
     add(
         "--gradients",

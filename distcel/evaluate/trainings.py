@@ -1,4 +1,4 @@
-"""The trainings of a comparison: e2e-CEL at each k of Figure 2, its controls, and its rivals."""
+"""The trainings of a comparison: e2e-CEL at each k of Figure 2, its null models, its rivals."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from distcel.rules.trained import (
     rules_beyond,
     smart_by_eq_7,
 )
+from distcel.search.options import compares_single_networks
 from distcel.search.prepare import Prepared
 from distcel.search.refit import SmartRule
 from distcel.search.trials import TrialRecord
@@ -110,6 +111,9 @@ def train_rules(
     titles = TITLES | {key: f"{SMART.title}, k = {other}" for other, key in by_key.items()}
     wanted: dict[str, RulesByLr] = smart_by_eq_7(run.first, run.lrs)
     wanted |= controls(run.searched, run.lrs)
+    experiment, options = run.prepared.experiment, run.prepared.options
+    if compares_single_networks(experiment, options.selector_split):
+        wanted |= brief_single(experiment, run.lrs)
     if not valid_over_k:
         wanted |= {key: {params.lr: SmartRule(replace(params, k=k))} for k, key in by_key.items()}
     found = best_on_valid(wanted, run.shared, run.executor, run.folder, titles)
@@ -124,12 +128,11 @@ def train_rules(
 
 
 def train_beyond(run: ComparedRun, trained: TrainedRules) -> TrainedRules:
-    """Train the rules that the paper does not have as well."""
+    """Train further rules that the paper does not have as well."""
     experiment, best = run.prepared.experiment, run.best.params
     vote = search_learned_vote(run.prepared, run.shared, run.executor)
-    brief = brief_single(experiment, run.lrs)
-    found = best_on_valid(brief, run.shared, run.executor, run.folder)
-    single_lr = next((chosen.lr for chosen in found.values()), best.lr)
+    brief = trained.rivals.get("brief_single_network")
+    single_lr = brief.lr if brief else best.lr
     options, labels_S = run.prepared.options, run.prepared.splits["train"].labels_S
     counts = count_samples(
         labels_S, run.prepared.specs, experiment, options.selector_split, options.seed
@@ -137,10 +140,10 @@ def train_beyond(run: ComparedRun, trained: TrainedRules) -> TrainedRules:
     further = rules_beyond(experiment, best, counts, run.lrs, single_lr)
     classifier = SingleNetwork(experiment.selector_recipe.epochs, single_lr)
     further |= from_classifier(run.searched, run.lrs, classifier)
-    found |= best_on_valid(further, run.shared, run.executor, run.folder)
+    found = best_on_valid(further, run.shared, run.executor, run.folder)
     if vote is not None:
         found["learned_vote"] = vote[0]
-    wanted = [*further, *brief, "learned_vote"]
+    wanted = [*further, "learned_vote"]
     rivals = {key: found[key] for key in wanted if key in found}
     return replace(
         trained,

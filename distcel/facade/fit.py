@@ -133,8 +133,9 @@ def compare(
 ) -> pd.DataFrame:
     """Compare a finished run's best trial with every other rule, on the test split.
 
-    This trains the smart ensemble at each k of Figure 2, and its controls. Trained networks are
-    kept in the run directory, and the comparison in its `comparison.json` and `report.html`.
+    This trains the smart ensemble at each k of Figure 2, and its null models: the controls and a
+    single network. Trained networks are kept in the run directory, and the comparison in its
+    `comparison.json` and `report.html`.
 
     Args:
         run: a run from `fit` or `load_run`.
@@ -143,8 +144,9 @@ def compare(
         X_test: the test images that `fit` had, if it had any.
         y_test: their labels, as for `fit`.
         data_dir: the folder of the data set; None is the one that the last launch had.
-        beyond: also train rules that the paper does not have: the learned vote, soft gating,
-            straight-through top-k, single networks, and e2e-CEL that starts from one.
+        beyond: also train further rules that the paper does not have: the learned vote, soft
+            gating, straight-through top-k, a single network trained for as long as the whole
+            ensemble, and e2e-CEL that starts from a brief one.
         gradients: also train the best trial with each gradient.
         workers: where trainings run; None is this machine.
         executor: `ray` or `inline`, where `workers` is None.

@@ -13,6 +13,7 @@ from distcel.report.frame import Results, accuracies, comparisons, rule_titles, 
 IN_SUMMARY = (
     SMART,
     *CONTROLS,
+    "brief_single_network",
     "single_network",
     "stacking",
     "unweighted_average",

@@ -209,12 +209,18 @@ def require_comparable(
     vote = fixed.get("vote")
     remedy = "leave it out; with beyond the learned vote is compared as well"
     require(vote != "learned", "a comparison without vote fixed to learned", vote, remedy)
-    # A single network would be trained on the holdout alone: it would see far fewer samples. Beside
-    # federated clients that is the question, since their samples are theirs.
-    federated = isinstance(experiment.learner_sets, Clients)
-    both = beyond and selector_split == "holdout" and not federated
+    allowed = not beyond or compares_single_networks(experiment, selector_split)
     rule = "a comparison without beyond, or without selector split holdout"
-    require(not both, rule, "both", "leave one of them out")
+    require(allowed, rule, "both", "leave one of them out")
+
+
+def compares_single_networks(experiment: Experiment, selector_split: SelectorSplit) -> bool:
+    """Whether a comparison has single networks, which are trained as the selection net is.
+
+    On a holdout they would see far fewer samples than the ensemble. Beside federated clients that
+    is the question, since their samples are theirs.
+    """
+    return selector_split != "holdout" or isinstance(experiment.learner_sets, Clients)
 
 
 def run_name(dataset: str, preset: str, selector_split: str) -> str:
