@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def _write(folder: Path) -> None:
     sections: dict[str, list[str]] = {}
     for name, results in _reproductions(folder).items():
         try:
-            title, dataset = reproduction_title(results), launches(results)[0]["dataset"]
+            title, dataset = _title(results), launches(results)[0]["dataset"]
             section = f"## {title}\n\n{reproduction_body(results, figures=name)}"
             link = f"[{title}]({folder.name}/{dataset}.md)"
             tables.add(link, results)
@@ -109,6 +110,16 @@ def _reproductions(folder: Path) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read: %s", path, error)
     return found
+
+
+def _title(results: Results) -> str:
+    """The reproduction's title, and which version of distcel measured it if not this one.
+
+    So the results of two versions can be beside each other.
+    """
+    measured_by = launches(results)[0]["versions"]["distcel"]
+    suffix = "" if measured_by == version("distcel") else f", distcel {measured_by}"
+    return reproduction_title(results) + suffix
 
 
 def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """A reproduction's `results.json` of made-up numbers, measured on forty made-up samples."""
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def launch(seed: int, facts: RunFacts) -> dict[str, Any]:
         "rules": {key: RULES[key].describe(facts) for key in PAPER_RULES}
         | {ORACLE.key: ORACLE.describe(facts)},
         "seconds": {"base_learners": 60.0, "refit": 6.0},
-        "versions": {"torch": "2"},
+        "versions": {"distcel": version("distcel"), "torch": "2"},
         "commit": "0123abc, changed",
         "note": "Preset so and so.",
         "paper": None,

@@ -158,6 +158,19 @@ def test_the_first_table_has_the_controls_in_their_order(tmp_path: Path) -> None
     assert {"mnist, preset quick", "digits, preset quick"} == set(rows_of(tmp_path / "results.md"))
 
 
+def test_results_of_another_version_are_beside_those_of_this_one(tmp_path: Path) -> None:
+    pages, earlier = tmp_path / "results", made_results({})
+    for seed in earlier["seeds"]:
+        seed["launch"]["versions"]["distcel"] = "0.0.1"
+    pages.mkdir()
+    left_by(pages / "digits-quick", made_results({}))
+    left_by(pages / "digits-quick-0.0.1", earlier)
+    write_pages(pages)
+    titles = ["digits, preset quick", "digits, preset quick, distcel 0.0.1"]
+    assert headings(pages / "digits.md") == [*titles, "Notes"]
+    assert [*rows_of(tmp_path / "results.md")] == titles
+
+
 def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
     pages = tmp_path / "results"
     pages.mkdir()
