@@ -7,9 +7,9 @@ CIFAR-10's training samples are divided among 20 clients by Dirichlet(alpha); ea
 network on its own. The server has labels for a share of the training samples, which no client has;
 three quarters train the selection net and every rival that is fitted on train, a quarter is the
 valid split. A share of 1 stands for a server that has all the labels, those of the clients too.
-`brief_single_network` is one network on the server's labels alone. Everything is kept in RUN, so that the
-same command continues where it was stopped. Each run reads the test split twice, at its launch and
-in its comparison; nothing is chosen by it.
+The brief single network is one network on the server's labels alone. Everything is kept in RUN, so
+that the same command continues where it was stopped. Each run reads the test split twice, at its
+launch and in its comparison; nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from benchmarks.measure import table
 from distcel.experiment.learner_sets import Clients
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment
+from distcel.rules import registry
+from distcel.rules.registry import ORACLE
 
 N_CLIENTS, N_TRAIN = 20, 50_000
 ALPHAS, SHARES = (0.05, 0.1, 0.3, 1.0), (0.005, 0.01, 0.05, 0.1, 1.0)
@@ -99,7 +101,11 @@ def report(means: Means) -> str:
         [f"{alpha:g}", f"{share:.1%}", *(f"{of.get(key, math.nan):.2f}" for key in RULES)]
         for (alpha, share), of in means.items()
     ]
-    return table(["alpha", "labels", *RULES], rows)
+    return table(["alpha", "labels", *map(_title, RULES)], rows)
+
+
+def _title(key: str) -> str:
+    return (ORACLE if key == ORACLE.key else registry.RULES[key]).title
 
 
 def draw(means: Means, file: Path) -> None:
@@ -111,7 +117,7 @@ def draw(means: Means, file: Path) -> None:
     from matplotlib import pyplot
 
     alphas = list(dict.fromkeys(alpha for alpha, _ in means))
-    width = 2.6 * len(alphas)
+    width, n_columns = (2.6 * len(alphas), 4) if len(alphas) > 2 else (5.6, 2)
     figure, panels = pyplot.subplots(
         1, len(alphas), sharey=True, squeeze=False, figsize=(width, 4), layout="constrained"
     )
@@ -119,11 +125,16 @@ def draw(means: Means, file: Path) -> None:
         shares = [share for at, share in means if at == alpha]
         for key in IN_FIGURE:
             heights = [means[alpha, share].get(key, math.nan) for share in shares]
-            axes.plot([100 * share for share in shares], heights, marker="o", ms=3, label=key)
+            bold = 2.5 if key == "e2e_cel" else 1.0
+            style = "--" if key in ("constant_control", "brief_single_network") else "-"
+            axes.plot(shares, heights, style, marker="o", ms=3, lw=bold, label=_title(key))
         axes.set(title=f"alpha = {alpha:g}", xscale="log", xlabel="server's labels, %")
+        axes.set_xticks(shares, [f"{100 * share:g}" for share in shares])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel("accuracy on test, %")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend = panels[0][0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=n_columns)
     figure.savefig(file, metadata={"Date": None})
 
 
