@@ -115,8 +115,9 @@ def _require_unconnected() -> None:
 def _start_cluster(rays: Path, code: dict[str, Any], log: dict[str, Any]) -> Any:
     _keep_token_private()
     try:
-        # Not _temp_dir: the dashboard's sockets would be outside it.
-        with mock.patch.dict(os.environ, RAY_TMPDIR=str(rays)):
+        # Not _temp_dir: the dashboard's sockets would be outside it. TMPDIR: its processes leave a
+        # folder of multiprocessing each. This process has chosen its own folder before.
+        with mock.patch.dict(os.environ, RAY_TMPDIR=str(rays), TMPDIR=str(rays)):
             return ray.init(
                 address="local",
                 runtime_env=code,
