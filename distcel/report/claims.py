@@ -29,10 +29,13 @@ class Interval:
 
     def text(self, sign: str = "") -> str:
         """In percent; `sign` = `+` writes the signs of positive numbers."""
-        mean = f"{100 * self.mean:{sign}.2f}"
+
+        def percent(fraction: float) -> str:
+            return f"{round(100 * fraction, 2) + 0.0:{sign}.2f}"  # + 0.0 makes -0.0 a 0.0
+
         if self.low is None or self.high is None:
-            return mean
-        return f"{mean} [{100 * self.low:{sign}.2f}, {100 * self.high:{sign}.2f}]"
+            return percent(self.mean)
+        return f"{percent(self.mean)} [{percent(self.low)}, {percent(self.high)}]"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from distcel.report.claims import (
+    Interval,
     claims,
     equivalence_p,
     gain_from_learners,
@@ -21,6 +22,7 @@ def test_the_interval_is_students() -> None:
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.text("+") == "+63.00 [+54.04, +71.96]"
+    assert Interval(-0.00002, -0.002, 0.0).text("+") == "+0.00 [-0.20, +0.00]"
     assert (t_interval([0.6]).low, str(t_interval([0.6]))) == (None, "60.00")
 
 
