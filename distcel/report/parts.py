@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from distcel.report import leads, notes, selection, sentences, tables
+from distcel.report import gradients, leads, notes, selection, sentences, tables
 from distcel.report.claims import SMART
 from distcel.report.frame import (
     Results,
@@ -203,8 +203,8 @@ def further_parts(results: Results) -> list[Part]:
             ),
             Table(
                 "The knapsack layer's gradients side by side at the best trial's k, epsilon and "
-                f"lr: accuracy in % after {tables.gradient_epochs(results)} epochs of each",
-                tables.gradients(results),
+                f"lr: accuracy in % after {gradients.n_epochs(results)} epochs of each",
+                gradients.gradients_table(results),
             ),
         ]
     )

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from distcel.report.document import launch_report, launch_tables, reproduction_report
+from distcel.report.gradients import accuracy_within
 from distcel.report.notes import of_precision
-from distcel.report.tables import accuracy_within
 from distcel.rules.registry import PAPER_RULES
 from tests.report.made_results import (
     FEMALE,
