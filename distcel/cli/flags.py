@@ -1,4 +1,4 @@
-"""The flags that several commands share, and what they say."""
+"""The flags that several commands share, and the options that they stand for."""
 
 from __future__ import annotations
 

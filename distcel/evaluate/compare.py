@@ -45,7 +45,7 @@ def compare_run(
     Args:
         prepared: the run.
         executor: runs the trainings.
-        beyond: also train the rules that the paper does not have.
+        beyond: also train further rules that the paper does not have.
         gradients: also train the best trial with each gradient.
 
     Returns:

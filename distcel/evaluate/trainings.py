@@ -128,7 +128,7 @@ def train_rules(
 
 
 def train_beyond(run: ComparedRun, trained: TrainedRules) -> TrainedRules:
-    """Train further rules that the paper does not have as well."""
+    """Train the further rules of `--beyond` as well."""
     experiment, best = run.prepared.experiment, run.best.params
     vote = search_learned_vote(run.prepared, run.shared, run.executor)
     brief = trained.rivals.get("brief_single_network")

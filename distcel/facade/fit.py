@@ -133,9 +133,9 @@ def compare(
 ) -> pd.DataFrame:
     """Compare a finished run's best trial with every other rule, on the test split.
 
-    This trains the smart ensemble at each k of Figure 2, and its null models: the controls and a
-    single network. Trained networks are kept in the run directory, and the comparison in its
-    `comparison.json` and `report.html`.
+    This trains the smart ensemble at each k of Figure 2, and its null models: the controls and,
+    but on a holdout, a brief single network. Trained networks are kept in the run directory, and
+    the comparison in its `comparison.json` and `report.html`.
 
     Args:
         run: a run from `fit` or `load_run`.

@@ -45,7 +45,7 @@ def reproduce(
     Args:
         experiment: name of a data set, or an Experiment of your own.
         seeds: number of seeds; they are 0 to `seeds` - 1.
-        beyond: also train rules that the paper does not have, as `compare` does.
+        beyond: also train further rules that the paper does not have, as `compare` does.
         gradients: also train the best trial with each gradient, as `compare` does.
         results_dir: the folder for reports, results and figures; None is
             `runs/reproduce-DATASET-PRESET[-SPLIT][-FIXED]`.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from distcel.report.frame import Results, comparisons, rule_titles
+from distcel.report.frame import Results, comparisons, rule_titles, two_decimals
 
 SMART, CONSTANT, SHUFFLED = "e2e_cel", "constant_control", "shuffled_control"
 CONTROLS = (CONSTANT, SHUFFLED)
@@ -31,7 +31,7 @@ class Interval:
         """In percent; `sign` = `+` writes the signs of positive numbers."""
 
         def percent(fraction: float) -> str:
-            return f"{round(100 * fraction, 2) + 0.0:{sign}.2f}"  # + 0.0 makes -0.0 a 0.0
+            return two_decimals(100 * fraction, sign)
 
         if self.low is None or self.high is None:
             return percent(self.mean)

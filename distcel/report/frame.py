@@ -101,10 +101,15 @@ def curve_keys(results: Results) -> list[str]:
     return list(comparisons(results)[0]["over_k"][0]["accuracy"])
 
 
+def two_decimals(value: float, sign: str = "") -> str:
+    """The number as text; what rounds to zero is 0.00, never -0.00."""
+    return f"{round(value, 2) + 0.0:{sign}.2f}"
+
+
 def mean(values: Iterable[float | None]) -> str:
     """The mean in percent, as text; `-` where there is no value."""
     known = [value for value in values if value is not None]
-    return f"{100 * statistics.mean(known):.2f}" if known else "-"
+    return two_decimals(100 * statistics.mean(known)) if known else "-"
 
 
 def mean_and_deviation(
@@ -121,7 +126,7 @@ def mean_and_deviation(
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    text = f"{scale * statistics.mean(known):{sign}.2f}"
+    text = two_decimals(scale * statistics.mean(known), sign)
     if len(known) > 1:
         text += f" ± {scale * statistics.stdev(known):.2f}"
     return text if n_seeds in (None, len(known)) else f"{text} ({len(known)})"

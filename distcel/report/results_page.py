@@ -117,9 +117,12 @@ def _title(results: Results) -> str:
 
     So the results of two versions can be beside each other.
     """
+    return reproduction_title(results) + _other_version(results)
+
+
+def _other_version(results: Results) -> str:
     measured_by = launches(results)[0]["versions"]["distcel"]
-    suffix = "" if measured_by == version("distcel") else f", distcel {measured_by}"
-    return reproduction_title(results) + suffix
+    return "" if measured_by == version("distcel") else f", distcel {measured_by}"
 
 
 def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> str:
@@ -127,9 +130,13 @@ def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> st
         f"# Results: {dataset}\n\nGenerated from the `results.json` of each section. "
         "[All data sets](../results.md); [what the tables show](#notes)."
     )
-    body = "\n\n".join(section.strip() for section in sections)
-    explained = bullets(notes.of_reproductions(shown))
-    return f"{heading}\n\n{body}\n\n## Notes\n\n{explained}\n"
+    by_version: dict[str, list[Results]] = {}
+    for results in shown:
+        by_version.setdefault(_other_version(results), []).append(results)
+    parts = [section.strip() for section in sections]
+    for suffix, found in sorted(by_version.items()):  # a rule may be another one in each
+        parts.append(f"## Notes{suffix}\n\n{bullets(notes.of_reproductions(found))}")
+    return "\n\n".join([heading, *parts]) + "\n"
 
 
 def block(name: str) -> tuple[str, str]:

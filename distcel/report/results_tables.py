@@ -40,7 +40,7 @@ _CAPTION_OF_CONTROLS = (
     "Accuracy in % on the test split, mean over the seeds, in brackets its 95 % t-interval. The "
     "constant control is e2e-CEL on base learners that give the same output for every image; the "
     "gain from the learners is what e2e-CEL is above it. One seed has no interval, and is an "
-    "anecdote."
+    "anecdote. `-` is what a reproduction does not have."
 )
 _CAPTION_OF_ALL = (
     "Accuracy in % on the test split, mean ± standard deviation over the seeds; k is what each "

@@ -73,9 +73,8 @@ TRAINED = (
     Rule(
         key="single_network",
         title="single network",
-        about="a network of the selection net's architecture that classifies alone: it sees as "
-        "many samples as the whole ensemble, at the brief one's learning rate, its schedule "
-        "stretched. It counts after its best epoch on valid, the smart ensemble after its last",
+        about="the brief single network, but seeing as many samples as the whole ensemble, at the "
+        "brief one's learning rate, its schedule stretched",
         fitted_on="train",
         n_used=no_learners,
         cost=_one_network,
@@ -99,7 +98,9 @@ TRAINED = (
     Rule(
         key="brief_single_network",
         title="brief single network",
-        about="the same network, which sees as many samples as the selection net",
+        about="a network of the selection net's architecture that classifies alone: it sees as "
+        "many samples as the selection net. It counts after its best epoch on valid, the smart "
+        "ensemble after its last",
         fitted_on="train",
         n_used=no_learners,
         cost=_one_network,

@@ -204,7 +204,7 @@ def require_comparable(
         experiment: has the learner sets.
         selector_split: what the selection net is trained on.
         fixed: hyperparameters that are not searched, with their values.
-        beyond: whether the rules that the paper does not have are trained as well.
+        beyond: whether further rules that the paper does not have are trained as well.
     """
     vote = fixed.get("vote")
     remedy = "leave it out; with beyond the learned vote is compared as well"

@@ -11,8 +11,10 @@ from distcel.data.splits import Split
 from distcel.evaluate.compare import accuracy_over_k, compare_run
 from distcel.evaluate.trainings import curve_ks
 from distcel.execute.inline import InlineExecutor
+from distcel.experiment.learner_sets import Clients, LearnerSets
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import SplitName
+from distcel.facade.fit import compare, fit
 from distcel.report.document import reproduction_report
 from distcel.rules.registry import consensus_rules, predict_rules
 from distcel.rules.rule import ProbsDSC
@@ -56,6 +58,25 @@ def test_figure_2_by_hand() -> None:
 def test_random_selection_of_all_is_the_unweighted_average() -> None:
     curve, _ = figure_2({6: sure(TEST.labels_S)}, k=6)
     assert curve[6]["random_selection"] == pytest.approx(curve[6]["unweighted_average"])
+
+
+@pytest.mark.parametrize(
+    ("learner_sets", "compared"), [("singles", False), (Clients(3, 1.0), True)]
+)
+def test_on_a_holdout_a_single_network_is_compared_beside_federated_clients_alone(
+    learner_sets: LearnerSets, compared: bool, tmp_path: Path
+) -> None:
+    experiment = replace(load_experiment("digits", "smoke"), learner_sets=learner_sets)
+    run = fit(
+        experiment,
+        run_dir=tmp_path / "run",
+        num_samples=1,
+        selector_split="holdout",
+        mlflow_uri="none",
+        executor="inline",
+    )
+    found = compare(run, executor="inline")
+    assert ("brief single network" in found.index) == compared
 
 
 @pytest.fixture
@@ -132,7 +153,8 @@ def test_rules_are_trained_and_chosen_on_valid_before_test_is_read(
     seen = {name: size for name, size in found["slice_sizes"].items() if size}
     assert seen == {"male": len(labels["test"]), "Black": len(labels["test"])}
     assert json.loads(json.dumps(found)) == found  # it is plain data
-    assert "e2e_cel_eq_7" in found["rules"]
+    assert {"e2e_cel_eq_7", "brief_single_network"} <= set(found["rules"])
+    assert "single_network" not in found["rules"]
     text = reproduction_report(
         {"command": "command", "seeds": [{"launch": run, "comparison": found}]}
     )

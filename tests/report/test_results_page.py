@@ -167,7 +167,8 @@ def test_results_of_another_version_are_beside_those_of_this_one(tmp_path: Path)
     left_by(pages / "digits-quick-0.0.1", earlier)
     write_pages(pages)
     titles = ["digits, preset quick", "digits, preset quick, distcel 0.0.1"]
-    assert headings(pages / "digits.md") == [*titles, "Notes"]
+    notes = ["Notes", "Notes, distcel 0.0.1"]
+    assert headings(pages / "digits.md") == [*titles, *notes]
     assert [*rows_of(tmp_path / "results.md")] == titles
 
 
