@@ -135,7 +135,8 @@ def _page(dataset: str, shown: Sequence[Results], sections: Sequence[str]) -> st
         by_version.setdefault(_other_version(results), []).append(results)
     parts = [section.strip() for section in sections]
     for suffix, found in sorted(by_version.items()):  # a rule may be another one in each
-        parts.append(f"## Notes{suffix}\n\n{bullets(notes.of_reproductions(found))}")
+        title = f"## Notes{suffix}" if len(by_version) > 1 else "## Notes"
+        parts.append(f"{title}\n\n{bullets(notes.of_reproductions(found))}")
     return "\n\n".join([heading, *parts]) + "\n"
 
 
