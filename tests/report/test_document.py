@@ -166,7 +166,7 @@ def test_the_notes_are_of_the_rules_that_are_shown() -> None:
                 del rules[key]
         return reproduction_report(found)
 
-    eq_7, single = "the smart ensemble at the first trial's", "that classifies alone"
+    eq_7, single = "the smart ensemble at the first trial's", "but seeing as many samples"
     lrs, what = "of a few learning rates", "learning rate (accuracy on valid)"
     assert [part in text() for part in (eq_7, single, lrs)] == [False, False, False]
     found = text(e2e_cel_eq_7=0.25)
