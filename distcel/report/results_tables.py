@@ -119,8 +119,8 @@ def _row(title: str, results: Results) -> dict[str, str]:
         "seeds": str(len(launches(results))),
         smart: mean_and_deviation(found[SMART]),
         f"paper's {smart}": mean([paper[SMART] if paper else None]),
-        f"{smart} minus {titles[average]}": _signed(sum(lead) / len(lead)),
-        "paper's lead": "-" if papers_lead is None else _signed(papers_lead),
+        f"{smart} minus {titles[average]}": mean_and_deviation([sum(lead) / len(lead)], sign="+"),
+        "paper's lead": mean_and_deviation([papers_lead], sign="+"),
         "k": f"{ks} of {first['n_learners']}",
         "best other rule": f"{titles[best]} {mean_and_deviation(found[best])}",
     }
@@ -128,7 +128,3 @@ def _row(title: str, results: Results) -> dict[str, str]:
         if key in found:
             row[titles[key]] = mean_and_deviation(found[key])
     return row
-
-
-def _signed(fraction: float) -> str:
-    return f"{100 * fraction:+.2f}"
