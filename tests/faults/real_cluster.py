@@ -171,8 +171,10 @@ class Output:
         """
         deadline = time.monotonic() + _PATIENCE
         while part not in self.text:
-            over = self.process.poll() is not None or time.monotonic() > deadline
-            assert not over, f"no {part!r} in: {self.text}"
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                self._reader.join()
+                raise AssertionError(f"no {part!r} in: {self.text}")
             time.sleep(0.05)
 
     def wait_for_end_or(self, part: str) -> None:

@@ -67,10 +67,7 @@ def test_a_submitted_launch_waits_for_nodes_avoids_an_unfit_one_and_survives_a_s
     tmp_path: Path,
     times: Callable[[int, int], int],
     tally: Callable[[str, bool], None],
-    pytestconfig: pytest.Config,
 ) -> None:
-    if not pytestconfig.getoption("--full"):
-        pytest.skip("beside all other tests `ray job submit` may not start its job; see --full")
     cluster, unfit = without_nodes, tmp_path / "unfit" / "torch"
     unfit.mkdir(parents=True)
     (unfit / "__init__.py").write_text("raise ImportError('libtorch is broken')")
