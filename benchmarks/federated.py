@@ -8,8 +8,9 @@ network on its own. The server has labels for a share of the training samples, w
 three quarters train the selection net and every rival that is fitted on train, a quarter is the
 valid split. A share of 1 stands for a server that has all the labels, those of the clients too.
 The brief single network is one network on the server's labels alone. Everything is kept in RUN, so
-that the same command continues where it was stopped. Each run reads the test split twice, at its
-launch and in its comparison; nothing is chosen by it.
+that the same command continues where it was stopped. What was measured is also kept in
+`benchmarks/federated.json`, from all of which the table and the figure are made. Each run reads the
+test split twice, at its launch and in its comparison; nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment
 from distcel.rules import registry
 from distcel.rules.registry import ORACLE
+from distcel.storage.files import write_bytes
 
 N_CLIENTS, N_TRAIN = 20, 50_000
 ALPHAS, SHARES = (0.05, 0.1, 0.3, 1.0), (0.005, 0.01, 0.05, 0.1, 1.0)
@@ -50,6 +52,9 @@ RULES = (
 )
 IN_FIGURE = tuple(key for key in RULES if key != "oracle")
 
+MEASURED = Path(__file__).with_name("federated.json")
+
+Cell = tuple[float, float, int]  # alpha, share, seed
 Means = dict[tuple[float, float], dict[str, float]]  # accuracy on test in %, by alpha and share
 
 
@@ -92,13 +97,43 @@ def accuracies(
         )
         distcel.compare(run, executor="inline")
     rules: dict[str, Any] = json.loads(kept.read_text())["rules"]
-    return {key: 100 * rules[key]["accuracy"] for key in RULES if key in rules}
+    return {key: round(100 * rules[key]["accuracy"], 2) for key in RULES if key in rules}
+
+
+def read_cells() -> dict[Cell, dict[str, float]]:
+    """The accuracies that were measured, here or elsewhere, by cell and rule."""
+    kept = json.loads(MEASURED.read_bytes())
+    return {(one["alpha"], one["share"], one["seed"]): one["accuracies"] for one in kept}
+
+
+def write_cells(cells: dict[Cell, dict[str, float]]) -> None:
+    """Keep the accuracies, one cell a line."""
+    lines = [
+        json.dumps({"alpha": alpha, "share": share, "seed": seed, "accuracies": accuracies})
+        for (alpha, share, seed), accuracies in sorted(cells.items())
+    ]
+    write_bytes(MEASURED, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+
+
+def means_of(cells: dict[Cell, dict[str, float]]) -> Means:
+    """The means over the seeds."""
+    by_pair: dict[tuple[float, float], list[dict[str, float]]] = {}
+    for (alpha, share, _), found in sorted(cells.items()):
+        by_pair.setdefault((alpha, share), []).append(found)
+    return {
+        pair: {key: fmean(run[key] for run in runs) for key in runs[0]}
+        for pair, runs in by_pair.items()
+    }
 
 
 def report(means: Means) -> str:
     """The table, as Markdown: a row for each alpha and share."""
     rows = [
-        [f"{alpha:g}", f"{share:.1%}", *(f"{of.get(key, math.nan):.2f}" for key in RULES)]
+        [
+            f"{alpha:g}",
+            f"{share:.1%}",
+            *(f"{of[key]:.2f}" if key in of else "-" for key in RULES),
+        ]
         for (alpha, share), of in means.items()
     ]
     return table(["alpha", "labels", *map(_title, RULES)], rows)
@@ -150,14 +185,12 @@ def main() -> None:
     chosen = flags.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("distcel").setLevel(logging.INFO)
-    means: Means = {}
-    for alpha, share in itertools.product(chosen.alphas, chosen.shares):
-        runs = [
-            accuracies(chosen.data_dir, chosen.run_dir, alpha, share, seed)
-            for seed in range(chosen.seeds)
-        ]
-        means[alpha, share] = {key: fmean(run[key] for run in runs) for key in runs[0]}
-        print(alpha, share, means[alpha, share], flush=True)
+    for cell in itertools.product(chosen.alphas, chosen.shares, range(chosen.seeds)):
+        found = accuracies(chosen.data_dir, chosen.run_dir, *cell)
+        print(*cell, found, flush=True)
+        # Read again each time: another process may measure other cells meanwhile.
+        write_cells({**read_cells(), cell: found})
+    means = means_of(read_cells())
     print(report(means))
     if chosen.figure:
         draw(means, chosen.figure)
