@@ -256,12 +256,17 @@ def _seconds_per_sample(
 
 
 def _measure(step: Callable[[], object], device: torch.device) -> float:
-    """The median seconds of a call; the first call is not counted."""
-    seconds: list[float] = []
-    while len(seconds) < 900 and sum(seconds) < _MEASURED_SECONDS:
+    """The median seconds of a call after the first one, which prepares the kernels."""
+
+    def timed() -> float:
         started = time.perf_counter()
         step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:] or seconds))
+        return time.perf_counter() - started
+
+    timed()
+    seconds: list[float] = []
+    while len(seconds) < 900 and sum(seconds) < _MEASURED_SECONDS:
+        seconds.append(timed())
+    return float(np.median(seconds))
