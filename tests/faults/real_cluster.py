@@ -78,7 +78,9 @@ class RealCluster:
 
     def environment(self, **more: str) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        own = {"HOME": str(self.home), "PATH": path, "RAY_AUTH_MODE": "token"}
+        # Without PYTHONUNBUFFERED `ray job submit` keeps lines back until it has 8 KiB of them.
+        own = {"HOME": str(self.home), "PATH": path, "PYTHONUNBUFFERED": "1"}
+        own["RAY_AUTH_MODE"] = "token"
         others = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ADDRESS")}
         return others | own | more
 
@@ -173,7 +175,7 @@ class Output:
         while part not in self.text:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.kill()
-                self._reader.join()
+                self.join()
                 raise AssertionError(f"no {part!r} in: {self.text}")
             time.sleep(0.05)
 
