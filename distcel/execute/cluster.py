@@ -115,8 +115,11 @@ def _require_unconnected() -> None:
 def _start_cluster(rays: Path, code: dict[str, Any], log: dict[str, Any]) -> Any:
     _keep_token_private()
     try:
-        # Not _temp_dir: the dashboard's sockets would be outside it.
-        with mock.patch.dict(os.environ, RAY_TMPDIR=str(rays)):
+        # Not _temp_dir: the dashboard's sockets would be outside it. Unless the user has a TMPDIR,
+        # what Ray's processes leave in theirs goes with the folder as well; in this process,
+        # `connection` has fixed the folder of `tempfile` before.
+        temporary = os.environ.get("TMPDIR", str(rays))
+        with mock.patch.dict(os.environ, RAY_TMPDIR=str(rays), TMPDIR=temporary):
             return ray.init(
                 address="local",
                 runtime_env=code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,26 @@ def test_a_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPat
     ):
         pass
     require_kept_logs(str(failed.value))
+
+
+@pytest.mark.parametrize("chosen", ["/scratch", None])
+def test_temporary_files_of_ray_are_in_its_folder_or_where_the_user_wants_them(
+    chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, str] = {}
+
+    def noting(**_: object) -> SimpleNamespace:
+        found.update(os.environ)
+        return SimpleNamespace(dashboard_url="")
+
+    monkeypatch.setattr(ray, "init", noting)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    if chosen:
+        monkeypatch.setenv("TMPDIR", chosen)
+    with connect(None):
+        assert os.environ.get("TMPDIR") == chosen
+    assert found["TMPDIR"] == chosen or found["RAY_TMPDIR"]
+    assert not Path(found["RAY_TMPDIR"]).exists()
 
 
 def require_kept_logs(message: str) -> None:
