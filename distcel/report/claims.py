@@ -11,6 +11,7 @@ from typing import Any
 from distcel.report.frame import Results, comparisons, rule_titles, two_decimals
 
 SMART, CONSTANT, SHUFFLED = "e2e_cel", "constant_control", "shuffled_control"
+ALONE = "brief_single_network"
 CONTROLS = (CONSTANT, SHUFFLED)
 MARGIN = 0.01  # rules are level if their accuracies differ by less than one percentage point
 SIGNIFICANCE = 0.05

@@ -28,7 +28,9 @@ _TEMPERED = (
 _GAIN = (
     "Gain from the learners: e2e-CEL minus its constant control. What e2e-CEL reaches without "
     "anything of the image in its learners' outputs is the selection net's own knowledge: it takes "
-    "the learners that lean towards the class that it has recognised."
+    "the learners that lean towards the class that it has recognised. Where the learners lean "
+    "towards no class, each being right about nearly every image, their constants are all but "
+    "equal, the control cannot tell what it knows, and the single network is the null model."
 )
 _NO_FLIP = (
     "Every rule predicts each image of valid and test once, as it is: none has a test-time flip."

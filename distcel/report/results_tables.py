@@ -39,8 +39,9 @@ _WITH_CONTROLS = [key for key in IN_SUMMARY if key != SHUFFLED]
 _CAPTION_OF_CONTROLS = (
     "Accuracy in % on the test split, mean over the seeds, in brackets its 95 % t-interval. The "
     "constant control is e2e-CEL on base learners that give the same output for every image; the "
-    "gain from the learners is what e2e-CEL is above it. One seed has no interval, and is an "
-    "anecdote. `-` is what a reproduction does not have."
+    "gain from the learners is what e2e-CEL is above it. A control near chance is no null model: "
+    "its constants are all but equal, and the single network is beside it. One seed has no "
+    "interval, and is an anecdote. `-` is what a reproduction does not have."
 )
 _CAPTION_OF_ALL = (
     "Accuracy in % on the test split, mean ± standard deviation over the seeds; k is what each "

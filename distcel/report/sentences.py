@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distcel.report.claims import SMART, gain_from_learners, t_interval
+from distcel.report.claims import ALONE, SMART, gain_from_learners, t_interval
 from distcel.report.frame import (
     Results,
     accuracies,
@@ -72,6 +72,9 @@ def reproduction_result(results: Results) -> str:
     gain = gain_from_learners(results)
     if gain:
         text += f"; the gain from the learners is {gain.lead.text('+')} percentage points"
+        if ALONE in rule_titles(results):
+            alone = t_interval(list(accuracies(results).loc[ALONE]))
+            text += f", and {rule_titles(results)[ALONE]} has {alone} %"
     brackets = " In brackets: the 95 % t-interval over the seeds." if n_seeds > 1 else ""
     return f"{text}.{brackets}"
 

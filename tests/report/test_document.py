@@ -7,6 +7,7 @@ import pytest
 from distcel.report.document import launch_report, launch_tables, reproduction_report
 from distcel.report.gradients import accuracy_within
 from distcel.report.notes import of_precision
+from distcel.report.sentences import reproduction_result
 from distcel.rules.registry import PAPER_RULES
 from tests.report.made_results import (
     FEMALE,
@@ -331,6 +332,13 @@ def test_the_report_begins_with_the_controls_and_the_gain_from_the_learners() ->
     assert row(text, "gain from the learners", "In short:") == [expected[1], "-", "-"]
     assert "- Gain from the learners: " in text
     assert "Gain from the learners" not in reproduction_report(made_results({}))
+    gain = "the gain from the learners is +3.00 [-9.71, +15.71] percentage points"
+    assert f"; {gain}. In brackets" in reproduction_result(found)
+    for seed in found["seeds"]:
+        rules = seed["comparison"]["rules"]
+        rules["brief_single_network"] = rules["stacking"] | {"title": "one network"}
+    alone = "one network has 50.00 [50.00, 50.00] %"
+    assert f"; {gain}, and {alone}. In brackets" in reproduction_result(found)
 
 
 def test_the_report_has_the_calibration_at_each_k_before_and_after_the_temperature() -> None:
