@@ -12,8 +12,8 @@ flip 79.5 / 37.0 / 45.3, flip and crop 79.9 / 31.4 / 40.8; batch 128 79.9 / 37.0
 not been measured here.
 
 Preset half_day is for two cores with bfloat16: 174 minutes of one core a seed by `--dry-run` on an
-AMD EPYC with AVX512-BF16, before the comparison. Its learning rates and epochs were set by that time, and
-not tuned; of its four trials the first is this file's and three are random.
+AMD EPYC with AVX512-BF16, before the comparison. Its learning rates and epochs were set by the
+time, and not tuned; of its four trials the first is this file's and three are random.
 """
 
 from dataclasses import replace
