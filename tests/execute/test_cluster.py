@@ -51,7 +51,7 @@ def test_temporary_files_of_ray_are_in_its_folder_or_where_the_user_wants_them(
         monkeypatch.setenv("TMPDIR", chosen)
     with connect(None):
         assert os.environ.get("TMPDIR") == chosen
-    assert found["TMPDIR"] == chosen or found["RAY_TMPDIR"]
+    assert found["TMPDIR"] == (chosen or found["RAY_TMPDIR"])
     assert not Path(found["RAY_TMPDIR"]).exists()
 
 
