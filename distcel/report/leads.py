@@ -6,14 +6,22 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from distcel.report.claims import CONTROLS, SMART, Claim, claims, gain_from_learners, t_interval
+from distcel.report.claims import (
+    ALONE,
+    CONTROLS,
+    SMART,
+    Claim,
+    claims,
+    gain_from_learners,
+    t_interval,
+)
 from distcel.report.frame import Results, accuracies, comparisons, rule_titles, seed_titles
 
 # The rules of the first table, in its order.
 IN_SUMMARY = (
     SMART,
     *CONTROLS,
-    "brief_single_network",
+    ALONE,
     "single_network",
     "stacking",
     "unweighted_average",

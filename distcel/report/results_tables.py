@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from distcel.report.claims import (
+    ALONE,
     CONSTANT,
     CONTROLS,
     SHUFFLED,
@@ -31,7 +32,7 @@ _OWN_COLUMNS = (
     "e2e_cel_eq_7",
     "learned_vote",
     "single_network",
-    "brief_single_network",
+    ALONE,
     "e2e_cel_from_classifier",
 )
 _NOT_OTHER = (SMART, *_OWN_COLUMNS, "oracle", "single_mean", *CONTROLS)
@@ -39,9 +40,10 @@ _WITH_CONTROLS = [key for key in IN_SUMMARY if key != SHUFFLED]
 _CAPTION_OF_CONTROLS = (
     "Accuracy in % on the test split, mean over the seeds, in brackets its 95 % t-interval. The "
     "constant control is e2e-CEL on base learners that give the same output for every image; the "
-    "gain from the learners is what e2e-CEL is above it. A control near chance is no null model: "
-    "its constants are all but equal, and the single network is beside it. One seed has no "
-    "interval, and is an anecdote. `-` is what a reproduction does not have."
+    "gain from the learners is what e2e-CEL is above it. Where all learners know all "
+    "classes, these outputs are all but equal, the control is at chance and no null model, and the "
+    "brief single network is the one to look at. One seed has no interval, and is an anecdote. "
+    "`-` is what a reproduction does not have."
 )
 _CAPTION_OF_ALL = (
     "Accuracy in % on the test split, mean ± standard deviation over the seeds; k is what each "

@@ -65,16 +65,15 @@ def pruned(results: Results) -> str:
 
 def reproduction_result(results: Results) -> str:
     """The result of a reproduction in a sentence, with intervals over the seeds."""
-    title, n_seeds = rule_titles(results)[SMART], len(launches(results))
-    reached = t_interval(list(accuracies(results).loc[SMART]))
+    found, titles, n_seeds = accuracies(results), rule_titles(results), len(launches(results))
+    reached = t_interval(list(found.loc[SMART]))
     seeds = f"{n_seeds} seeds" if n_seeds > 1 else "one seed"
-    text = f"Over {seeds}, {title} classifies {reached} % of the test images correctly"
+    text = f"Over {seeds}, {titles[SMART]} classifies {reached} % of the test images correctly"
     gain = gain_from_learners(results)
     if gain:
         text += f"; the gain from the learners is {gain.lead.text('+')} percentage points"
-        if ALONE in rule_titles(results):
-            alone = t_interval(list(accuracies(results).loc[ALONE]))
-            text += f", and {rule_titles(results)[ALONE]} has {alone} %"
+        if ALONE in titles:
+            text += f", and {titles[ALONE]} has {t_interval(list(found.loc[ALONE]))} %"
     brackets = " In brackets: the 95 % t-interval over the seeds." if n_seeds > 1 else ""
     return f"{text}.{brackets}"
 

@@ -79,8 +79,8 @@ class RealCluster:
     def environment(self, **more: str) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         # Without PYTHONUNBUFFERED `ray job submit` keeps lines back until it has 8 KiB of them.
-        own = {"HOME": str(self.home), "PATH": path, "PYTHONUNBUFFERED": "1"}
-        own["RAY_AUTH_MODE"] = "token"
+        shown_at_once = {"PYTHONUNBUFFERED": "1"}
+        own = {"HOME": str(self.home), "PATH": path, "RAY_AUTH_MODE": "token"} | shown_at_once
         others = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "RAY_ADDRESS")}
         return others | own | more
 
