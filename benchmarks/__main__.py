@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import (
     base_learners,
     knapsack,
+    memory,
     mlflow_faults,
     perturbed_optimisers,
     precision,
@@ -38,6 +39,7 @@ def parts(data_dir: Path | None) -> dict[str, tuple[str, Callable[[], str]]]:
         "perturbed_optimisers": ("Other perturbed optimisers", perturbed_optimisers.report),
         "training_step": ("A trial's training step", training_step.report),
         "base_learners": ("Base learners on a CPU", base_learners.report),
+        "memory": ("Memory that is used again", memory.report),
         "precision": ("Precision", lambda: precision.report(data_dir)),
         "search": ("The search", search.report),
         "time_to_accuracy": ("Time to accuracy", lambda: time_to_accuracy.report(data_dir)),

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from optuna.distributions import FloatDistribution
 
-from distcel.execute.inline import InlineExecutor, inline_device, one_thread
+from distcel.execute.inline import InlineExecutor, inline_device
+from distcel.execute.process import worker_settings
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.types import Experiment, SelectionParams
@@ -148,7 +149,7 @@ def main() -> None:
     flags.add_argument("--run-dir", type=Path, required=True)
     arguments = flags.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with one_thread():
+    with worker_settings():
         prepared = prepared_run(arguments.dataset, arguments.data_dir, arguments.run_dir)
         points = grid(prepared.experiment)
         # The key of a search: other predictions, recipes, ranges or versions have another folder.

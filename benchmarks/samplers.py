@@ -28,7 +28,7 @@ from benchmarks.measure import conditions
 from benchmarks.measure import table as markdown
 from benchmarks.sampler_replay import N_WORKERS, Replayed, Table, regret, replay
 from benchmarks.sampler_table import table_path
-from distcel.execute.inline import one_thread
+from distcel.execute.process import worker_settings
 from distcel.experiment.loading import load_experiment
 from distcel.experiment.space import search_space
 from distcel.experiment.types import Experiment, SelectionParams, first_point
@@ -194,7 +194,7 @@ def main() -> None:
     }
     found = spaces(table, facts)
     print(f"{conditions()}.\n")
-    with one_thread():
+    with worker_settings():
         for name in arguments.only or SPACES:
             print(section(table, facts, found[name], counts), flush=True)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from distcel.execute.jobs import Job, Progress, outcomes
+from distcel.execute.process import worker_settings
 from distcel.execute.progress import Training, TrainingEnded, with_event
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class InlineExecutor:
         del at_once
         missing = [job for job in jobs if not job.is_kept()]
         started = time.monotonic()
-        with one_thread():
+        with worker_settings():
             for done, job in enumerate(missing, 1):
                 self._run(job, shared)
                 report_done(kind, job.title, done, len(missing), time.monotonic() - started)
@@ -50,17 +50,6 @@ class InlineExecutor:
 def inline_device() -> torch.device:
     """The GPU if this machine has one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread, as every worker does: sums are then added up in the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def report_begun(title: str) -> None:

@@ -10,6 +10,7 @@ import ray
 import torch
 
 from distcel.execute.jobs import Progress, Work, outcomes
+from distcel.execute.process import set_up_worker
 from distcel.storage.provenance import require_versions
 
 
@@ -26,7 +27,7 @@ class Worker:
 
     def __init__(self, shared: Any, versions: dict[str, str]) -> None:
         require_versions(versions)
-        torch.set_num_threads(1)  # one process a core, and sums in the same order on every machine
+        set_up_worker()
         self.shared = shared
         self.device = worker_device()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
 from distcel.data.splits import Split
-from distcel.execute.inline import one_thread
+from distcel.execute.process import worker_settings
 from distcel.experiment.types import SelectorSplit
 from distcel.rules.consensus import BestOnValid
 from distcel.rules.rule import ProbsDSC, Rule, RuleOptions, predict_draws, unknown
@@ -81,7 +81,7 @@ def predict_rules(
     splits = {"nothing": train, "train": train, "valid": options.valid}
     probs: dict[str, ProbsDSC] = {}
     chosen: dict[str, float] = {}
-    with one_thread():  # on small arrays two threads wait for each other, and sums have one order
+    with worker_settings():  # on small arrays two threads wait for each other
         for rule in rules:
             assert rule.build is not None, f"{rule.key} trains a network"
             draws, fitted = rule.build(options), splits[rule.fitted_on]

@@ -12,8 +12,9 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from distcel.execute.inline import InlineExecutor, inline_device, one_thread
+from distcel.execute.inline import InlineExecutor, inline_device
 from distcel.execute.jobs import Failed
+from distcel.execute.process import worker_settings
 from distcel.experiment.errors import DivergedError
 from distcel.experiment.types import SelectionParams
 from distcel.search.search import SearchSettings, new_sampler
@@ -45,7 +46,7 @@ def run_trials(
     numbers = [record.number for record in store.running()]
     numbers += range(store.next_number(), store.next_number() + n_trials - len(numbers))
     at_rung: list[float] = []
-    with one_thread():
+    with worker_settings():
         for number in numbers[:n_trials]:
             trial = study.ask(settings.space)
             store.begin(number, SelectionParams.from_dict(trial.params))

@@ -12,7 +12,7 @@ import torch
 from distcel.data.draw import draw_splits
 from distcel.data.formats import Labels
 from distcel.data.subsets import specs_of
-from distcel.execute.inline import one_thread
+from distcel.execute.process import worker_settings
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.types import Experiment, SplitName, first_point
 from distcel.search.options import Options
@@ -51,7 +51,7 @@ def preview_selection(prepared: Prepared) -> str:
     n_train, epochs = len(task.train.labels_S), prepared.search.max_epochs
     measured_S = np.arange(n_train) < _MEASURED
     few = replace(splits, by_name={"train": task.train.where(measured_S), "valid": task.valid})
-    with one_thread():
+    with worker_settings():
         training = replace(task, splits=few).begin(prepared.search.first, torch.device("cpu"))
         seconds = training.run_epoch().seconds / int(measured_S.sum())
     of_training = n_train * seconds * epochs / 60

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search import ConcurrencyLimiter
@@ -19,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from distcel.execute.environment import environment
 from distcel.execute.jobs import Failed
+from distcel.execute.process import set_up_worker
 from distcel.execute.ray_executor import RayExecutor, Shared
 from distcel.execute.ray_worker import worker_device
 from distcel.experiment.errors import DivergedError
@@ -209,7 +209,7 @@ class SelectionTrial(tune.Trainable):
     ) -> None:
         """Begin the first trial of this actor, which has the driver's versions."""
         require_versions(versions)
-        torch.set_num_threads(1)
+        set_up_worker()
         self.device = worker_device()
         self.task = task
         self.reset_config(config)

@@ -16,6 +16,7 @@ from distcel.core.ensemble import smart_ensemble
 from distcel.core.networks import NetworkPlan
 from distcel.data.splits import Split
 from distcel.data.subsets import held_out_parts, training_indices
+from distcel.execute.process import worker_settings
 from distcel.experiment.learner_sets import LearnerSpec
 from distcel.experiment.types import Experiment, Gradient, SelectionParams, SelectorSplit, SplitName
 from distcel.train.loop import Training, predict
@@ -170,7 +171,8 @@ def estimate(
     gradients = get_args(Gradient) if "gradient" in searched else [point.gradient]
     m = _MIDDLE_M if "m" in searched else point.m
     points = [replace(point, gradient=gradient, m=m) for gradient in gradients]
-    seconds = _seconds_per_sample(experiment, plan, points, n_learners, device)
+    with worker_settings():
+        seconds = _seconds_per_sample(experiment, plan, points, n_learners, device)
     return Estimate(
         experiment,
         n_classes,
@@ -218,7 +220,6 @@ def _seconds_per_sample(
     device: torch.device,
 ) -> tuple[float, float, float]:
     """Measure seconds a sample: a learner's training and prediction, a selection net's training."""
-    torch.set_num_threads(1)
     n_classes, batch = 2, experiment.learner_recipe.batch_size
     images = torch.randint(0, 256, (batch, *plan.image_shape), dtype=torch.uint8, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
