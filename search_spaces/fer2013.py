@@ -11,7 +11,7 @@ flip 79.5 / 37.0 / 45.3, flip and crop 79.9 / 31.4 / 40.8; batch 128 79.9 / 37.0
 78.8 / 35.9 / 44.3, 79.0 / 29.5 / 38.9. Three epochs are too few for crops; what 70 make of them has
 not been measured here.
 
-Preset half_day is for two cores with bfloat16: 156 minutes of one core a seed by `--dry-run` on an
+Preset half_day is for two cores with bfloat16: 145 minutes of one core a seed by `--dry-run` on an
 AMD EPYC with AVX512-BF16, before the comparison. Its learning rates and epochs were set by the
 time, and not tuned; of its four trials the first is this file's and three are random.
 """
@@ -74,12 +74,12 @@ PRESETS = {
         k="any",
         learner_recipe=replace(_PAPER.learner_recipe, lr=0.005, epochs=12, precision="auto"),
         selector_recipe=replace(
-            _PAPER.selector_recipe, epochs=16, augmentation="flip_crop", precision="auto"
+            _PAPER.selector_recipe, epochs=12, augmentation="flip_crop", precision="auto"
         ),
         space=selection_space(0.0005, 0.02),
         first_trial=replace(_PAPER.first_trial, m=1, lr=0.003, gradient="exact"),
         note="Preset half_day: a quarter of the network's width; base learners at lr 0.005 for 12 "
-        "epochs, not at 0.001 for 70; selection net for 16 epochs with flips and crops, not 20.",
+        "epochs, not at 0.001 for 70; selection net for 12 epochs with flips and crops, not 20.",
     ),
     "paper": _PAPER,
 }
