@@ -3,7 +3,7 @@
     python -m benchmarks.memory
 
 One thread, random images; each turn is a process of its own, which trains for some seconds. Where
-no output of a layer is above 32 MiB, glibc keeps the memory by itself.
+the outputs of all layers are small, glibc keeps the memory by itself.
 """
 
 from __future__ import annotations

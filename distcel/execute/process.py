@@ -40,9 +40,10 @@ def worker_settings() -> Iterator[None]:
 def _set_memory(settings: dict[int, int]) -> None:
     """Let glibc keep freed memory, or return it to the operating system as it usually does.
 
-    Usually it maps whatever is above 32 MiB, and gives it back when it is freed. The outputs of a
-    network's first layers are as large, so that every training step gets its memory anew, and waits
-    until the operating system has cleared it (`python -m benchmarks.memory`).
+    Usually it maps an array of tens of MiB by itself, gives it back when it is freed, and cuts off
+    the free end of its heap as well. The outputs of a network's first layers are as large, so that
+    every training step gets its memory anew, and waits until the operating system has cleared it
+    (`python -m benchmarks.memory`).
     """
     if platform.libc_ver()[0] != "glibc":
         return
