@@ -48,9 +48,9 @@ class Turn:
 
 def turn(experiment: Experiment, shape: tuple[int, int, int], n_batches: int, kept: bool) -> Turn:
     """Train on `n_batches` once the first two have passed."""
+    torch.set_num_threads(1)
     if kept:
         set_up_worker()
-    torch.set_num_threads(1)
     recipe = experiment.learner_recipe
     plan = NetworkPlan(experiment.network, shape, (0.5,) * shape[0], (0.25,) * shape[0])
     network = plan.build(N_CLASSES, 0, recipe.in_bfloat16)

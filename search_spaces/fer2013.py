@@ -11,9 +11,10 @@ flip 79.5 / 37.0 / 45.3, flip and crop 79.9 / 31.4 / 40.8; batch 128 79.9 / 37.0
 78.8 / 35.9 / 44.3, 79.0 / 29.5 / 38.9. Three epochs are too few for crops; what 70 make of them has
 not been measured here.
 
-Preset half_day is for two cores with bfloat16: 145 minutes of one core a seed by `--dry-run` on an
-AMD EPYC with AVX512-BF16, before the comparison. Its learning rates and epochs were set by the
-time, and not tuned; of its four trials the first is this file's and three are random.
+Preset half_day is for two cores with bfloat16: 144 to 151 minutes of one core a seed by three runs
+of `--dry-run` on an AMD EPYC with AVX512-BF16, before the comparison. Its learning rates and epochs
+were set by the time, and not tuned; of its four trials the first is this file's and three are
+random.
 """
 
 from dataclasses import replace
